@@ -1,0 +1,1 @@
+//! Ostler against Apache ZooKeeper: servers, clients, data directories.

@@ -1,0 +1,1 @@
+//! Load generator on the wire itself.

@@ -1,0 +1,1 @@
+//! One whole server as state machines: requests, prep, commit, sessions, replies.

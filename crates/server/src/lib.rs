@@ -1,0 +1,1 @@
+//! The drivers: sockets, disks, threads and clocks around the deciding crates.

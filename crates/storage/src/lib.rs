@@ -1,0 +1,1 @@
+//! Txn log, snapshots and recovery, byte for byte as Apache ZooKeeper keeps them.

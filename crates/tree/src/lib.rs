@@ -1,0 +1,1 @@
+//! Znodes, ACLs, ephemerals and watches: apply, read, digest, snapshot cuts.

@@ -1,0 +1,1 @@
+//! Jute, frames, ids and every record of the ZooKeeper protocols.

@@ -1,0 +1,1 @@
+//! ZAB: quorum verifiers and broadcast.
