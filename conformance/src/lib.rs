@@ -1,1 +1,24 @@
 //! Ostler against Apache ZooKeeper: servers, clients, data directories.
+//!
+//! What the conformance tests and `cargo xtask compare` are built of. It needs a JDK and Maven on this machine; nothing
+//! here is used by the server.
+//!
+//! * [`Server`] is a running server process; [`apache::Server`] and [`ostler::Server`] start one.
+//! * [`java`] runs the small Java programs in `conformance/java`: Apache's own reader of a data directory, and a
+//!   deterministic workload of Apache's own client.
+//! * [`raw`] speaks the client protocol frame by frame, for scripted conversations.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
+
+pub mod apache;
+pub mod four_letter;
+pub mod java;
+pub mod ostler;
+mod paths;
+mod process;
+pub mod raw;
+mod server;
+
+pub use paths::{target, workspace};
+pub use process::Process;
+pub use server::{Options, Ready, Server};
