@@ -1,0 +1,112 @@
+//! The identities of a connection.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use wire::Id;
+
+use crate::config::AuthConfig;
+use crate::scheme::{AuthError, authenticate};
+
+/// A set without duplicates, in the order of arrival. The first is always `ip:<address of the client>`.
+///
+/// Cloning is one reference count, because every request takes the set along. Apache's set has no order of its own;
+/// here the order is fixed, so that the expansion of `auth` is the same in every run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identities(Arc<[Id]>);
+
+impl Identities {
+    /// The identities of a connection that was just accepted from `address`.
+    pub fn of_client(address: IpAddr) -> Self {
+        Self(Arc::new([Id { scheme: "ip".to_owned(), id: host_address(address) }]))
+    }
+
+    /// No identity at all: requests that the server makes itself.
+    pub fn none() -> Self {
+        Self(Arc::new([]))
+    }
+
+    /// Identities that another server forwarded with a request.
+    pub fn forwarded(ids: impl IntoIterator<Item = Id>) -> Self {
+        ids.into_iter().fold(Self::none(), |identities, id| identities.with(id))
+    }
+
+    /// The set with `id` in it.
+    #[must_use]
+    pub fn with(&self, id: Id) -> Self {
+        if self.0.contains(&id) {
+            return self.clone();
+        }
+        Self(self.0.iter().cloned().chain([id]).collect())
+    }
+
+    /// The set after a login with [`authenticate`].
+    ///
+    /// # Errors
+    /// Those of [`authenticate`], and [`AuthError::TooManyIdentities`] above 256 identities: Apache has no bound, but
+    /// each of them is compared at each check.
+    pub fn login(&self, config: &AuthConfig, scheme: &str, data: &[u8]) -> Result<Self, AuthError> {
+        let grown = authenticate(config, scheme, data)?.into_iter().fold(self.clone(), |all, id| all.with(id));
+        if grown.0.len() > IDENTITIES_MAX { Err(AuthError::TooManyIdentities) } else { Ok(grown) }
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Id] {
+        &self.0
+    }
+
+    /// Whether an id of scheme `super` is among them.
+    pub fn is_super(&self) -> bool {
+        self.0.iter().any(|id| id.scheme == "super")
+    }
+}
+
+/// The text that Java prints for an address: IPv6 in full, without `::` and without leading zeros. An IPv4 address
+/// mapped into IPv6 is an IPv4 address, as it is for Java.
+pub fn host_address(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => v6.segments().map(|group| format!("{group:x}")).join(":"),
+    }
+}
+
+/// Most identities that one connection collects; a login beyond it is refused. Apache has no bound.
+const IDENTITIES_MAX: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn id(scheme: &str, id: &str) -> Id {
+        Id { scheme: scheme.into(), id: id.into() }
+    }
+
+    #[test]
+    fn java_text_of_addresses() {
+        for (address, text) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("::1", "0:0:0:0:0:0:0:1"),
+            ("fe80::0a00:1", "fe80:0:0:0:0:0:a00:1"),
+            ("2001:db8::ffff", "2001:db8:0:0:0:0:0:ffff"),
+            ("::ffff:10.1.2.3", "10.1.2.3"),
+        ] {
+            assert_eq!(host_address(address.parse().unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_set_that_keeps_its_order() {
+        let client = Identities::of_client("10.0.0.7".parse().unwrap());
+        let logged_in = client.with(id("digest", "a:b")).with(id("digest", "a:b")).with(id("super", ""));
+        assert_eq!(logged_in.as_slice(), [id("ip", "10.0.0.7"), id("digest", "a:b"), id("super", "")]);
+        assert!(logged_in.is_super() && !client.is_super());
+        assert_eq!(Identities::forwarded(logged_in.as_slice().to_vec()), logged_in);
+        let config = AuthConfig::default();
+        assert_eq!(client.login(&config, "digest", b"u:p").map(|ids| ids.as_slice().len()), Ok(2));
+        assert_eq!(client.login(&config, "ip", b""), Ok(client.clone()));
+        let full = (0..255).fold(client.clone(), |all, n| all.with(id("digest", &n.to_string())));
+        assert_eq!(full.login(&config, "digest", b"u:p"), Err(AuthError::TooManyIdentities));
+        assert!(Arc::ptr_eq(&client.0, &client.with(id("ip", "10.0.0.7")).0));
+    }
+}
