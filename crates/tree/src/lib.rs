@@ -1,1 +1,36 @@
-//! Znodes, ACLs, ephemerals and watches: apply, read, digest, snapshot cuts.
+//! The tree: znodes, their ACLs, the ephemerals of sessions, and the watches that shards keep.
+//!
+//! [`Tree`] is the replicated state that a txn changes. It decides nothing about who may do what (that is prep's work, in
+//! `peer`): [`Tree::apply`] is total and deterministic, on live txns and on the replay of Apache's fuzzy snapshots alike.
+//!
+//! # Shape
+//! * [`slab`](node): packed 72-byte nodes under 32-bit ids; what only some znodes have (children, an owner, a changed ACL)
+//!   lives in a second slab.
+//! * [`arena`]: name and data of a znode, once, in size-classed slots.
+//! * [`index`]: (parent, name) → id, keyed-hash, in many small parts, so that no growth moves more than one part.
+//! * [`acl_table`]: each distinct ACL once, by its wire form.
+//! * [`cut`]: the tree as it was at one zxid, written out while txns go on.
+//! * [`watch`]: the watch tables of one shard. The tree itself keeps only a bit a shard ([`Interest`]).
+//!
+//! # Invariants
+//! * A lookup and the zxid it is answered with come from the same [`Tree`] under the same guard.
+//! * No order of a hash map is ever visible: children are listed in the order of their creation.
+//! * `digest` is at every zxid what Apache computes (`DigestCalculator`, version 2).
+
+pub mod acl_table;
+pub mod apply;
+pub mod arena;
+pub mod cut;
+pub mod digest;
+pub mod index;
+mod interest;
+pub mod node;
+pub mod owner;
+mod restore;
+mod tree;
+pub mod watch;
+
+pub use apply::{Applied, Outcome, SubOutcome, Trigger, TriggerKind};
+pub use interest::{Interest, ShardMask};
+pub use node::NodeId;
+pub use tree::{HashKeys, NodeRef, Tree, TreeConfig};

@@ -18,10 +18,13 @@ impl std::fmt::Display for BadFrameLength {
 
 impl std::error::Error for BadFrameLength {}
 
+/// A frame's payload and what follows the frame.
+pub type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The payload of the first frame in `bytes`, and what follows it; `None` while it is not all there.
 ///
 /// A length above `length_max` (`jute.maxbuffer`) or below zero is an error, known as soon as its four bytes are.
-pub fn split(bytes: &[u8], length_max: usize) -> Result<Option<(&[u8], &[u8])>, BadFrameLength> {
+pub fn split(bytes: &[u8], length_max: usize) -> Result<Option<Split<'_>>, BadFrameLength> {
     let Some((prefix, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
     let length = i32::from_be_bytes(*prefix);
     match usize::try_from(length) {
