@@ -26,7 +26,7 @@ pub mod index;
 mod interest;
 pub mod node;
 pub mod owner;
-mod restore;
+pub mod restore;
 mod tree;
 pub mod watch;
 

@@ -1,0 +1,153 @@
+//! Filling a tree from a snapshot file. Source: Apache `DataTree.deserialize`, `SerializeUtils.deserializeSnapshot`.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use wire::{AclVec, StatPersisted, Zxid};
+
+use crate::node::NodeId;
+use crate::tree::{Tree, TreeConfig};
+
+/// A tree being filled.
+#[derive(Debug)]
+pub struct TreeBuilder {
+    tree: Tree,
+    acls: HashMap<i64, Arc<[u8]>, ahash::RandomState>,
+    /// The path that the last znode was put under, and its slot: files list siblings together.
+    parent: (String, NodeId),
+    /// Znodes whose ACL the file does not hold: nobody may touch them until replay brings it (ZOOKEEPER-3306).
+    missing_acls: usize,
+}
+
+/// Why a snapshot's znode can't be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The first znode is not the root.
+    NoRoot(String),
+    /// Its parent did not come before it.
+    NoParent(String),
+    /// It came twice.
+    Twice(String),
+}
+
+impl std::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoRoot(path) => write!(f, "the first znode is {path:?}, not the root"),
+            Self::NoParent(path) => write!(f, "the parent of {path:?} is missing"),
+            Self::Twice(path) => write!(f, "{path:?} stands in it twice"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+/// Nobody has any right.
+fn nobody() -> Vec<u8> {
+    AclVec::encode(&[wire::Acl::new(0, "world", "anyone")])
+}
+
+impl TreeBuilder {
+    /// An empty one.
+    pub fn new(config: TreeConfig) -> Self {
+        Self {
+            tree: Tree::bare(config),
+            acls: HashMap::with_hasher(config.keys.hasher()),
+            parent: (String::new(), NodeId::ROOT),
+            missing_acls: 0,
+        }
+    }
+
+    /// An ACL of the file.
+    pub fn acl(&mut self, id: i64, acl: AclVec<'_>) {
+        self.acls.insert(id, acl.as_bytes().into());
+    }
+
+    /// A znode of the file.
+    pub fn node(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+    ) -> Result<(), RestoreError> {
+        let nobody = nobody();
+        let acl = match self.acls.get(&acl_id) {
+            _ if acl_id == -1 => AclVec::OPEN,
+            Some(encoded) => AclVec::parse(encoded).unwrap_or(AclVec::OPEN),
+            None => {
+                self.missing_acls += 1;
+                AclVec::parse(&nobody).unwrap_or(AclVec::OPEN)
+            }
+        };
+        if self.tree.count == 0 {
+            if !path.is_empty() {
+                return Err(RestoreError::NoRoot(path.to_owned()));
+            }
+            self.tree.insert_root(data, acl, stat);
+            return Ok(());
+        }
+        let Some((parent_path, name)) = wire::path::split(path) else {
+            return Err(RestoreError::NoParent(path.to_owned()));
+        };
+        if self.parent.0 != parent_path {
+            let parent = self.tree.find(parent_path).ok_or_else(|| RestoreError::NoParent(path.to_owned()))?;
+            self.parent.0.clear();
+            self.parent.0.push_str(parent_path);
+            self.parent.1 = parent;
+        }
+        let parent = self.parent.1;
+        if self.tree.find_child(parent, name).is_some() {
+            return Err(RestoreError::Twice(path.to_owned()));
+        }
+        self.tree.insert(parent, path, name, data, acl, stat);
+        Ok(())
+    }
+
+    /// How many znodes have an ACL that the file does not hold.
+    pub fn missing_acls(&self) -> usize {
+        self.missing_acls
+    }
+
+    /// The tree, as of `zxid`. Children get the order of their creation, which a file of Apache's does not keep.
+    pub fn finish(mut self, zxid: Zxid) -> Result<Tree, RestoreError> {
+        if self.tree.count == 0 {
+            return Err(RestoreError::NoRoot(String::new()));
+        }
+        self.tree.last_processed = zxid;
+        self.tree.order_children();
+        Ok(self.tree)
+    }
+}
+
+impl Tree {
+    fn order_children(&mut self) {
+        for slot in 0..self.nodes.high_water() {
+            let id = NodeId(slot);
+            let mut previous = Zxid(i64::MIN);
+            let is_ordered = self.node(id).children().all(|child| {
+                let czxid = child.stat_persisted().czxid;
+                std::mem::replace(&mut previous, czxid) <= czxid
+            });
+            if is_ordered {
+                continue;
+            }
+            let mut children: Vec<_> =
+                self.node(id).children().map(|child| (child.stat_persisted().czxid, child.id())).collect();
+            children.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| self.name_bytes(a.1).cmp(self.name_bytes(b.1))));
+            let mut last = NodeId::NONE;
+            for &(_, child) in &children {
+                let node = self.nodes.get_mut(child.0);
+                node.previous = last;
+                node.next = NodeId::NONE;
+                if last == NodeId::NONE {
+                    self.ext_mut(id).first = child;
+                } else {
+                    self.nodes.get_mut(last.0).next = child;
+                }
+                last = child;
+            }
+            self.ext_mut(id).last = last;
+        }
+    }
+}
