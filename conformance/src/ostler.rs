@@ -1,6 +1,6 @@
 //! Our server, started as an operator starts it: `ostler server zoo.cfg`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -16,9 +16,13 @@ pub struct Server(Process);
 impl Server {
     /// Starts one.
     pub fn start(options: &Options) -> Result<Self> {
-        let binary = binary()?;
+        Self::start_binary(&binary()?, options)
+    }
+
+    /// Starts one from a certain binary.
+    pub fn start_binary(binary: &Path, options: &Options) -> Result<Self> {
         let process = Process::start(options, |cfg| {
-            let mut command = Command::new(&binary);
+            let mut command = Command::new(binary);
             command.arg("server").arg(cfg);
             command
         });

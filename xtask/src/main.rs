@@ -1,2 +1,37 @@
-//! The project tasks.
-fn main() {}
+//! The project tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask compare`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who runs it")]
+
+mod compare;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Ostler's project tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that must hold before a change goes in; installs what it needs.
+    Test(test::Args),
+    /// The rules of this workspace that compiler and clippy don't know.
+    Tidy,
+    /// Apache ZooKeeper and Ostler side by side: CPU, throughput, latency, memory.
+    Compare(compare::Args),
+}
+
+fn main() -> Result<ExitCode> {
+    match Cli::parse().task {
+        Task::Test(args) => test::run(&args),
+        Task::Tidy => tidy::run(),
+        Task::Compare(args) => compare::run(&args),
+    }
+}

@@ -1,0 +1,104 @@
+//! What is compared, and what each comparison must and should come to.
+
+use super::results::Figures;
+
+/// One measure: a figure of a scenario, and the ratio of Ostler's to Apache's that is wanted.
+#[derive(Debug)]
+pub(crate) struct Measure {
+    /// The scenario that it comes from.
+    pub(crate) scenario: &'static str,
+    /// What it says.
+    pub(crate) name: &'static str,
+    /// Its unit.
+    pub(crate) unit: &'static str,
+    /// The figure.
+    pub(crate) figure: fn(&Figures) -> f64,
+    /// Whether the ratio should be small or large.
+    pub(crate) better: Better,
+    /// The ratio that must be reached.
+    pub(crate) must: f64,
+    /// The ratio aimed at.
+    pub(crate) aim: f64,
+}
+
+/// Which ratios are good ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Better {
+    /// Small ones.
+    Less,
+    /// Large ones.
+    More,
+}
+
+impl Better {
+    /// Whether `ratio` reaches `goal`.
+    pub(crate) fn reaches(self, ratio: f64, goal: f64) -> bool {
+        match self {
+            Self::Less => ratio <= goal,
+            Self::More => ratio >= goal,
+        }
+    }
+
+    /// How to write a goal.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::Less => "<=",
+            Self::More => ">=",
+        }
+    }
+}
+
+const fn cpu(scenario: &'static str, name: &'static str, must: f64, aim: f64) -> Measure {
+    Measure { scenario, name, unit: "us", figure: |it| it.cpu_us_per_op, better: Better::Less, must, aim }
+}
+
+const fn throughput(scenario: &'static str, name: &'static str, must: f64, aim: f64) -> Measure {
+    Measure { scenario, name, unit: "/s", figure: |it| it.ops_per_second, better: Better::More, must, aim }
+}
+
+const fn p99(scenario: &'static str, name: &'static str, must: f64, aim: f64) -> Measure {
+    Measure { scenario, name, unit: "us", figure: |it| it.p99_us, better: Better::Less, must, aim }
+}
+
+/// All measures, in the order of the table.
+pub(crate) const MEASURES: &[Measure] = &[
+    cpu("get-256", "server CPU per get, 256", 0.25, 0.15),
+    cpu("get-16", "server CPU per get, 16", 0.40, 0.30),
+    cpu("set-256", "server CPU per set, 256", 0.35, 0.20),
+    cpu("create-256", "server CPU per create, 256", 0.30, 0.15),
+    throughput("get-256", "throughput of get, 256", 2.5, 4.0),
+    throughput("set-256", "throughput of set, 256", 2.0, 3.5),
+    throughput("create-256", "throughput of create, 256", 2.5, 4.0),
+    throughput("mixed-90", "throughput 90:10, 256", 2.5, 3.5),
+    throughput("mixed-50", "throughput 50:50, 256", 2.5, 3.5),
+    Measure {
+        scenario: "set-1",
+        name: "p50 of a set, 1",
+        unit: "us",
+        figure: |it| it.p50_us,
+        better: Better::Less,
+        must: 0.80,
+        aim: 0.65,
+    },
+    p99("set-256", "p99 of set, 256", 0.4, 0.2),
+    p99("create-256", "p99 of create, 256", 0.4, 0.2),
+    p99("open", "p99 at 3000/s, half sets", 0.7, 0.5),
+    Measure {
+        scenario: "idle",
+        name: "memory, idle",
+        unit: "MiB",
+        figure: |it| it.rss_bytes / f64::from(1 << 20),
+        better: Better::Less,
+        must: 0.15,
+        aim: 0.10,
+    },
+    Measure {
+        scenario: "million",
+        name: "memory per znode of 100 B",
+        unit: "B",
+        figure: |it| (it.rss_bytes - it.rss_idle_bytes) / it.ops,
+        better: Better::Less,
+        must: 0.40,
+        aim: 0.28,
+    },
+];

@@ -1,0 +1,143 @@
+//! Apache ZooKeeper and Ostler side by side, on this machine, in one run, by turns: A B A B.
+//!
+//! Only ratios are claimed. Each pair of runs gives one ratio for each measure; the table shows their median and how
+//! far they spread. Both servers are durable (fsync on), start with an empty data directory for each scenario, and get
+//! the same warmup.
+
+mod measure;
+mod results;
+mod scenario;
+mod table;
+
+use std::fs;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::ValueEnum;
+use ostler_conformance::target;
+
+use results::{Results, Side};
+use scenario::{SCENARIOS, Scenario};
+
+/// How to compare.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these scenarios (by comma).
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    only: Vec<String>,
+    /// How many pairs of runs.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Seconds to measure in each run.
+    #[arg(long, default_value_t = 8)]
+    seconds: u32,
+    /// Seconds of load on a fresh server before measuring, so that a Java machine has compiled what it will.
+    #[arg(long, default_value_t = 8)]
+    warmup: u32,
+    /// Which servers to run.
+    #[arg(long, value_enum, default_value_t = Against::Both)]
+    against: Against,
+    /// Forget the results of an earlier, interrupted run.
+    #[arg(long)]
+    fresh: bool,
+    /// Print the results as JSON, behind the table.
+    #[arg(long)]
+    json: bool,
+    /// List the scenarios and measures, and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    /// Apache and Ostler by turns.
+    Both,
+    /// Apache alone: to see that the measurements are sound.
+    ApacheOnly,
+    /// Ostler alone.
+    OstlerOnly,
+}
+
+impl Against {
+    fn sides(self) -> &'static [Side] {
+        match self {
+            Self::Both => &[Side::Apache, Side::Ostler],
+            Self::ApacheOnly => &[Side::Apache],
+            Self::OstlerOnly => &[Side::Ostler],
+        }
+    }
+}
+
+/// Runs what is missing and prints the table. Fails if a measure misses what it must reach.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        print!("{}", table::list());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let scenarios = chosen(&args.only)?;
+    ensure!(args.rounds > 0 && args.seconds > 0, "--rounds and --seconds must be at least 1");
+    build(args.against)?;
+    let dir = target().join("compare");
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let mut results = Results::open(dir.join("results.json"), settings(args)?, args.fresh)?;
+
+    let sides = args.against.sides();
+    for round in 1..=args.rounds {
+        for scenario in &scenarios {
+            for &side in sides {
+                let at = format!("round {round}/{}, {:<10} {:<6}", args.rounds, scenario.name, side.name());
+                if let Some(figures) = results.get(scenario.name, round, side) {
+                    println!("{at}  {} (from an earlier run)", figures.line());
+                    continue;
+                }
+                let figures = scenario
+                    .run(side, &dir.join("run"), args.seconds, args.warmup)
+                    .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
+                println!("{at}  {}", figures.line());
+                results.put(scenario.name, round, side, figures)?;
+            }
+        }
+    }
+
+    let rows = table::rows(&results, &scenarios, args.rounds);
+    println!("\n{}", table::render(&rows, sides));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    }
+    let missed = rows.iter().filter(|it| it.mark == Some(table::Mark::Missed)).count();
+    if missed > 0 {
+        eprintln!("{missed} of {} measures miss what they must reach", rows.len());
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Scenario>> {
+    if let Some(unknown) = only.iter().find(|name| SCENARIOS.iter().all(|it| it.name != name.as_str())) {
+        let known: Vec<&str> = SCENARIOS.iter().map(|it| it.name).collect();
+        bail!("no scenario is called {unknown}; there are {}", known.join(", "));
+    }
+    Ok(SCENARIOS.iter().filter(|it| only.is_empty() || only.iter().any(|name| name == it.name)).collect())
+}
+
+/// Builds the binaries that will be measured.
+fn build(against: Against) -> Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--quiet", "-p", "ostler-bench"]);
+    if against != Against::ApacheOnly && std::env::var_os("OSTLER_BIN").is_none() {
+        cargo.args(["-p", "ostler"]);
+    }
+    ensure!(cargo.status().context("starting cargo")?.success(), "the release build failed");
+    Ok(())
+}
+
+/// What results depend on: with other settings or another binary, earlier ones are worth nothing.
+fn settings(args: &Args) -> Result<String> {
+    let settings = format!("{} s after {} s", args.seconds, args.warmup);
+    if args.against == Against::ApacheOnly {
+        return Ok(settings);
+    }
+    let binary = scenario::ostler_binary()?;
+    let about = binary.metadata().with_context(|| format!("looking at {}", binary.display()))?;
+    Ok(format!("{settings}, ostler of {} bytes, {:?}", about.len(), about.modified()?))
+}

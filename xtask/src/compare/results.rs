@@ -1,0 +1,121 @@
+//! Results so far, kept in a file after each run, so that an interrupted comparison goes on where it was.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Side {
+    /// Apache ZooKeeper.
+    Apache,
+    /// Ours.
+    Ostler,
+}
+
+impl Side {
+    /// For people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Apache => "Apache",
+            Self::Ostler => "Ostler",
+        }
+    }
+}
+
+/// What one run gave.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Figures {
+    /// Requests answered.
+    pub(crate) ops: f64,
+    /// Requests answered a second.
+    pub(crate) ops_per_second: f64,
+    /// The server's CPU time per request, in microseconds.
+    pub(crate) cpu_us_per_op: f64,
+    /// The load generator's.
+    pub(crate) client_cpu_us_per_op: f64,
+    /// Latencies in microseconds.
+    pub(crate) p50_us: f64,
+    /// The same.
+    pub(crate) p99_us: f64,
+    /// The server's resident memory at the end.
+    pub(crate) rss_bytes: f64,
+    /// The server's resident memory before any client came.
+    pub(crate) rss_idle_bytes: f64,
+}
+
+impl Figures {
+    /// All in one line.
+    pub(crate) fn line(&self) -> String {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        if self.ops == 0.0 {
+            return format!("{:.1} MiB", mib(self.rss_bytes));
+        }
+        format!(
+            "{:>8.0}/s  {:>6.2} us CPU  p50 {:>5.0}  p99 {:>6.0} us  {:>4.0} MiB (idle {:.1})  client {:.2} us CPU",
+            self.ops_per_second,
+            self.cpu_us_per_op,
+            self.p50_us,
+            self.p99_us,
+            mib(self.rss_bytes),
+            mib(self.rss_idle_bytes),
+            self.client_cpu_us_per_op,
+        )
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    scenario: String,
+    round: u32,
+    side: Side,
+    figures: Figures,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    settings: String,
+    entries: Vec<Entry>,
+}
+
+/// The results so far.
+#[derive(Debug)]
+pub(crate) struct Results {
+    path: PathBuf,
+    kept: Kept,
+}
+
+impl Results {
+    /// Reads what is there, unless it is unwanted or was made with other settings.
+    pub(crate) fn open(path: PathBuf, settings: String, fresh: bool) -> Result<Self> {
+        let mut kept = Kept::default();
+        if path.exists() && !fresh {
+            let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            kept = serde_json::from_slice(&text)
+                .with_context(|| format!("{} is damaged: start anew with --fresh", path.display()))?;
+            if kept.settings != settings && !kept.entries.is_empty() {
+                println!("Earlier results were made with other settings or another build: starting anew.");
+                kept = Kept::default();
+            }
+        }
+        kept.settings = settings;
+        Ok(Self { path, kept })
+    }
+
+    /// What a run gave, if it was made.
+    pub(crate) fn get(&self, scenario: &str, round: u32, side: Side) -> Option<Figures> {
+        let found = self.kept.entries.iter().find(|it| it.scenario == scenario && it.round == round && it.side == side);
+        found.map(|it| it.figures)
+    }
+
+    /// Keeps what a run gave.
+    pub(crate) fn put(&mut self, scenario: &str, round: u32, side: Side, figures: Figures) -> Result<()> {
+        self.kept.entries.push(Entry { scenario: scenario.to_owned(), round, side, figures });
+        let fresh = self.path.with_extension("tmp");
+        fs::write(&fresh, serde_json::to_vec_pretty(&self.kept)?)
+            .and_then(|()| fs::rename(&fresh, &self.path))
+            .with_context(|| format!("writing {}", self.path.display()))
+    }
+}

@@ -1,0 +1,162 @@
+//! One scenario: a fresh server, some load, figures.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use bench::{Report, procfs};
+use ostler_conformance::{Options, Server, apache, ostler, target};
+
+use super::results::{Figures, Side};
+
+/// A scenario.
+#[derive(Debug)]
+pub(crate) struct Scenario {
+    /// What `--only` calls it.
+    pub(crate) name: &'static str,
+    /// What it does, for people.
+    pub(crate) about: &'static str,
+    load: Load,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Load {
+    /// None: the server idles.
+    None,
+    /// A load for a time, on a warm server.
+    Timed(&'static [&'static str]),
+    /// A load of so many requests, on a cold server.
+    Counted(&'static [&'static str]),
+}
+
+const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
+    Scenario { name, about, load: Load::Timed(load) }
+}
+
+/// All of them, in the order in which they run.
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    timed(
+        "get-256",
+        "get of 1 KiB, 32 connections x 8 outstanding",
+        &["get", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "get-16",
+        "get of 1 KiB, 16 connections x 1 outstanding",
+        &["get", "--connections", "16", "--outstanding", "1"],
+    ),
+    timed(
+        "set-256",
+        "set of 1 KiB, 32 connections x 8 outstanding",
+        &["set", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "create-256",
+        "create of 100 B, 32 connections x 8 outstanding",
+        &["create", "--payload", "100", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "mixed-90",
+        "90 % get, 10 % set, 1 KiB, 32 connections x 8 outstanding",
+        &["mixed", "--reads", "90", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "mixed-50",
+        "50 % get, 50 % set, 1 KiB, 32 connections x 8 outstanding",
+        &["mixed", "--reads", "50", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed("set-1", "set of 1 KiB, 1 connection x 1 outstanding", &["set", "--connections", "1", "--outstanding", "1"]),
+    timed("open", "3000 requests/s at fixed times, half sets, 1 KiB, 16 connections", &["--probe"]),
+    Scenario { name: "idle", about: "a server without clients, 3 s after its start", load: Load::None },
+    Scenario {
+        name: "million",
+        about: "memory after 1 000 000 creates of 100 B on a fresh server",
+        load: Load::Counted(&["create", "--payload", "100", "--count", "1000000"]),
+    },
+];
+
+/// The load before each timed one: reads and writes, and all of the request path.
+const WARMING: &[&str] = &["mixed", "--reads", "50", "--connections", "32", "--outstanding", "8"];
+
+impl Scenario {
+    /// Runs it against a fresh server of `side` in `dir`.
+    pub(crate) fn run(&self, side: Side, dir: &Path, seconds: u32, warmup: u32) -> Result<Figures> {
+        if dir.exists() {
+            fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+        }
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let mut server = start(side, dir)?;
+        let figures = self.measure(server.as_ref(), seconds, warmup)?;
+        let status = server.process_mut().exited()?;
+        if let Some(status) = status {
+            bail!("{} ended during the measurement ({status}); its log is {}", server.name(), server.log().display());
+        }
+        server.stop()?;
+        fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+        Ok(figures)
+    }
+
+    fn measure(&self, server: &dyn Server, seconds: u32, warmup: u32) -> Result<Figures> {
+        // Long enough for whatever a server does after it has begun to serve. Not a test: nothing depends on it.
+        std::thread::sleep(Duration::from_secs(3));
+        let rss_idle_bytes = procfs::rss_bytes(server.pid())? as f64;
+        let report = match self.load {
+            Load::None => {
+                return Ok(Figures { rss_bytes: rss_idle_bytes, rss_idle_bytes, ..Figures::default() });
+            }
+            Load::Timed(load) => {
+                let warmup = warmup.to_string();
+                run_bench(server, WARMING, &["--duration", &warmup, "--warmup", "0"])?;
+                run_bench(server, load, &["--duration", &seconds.to_string(), "--warmup", "2"])?
+            }
+            Load::Counted(load) => run_bench(server, load, &[])?,
+        };
+        let used = report.server.context("the load generator did not look at the server's process")?;
+        Ok(Figures {
+            ops: report.ops as f64,
+            ops_per_second: report.ops_per_second,
+            cpu_us_per_op: used.cpu_us_per_op,
+            client_cpu_us_per_op: report.client_cpu_us_per_op,
+            p50_us: report.latency.p50_us,
+            p99_us: report.latency.p99_us,
+            rss_bytes: used.rss_bytes as f64,
+            rss_idle_bytes,
+        })
+    }
+}
+
+/// The binary that is measured: always an optimized one.
+pub(crate) fn ostler_binary() -> Result<PathBuf> {
+    if std::env::var_os("OSTLER_BIN").is_some() {
+        return ostler::binary();
+    }
+    let binary = target().join("release/ostler");
+    ensure!(binary.is_file(), "{} is missing: cargo build --release -p ostler", binary.display());
+    Ok(binary)
+}
+
+fn start(side: Side, dir: &Path) -> Result<Box<dyn Server>> {
+    let options = Options::new(dir);
+    Ok(match side {
+        Side::Apache => Box::new(apache::Server::start(&options)?),
+        Side::Ostler => Box::new(ostler::Server::start_binary(&ostler_binary()?, &options)?),
+    })
+}
+
+/// Runs the load generator; wrong replies are an error here.
+fn run_bench(server: &dyn Server, load: &[&str], more: &[&str]) -> Result<Report> {
+    let binary = target().join("release/ostler-bench");
+    let mut command = Command::new(&binary);
+    command.args(load).args(more).args(["--json", "--keep", "--host", &server.addr().to_string()]);
+    command.args(["--pid", &server.pid().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = command.output().with_context(|| format!("starting {}", binary.display()))?;
+    ensure!(output.status.success(), "the load generator failed; the server's log is {}", server.log().display());
+    let report: Report = serde_json::from_slice(&output.stdout).context("reading the load generator's report")?;
+    if report.errors > 0 {
+        let first = report.first_error.unwrap_or_default();
+        bail!("{} gave {} wrong answers, the first: {first}", server.name(), report.errors);
+    }
+    Ok(report)
+}
