@@ -1,0 +1,106 @@
+//! Keys about client connections and sessions.
+
+use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
+
+pub(super) const CHAPTER: Chapter = Chapter {
+    title: "Clients and sessions",
+    families: &[],
+    keys: &[
+        key("clientPort", Kind::Decimal(0, 65535), "", "Port for clients. Required.").file_only(),
+        key("clientPortAddress", Kind::Text, "", "Address to listen on: a name, IPv4 or IPv6. Unset: all interfaces.")
+            .file_only(),
+        key(
+            "clientPortListenBacklog",
+            Kind::Decimal(I32_MIN, I32_MAX),
+            "-1",
+            "Connections that may wait to be accepted. Below 1: 50, Java's default.",
+        )
+        .file_only(),
+        key(
+            "maxClientCnxns",
+            Kind::Decimal(I32_MIN, I32_MAX),
+            "60",
+            "Connections from one address. 0 or less: no limit.",
+        )
+        .file_only(),
+        key("maxCnxns", Kind::Decoded(I32_MIN, I32_MAX), "0", "Connections in total. 0 or less: no limit."),
+        key("tickTime", Kind::Decimal(1, I32_MAX), "3000", "The unit of all limits in ticks, in ms.").file_only(),
+        key(
+            "minSessionTimeout",
+            Kind::Decimal(-1, I32_MAX),
+            "-1",
+            "Shortest session timeout that a client gets, in ms. -1: 2 ticks.",
+        )
+        .file_only(),
+        key(
+            "maxSessionTimeout",
+            Kind::Decimal(-1, I32_MAX),
+            "-1",
+            "Longest session timeout that a client gets, in ms. -1: 20 ticks.",
+        )
+        .file_only(),
+        key("clientTcpKeepAlive", Kind::PropertyBool, "false", "SO_KEEPALIVE on client connections."),
+        key(
+            "nio.sessionlessCnxnTimeout",
+            Kind::Decoded(1, I32_MAX),
+            "10000",
+            "Time in ms after which a connection that never asked for a session is closed.",
+        ),
+        key(
+            "jute.maxbuffer",
+            Kind::Decoded(1, I32_MAX),
+            "1048575",
+            "Longest request, in bytes. Java reads it only from `-Djute.maxbuffer`.",
+        )
+        .bare(),
+        key(
+            "jute.maxbuffer.extrasize",
+            Kind::Decoded(0, I32_MAX),
+            "",
+            "Bytes that a record in a log or snapshot may be longer than jute.maxbuffer. Unset: as much as jute.maxbuffer; never below 1024.",
+        ),
+        key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
+            .file_only()
+            .refused(&["false"], "local sessions are not built yet; remove the line"),
+        key(
+            "localSessionsUpgradingEnabled",
+            Kind::StrictBool,
+            "false",
+            "Make a local session global when it creates an ephemeral.",
+        )
+        .file_only()
+        .refused(&["false"], "local sessions are not built yet; remove the line"),
+        key(
+            "readonlymode.enabled",
+            Kind::PropertyBool,
+            "false",
+            "Serve reads without a quorum. Java reads it only from `-Dreadonlymode.enabled`.",
+        )
+        .bare()
+        .refused(&["false"], "the read-only mode is not built yet; remove it"),
+        key("serverCnxnFactory", Kind::Text, "", "Java class of the client port.")
+            .no_effect("there is one client port implementation"),
+        key("nio.numSelectorThreads", Kind::Text, "", "Threads that accept.")
+            .no_effect("threads follow the number of cores"),
+        key("nio.numWorkerThreads", Kind::Text, "", "Threads that read and write.")
+            .no_effect("threads follow the number of cores"),
+        key("nio.directBufferBytes", Kind::Text, "65536", "Bytes of a write buffer.")
+            .no_effect("there is no such buffer"),
+        key("nio.shutdownTimeout", Kind::Text, "5000", "How long a stop waits for workers.")
+            .no_effect("there are no such workers"),
+        key("intBufferStartingSizeBytes", Kind::Text, "1024", "First size of an encoding buffer.")
+            .no_effect("there is no such buffer"),
+        key("netty.advancedFlowControl.enabled", Kind::Text, "false", "Stop reading from a throttled connection.")
+            .also(&["advancedFlowControlEnabled"])
+            .no_effect("there is no Netty here, and reading always stops when a connection is throttled"),
+        key("maxResponseCacheSize", Kind::Text, "400", "Cached getData replies.").no_effect("there is no such cache"),
+        key("maxGetChildrenResponseCacheSize", Kind::Text, "400", "Cached getChildren replies.")
+            .no_effect("there is no such cache"),
+        key("follower.nodelay", Kind::Text, "true", "TCP_NODELAY towards the leader.")
+            .bare()
+            .no_effect("TCP_NODELAY is always on"),
+        key("leader.nodelay", Kind::Text, "true", "TCP_NODELAY towards learners.")
+            .bare()
+            .no_effect("TCP_NODELAY is always on"),
+    ],
+};
