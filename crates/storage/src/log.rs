@@ -1,0 +1,9 @@
+//! The txn log: what a record is, reading it, choosing the files, writing it.
+//!
+//! Source: Apache `FileTxnLog`, `FilePadding`, `TxnLogToolkit`; `docs/formats/txn-log.md`.
+
+pub mod dir;
+pub mod reader;
+pub mod record;
+pub mod tail;
+pub mod writer;

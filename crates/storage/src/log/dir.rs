@@ -1,0 +1,346 @@
+//! A directory of logs: which files hold the txns from a zxid on, and reading them as one history.
+//!
+//! Checked across files: inside an epoch every zxid is one more than the last. What Apache's own files may have is
+//! tolerated and counted: a txn that is there twice, a torn record at the end of a file that is not the last one (Apache
+//! never cuts it), an epoch that begins with another counter than 1.
+
+use std::fmt;
+use std::io;
+
+use wire::Zxid;
+
+use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step};
+use super::tail::Behind;
+use super::writer::follows;
+use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
+use crate::names::{self, Numbered};
+
+/// The files that hold the txns from `start` on, oldest first: all that are named `start` or later, and the newest of the
+/// ones before (`FileTxnLog.FileTxnIterator.init`).
+pub fn files_from(listing: &[Entry], start: Zxid) -> Vec<Numbered> {
+    let mut files = names::numbered(listing, names::LOG);
+    let before = files.iter().filter(|file| file.zxid < start).count();
+    files.drain(..before.saturating_sub(1));
+    files
+}
+
+/// Why the logs can't be read as a history.
+#[derive(Debug)]
+pub enum ReadLogError {
+    /// The disk failed.
+    Io {
+        /// The file, or the directory.
+        what: String,
+        /// How.
+        error: io::Error,
+    },
+    /// A file is no log.
+    Header {
+        /// The file.
+        file: FileRef,
+        /// What is wrong with it.
+        flaw: HeaderFlaw,
+    },
+    /// A record is broken, and no crash explains it.
+    Damaged {
+        /// The file.
+        file: FileRef,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it; `None`: there are zeros where it should be.
+        flaw: Option<Flaw>,
+        /// The last txn before it.
+        after: Zxid,
+        /// The first whole record behind it, if there is one: its offset and zxid.
+        next: Option<(u64, Zxid)>,
+    },
+    /// Txns are missing.
+    Gap {
+        /// The file in which the history goes on.
+        file: FileRef,
+        /// The record with which it does.
+        offset: u64,
+        /// The last txn before the gap.
+        last: Zxid,
+        /// The first one behind it.
+        next: Zxid,
+    },
+}
+
+impl fmt::Display for ReadLogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Header { file, flaw } => write!(f, "{file} is no txn log: {flaw}; {ADVICE}"),
+            Self::Damaged { file, offset, flaw, after, next } => {
+                write!(f, "{file} is damaged at byte {offset}, behind txn {after}: ")?;
+                match flaw {
+                    Some(flaw) => write!(f, "the record there is broken, {flaw}")?,
+                    None => write!(f, "there are zeros where a record should be")?,
+                }
+                if let Some((at, zxid)) = next {
+                    write!(f, ", while txn {zxid} is whole at byte {at}")?;
+                }
+                write!(f, "; {ADVICE}")
+            }
+            Self::Gap { file, offset, last, next } => {
+                write!(f, "txns are missing: {last} is followed by {next}, at byte {offset} of {file}; {ADVICE}")
+            }
+        }
+    }
+}
+
+/// What to do about a log that can't be read.
+const ADVICE: &str = "in an ensemble, move this server's data directory away and let it sync from the others; \
+    a standalone server needs a copy of the files from before the damage";
+
+impl std::error::Error for ReadLogError {}
+
+/// A file whose end is not clean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tail {
+    /// The file.
+    pub file: FileRef,
+    /// How its records end.
+    pub end: TailEnd,
+    /// The last txn before it.
+    pub after: Zxid,
+    /// Is it the last file?
+    pub is_last: bool,
+}
+
+/// How the records of a file end that does not end cleanly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TailEnd {
+    /// The file has no whole header, or is all zeros: nothing was ever written to it.
+    NoHeader {
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// A record that was never finished, or the rest of one.
+    Torn {
+        /// Where it begins.
+        offset: u64,
+        /// What is wrong with it; `None`: zeros, with something behind them.
+        flaw: Option<Flaw>,
+        /// Did the crash leave whole records behind it?
+        behind: Option<(u64, Zxid)>,
+        /// Does an interrupted write explain it, a sector that was never written or a file that had not grown yet?
+        /// Otherwise it may have been whole once.
+        is_explained: bool,
+    },
+    /// Zeros up to the end of the file, the room that was made for records to come.
+    Padding {
+        /// The first of them.
+        offset: u64,
+    },
+}
+
+impl Tail {
+    /// Was a record, or what could have become one, found that is not part of the history?
+    pub fn is_torn(&self) -> bool {
+        !matches!(self.end, TailEnd::Padding { .. })
+    }
+
+    /// Is it torn in a way that an interrupted write does not explain?
+    pub fn is_suspect(&self) -> bool {
+        matches!(self.end, TailEnd::Torn { is_explained: false, .. })
+    }
+
+    /// The effects that remove it, so that the file ends with its last record.
+    pub fn cut(&self) -> Vec<Effect> {
+        match self.end {
+            TailEnd::NoHeader { .. } => {
+                vec![Effect::Remove(self.file.clone()), Effect::FsyncDir(Dir::Log)]
+            }
+            TailEnd::Torn { offset, .. } | TailEnd::Padding { offset } => {
+                vec![Effect::Truncate { file: self.file.clone(), length: offset }, Effect::Fsync(self.file.clone())]
+            }
+        }
+    }
+}
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, after, .. } = self;
+        match self.end {
+            TailEnd::NoHeader { length } => {
+                write!(f, "{file} has {length} bytes and no header: nothing was ever logged to it")
+            }
+            TailEnd::Torn { offset, flaw, behind, .. } => {
+                write!(f, "{file} ends at byte {offset}, behind txn {after}, with a record that was never finished")?;
+                if let Some(flaw) = flaw {
+                    write!(f, " ({flaw})")?;
+                }
+                if let Some((at, zxid)) = behind {
+                    write!(f, ", and pieces of its batch behind it (txn {zxid} at byte {at})")?;
+                }
+                Ok(())
+            }
+            TailEnd::Padding { offset } => write!(f, "{file} has zeros from byte {offset} on, behind txn {after}"),
+        }
+    }
+}
+
+/// What reading found beside the txns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// The last zxid; the one before `start` if there was no txn.
+    pub last: Zxid,
+    /// How many txns were shown.
+    pub txns: u64,
+    /// How many records repeated a txn and were left out.
+    pub repeated: u64,
+    /// The first epoch found to begin with another counter than 1.
+    pub odd_epoch: Option<Zxid>,
+    /// The files that don't end cleanly.
+    pub tails: Vec<Tail>,
+}
+
+/// How to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The longest blob to accept, in bytes.
+    pub blob_max: usize,
+    /// The most bytes that one batch of the writer had, whoever it was.
+    pub batch_max: u64,
+}
+
+/// Reads all txns behind `last`, in order, and shows each to `visit`; an error of `visit` ends it.
+///
+/// Only the last file may end with zeros and something behind them.
+pub fn read_history<E: From<ReadLogError>>(
+    disk: &dyn Disk,
+    last: Zxid,
+    options: &ReadOptions,
+    visit: &mut dyn FnMut(&FileRef, &Record<'_>) -> Result<(), E>,
+) -> Result<History, E> {
+    let listing = disk.list(Dir::Log);
+    let listing = listing.map_err(|error| ReadLogError::Io { what: "the log directory".to_owned(), error })?;
+    let files = files_from(&listing, last.next());
+    let mut history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new() };
+    for (i, numbered) in files.iter().enumerate() {
+        let file = FileRef::new(Dir::Log, numbered.name.clone());
+        let is_last = i + 1 == files.len();
+        read_file(disk, &file, is_last, last.next(), options, &mut history, visit)?;
+    }
+    Ok(history)
+}
+
+fn read_file<E: From<ReadLogError>>(
+    disk: &dyn Disk,
+    file: &FileRef,
+    is_last: bool,
+    start: Zxid,
+    options: &ReadOptions,
+    history: &mut History,
+    visit: &mut dyn FnMut(&FileRef, &Record<'_>) -> Result<(), E>,
+) -> Result<(), E> {
+    let io = |error| ReadLogError::Io { what: file.to_string(), error };
+    let source = disk.open(file).map_err(io)?;
+    let mut reader = match LogReader::open(source, options.blob_max).map_err(io)? {
+        Ok(reader) => reader,
+        Err(flaw) => return header_flaw(disk, file, is_last, flaw, history).map_err(E::from),
+    };
+    // The last txn that was seen, also of those before `start`.
+    let mut after = Zxid::ZERO;
+    let end = loop {
+        match reader.step().map_err(io)? {
+            Step::End(end) => break end,
+            Step::Record(record) => {
+                after = after.max(record.zxid);
+                if record.zxid < start {
+                    continue;
+                }
+                if take(file, &record, history)? {
+                    visit(file, &record)?;
+                }
+            }
+        }
+    };
+    let after = after.max(history.last);
+    let (offset, flaw) = match end {
+        End::Eof { .. } => return Ok(()),
+        // The zeros at the end of an older file are checked by the txns of the next one.
+        End::Padding { .. } if !is_last => return Ok(()),
+        End::Padding { offset } => (offset, None),
+        End::Broken { offset, flaw } => (offset, Some(flaw)),
+    };
+    let behind = reader.look_behind(after).map_err(io)?;
+    let torn = behind.is_torn(end, options.batch_max) && (is_last || is_harmless(flaw, &behind));
+    if !torn {
+        return Err(ReadLogError::Damaged { file: file.clone(), offset, flaw, after, next: behind.record }.into());
+    }
+    let end = match flaw {
+        None if !behind.is_dirty => TailEnd::Padding { offset },
+        flaw => {
+            let is_explained = behind.is_unwritten || flaw.is_some_and(Flaw::is_of_interrupted_write);
+            TailEnd::Torn { offset, flaw, behind: behind.record, is_explained }
+        }
+    };
+    history.tails.push(Tail { file: file.clone(), end, after, is_last });
+    Ok(())
+}
+
+/// In a file that is not the last one, only what an interrupted write explains is taken for one.
+fn is_harmless(flaw: Option<Flaw>, behind: &Behind) -> bool {
+    behind.record.is_none() && (behind.is_unwritten || flaw.is_some_and(Flaw::is_of_interrupted_write))
+}
+
+/// Takes a record into the history; false if it repeats one.
+fn take(file: &FileRef, record: &Record<'_>, history: &mut History) -> Result<bool, ReadLogError> {
+    let (last, next) = (history.last, record.zxid);
+    if next <= last {
+        history.repeated += 1;
+        return Ok(false);
+    }
+    if !follows(last, next) {
+        return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
+    }
+    if next.epoch() != last.epoch() && next.counter() != 1 {
+        history.odd_epoch.get_or_insert(next);
+    }
+    history.last = next;
+    history.txns += 1;
+    Ok(true)
+}
+
+/// A file without a header: one that was never written to, if it is the last (ZOOKEEPER-1621, 2332).
+fn header_flaw(
+    disk: &dyn Disk,
+    file: &FileRef,
+    is_last: bool,
+    flaw: HeaderFlaw,
+    history: &mut History,
+) -> Result<(), ReadLogError> {
+    let length = match flaw {
+        HeaderFlaw::CutOff { length } => Some(length),
+        HeaderFlaw::Magic(0) => zero_length(disk, file)?,
+        HeaderFlaw::Magic(_) => None,
+    };
+    match length {
+        Some(length) if is_last => {
+            let end = TailEnd::NoHeader { length };
+            history.tails.push(Tail { file: file.clone(), end, after: history.last, is_last });
+            Ok(())
+        }
+        _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
+    }
+}
+
+/// The length of a file that is all zeros.
+fn zero_length(disk: &dyn Disk, file: &FileRef) -> Result<Option<u64>, ReadLogError> {
+    let io = |error| ReadLogError::Io { what: file.to_string(), error };
+    let mut source = disk.open(file).map_err(io)?;
+    let mut chunk = vec![0; 1 << 18];
+    let mut length = 0;
+    loop {
+        match source.read(&mut chunk) {
+            Ok(0) => return Ok(Some(length)),
+            Ok(n) if chunk[..n].iter().any(|b| *b != 0) => return Ok(None),
+            Ok(n) => length += n as u64,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(io(e)),
+        }
+    }
+}

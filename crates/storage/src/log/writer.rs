@@ -1,0 +1,507 @@
+//! The machine that writes the txn log: group commit, rolling, and the zero-filled next file.
+//!
+//! `append` fills a batch; `next_job` hands the oldest batch out as effects, one job at a time, and the next batches fill
+//! meanwhile; `job_done` says up to which zxid everything is durable. A batch is never split between files and only one
+//! job is out, so an older file is always durable before anything in a newer one is acknowledged.
+//!
+//! **Every `log.` file has a durable header.** A file gets its header, and is synced, under another name, and only then
+//! the name that Apache would look at; a crash leaves no `log.` file that Apache can't open.
+//!
+//! **The next file is zero-filled beforehand**, by a background thread ([`LogWriter::next_fill`]): a sync into blocks that
+//! are written costs half of one that allocates them. The first such file is small and asked for at the start, off
+//! everyone's path, so that the very first append finds it; a bigger one is asked for when a file is half full or is to
+//! be left, so an idle server never holds more than the small one. Old blocks are never used again: stale records behind
+//! the tail have valid checksums, and Apache would replay them.
+//!
+//! Source: Apache `FileTxnLog`, `FilePadding`, `SyncRequestProcessor`.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::mem;
+
+use wire::Zxid;
+
+use super::record::{self, HEADER, HEADER_LENGTH};
+use crate::disk::{Dir, Effect, FileRef};
+use crate::names::FileName;
+
+/// The size of the first zero-filled file, in bytes.
+pub const FIRST_FILL: u64 = 4 << 20;
+/// How much one effect of a fill writes, in bytes.
+pub const FILL_CHUNK: u64 = 1 << 20;
+/// How much a fill writes between two syncs, in bytes: a burst of 64 MiB would stall the syncs of the log itself.
+const FILL_SYNC: u64 = 8 << 20;
+/// How many empty buffers are kept for reuse.
+const SPARE_BUFFERS: usize = 4;
+
+/// How a log is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogOptions {
+    /// `preAllocSize` in bytes: the size of a zero-filled file. 0: none is made. Apache's default is 64 MiB.
+    pub preallocate: u64,
+    /// `txnLogSizeLimitInKb` in bytes: a file is left once it holds more. 0: no limit.
+    pub size_limit: u64,
+    /// The most bytes of one batch; one entry may be longer.
+    pub batch_bytes: usize,
+    /// `maxBatchSize`: the most txns of one batch. 0: no limit.
+    pub batch_txns: usize,
+    /// `forceSync`: false leaves every sync out, and a crash of the machine may lose what was acknowledged.
+    pub force_sync: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { preallocate: 64 << 20, size_limit: 0, batch_bytes: 4 << 20, batch_txns: 1000, force_sync: true }
+    }
+}
+
+/// Why an append was refused. None of these changes the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AppendError {
+    /// It does not follow the txn before it: a gap, or a zxid that the log already has.
+    OutOfOrder {
+        /// The last zxid in the log.
+        last: Zxid,
+        /// The one that was to follow.
+        zxid: Zxid,
+    },
+    /// The entry's header has another zxid, or the entry is shorter than a header or longer than a record can be.
+    BadEntry {
+        /// The zxid that was given.
+        zxid: Zxid,
+        /// The entry's length in bytes.
+        length: usize,
+    },
+    /// The log was closed, or an effect failed before.
+    Stopped,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutOfOrder { last, zxid } => {
+                write!(
+                    f,
+                    "txn {zxid} does not follow {last}, the last one in the log; this server must stop and sync again"
+                )
+            }
+            Self::BadEntry { zxid, length } => write!(f, "the {length} bytes given as txn {zxid} are no such txn"),
+            Self::Stopped => {
+                f.write_str("the txn log was closed or has failed; nothing can be appended to it any more")
+            }
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// A batch on its way to the disk. Give it back when it is done, for its buffers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogJob {
+    effects: Vec<Effect>,
+    last: Zxid,
+    txns: usize,
+    bytes: usize,
+}
+
+impl LogJob {
+    /// What to do, in this order, stopping at the first failure.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+
+    /// The last zxid of the batch.
+    pub fn last(&self) -> Zxid {
+        self.last
+    }
+
+    /// How many txns it holds; at least one.
+    pub fn txns(&self) -> usize {
+        self.txns
+    }
+
+    /// How many bytes of records it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Work for a background thread: filling the next file, or giving back the blocks of a file that was left.
+///
+/// Its effects may be spread over as much time as one likes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct FillJob {
+    effects: Vec<Effect>,
+    /// The size of the zero-filled file that it makes; 0 if it makes none.
+    size: u64,
+}
+
+impl FillJob {
+    /// What to do, in this order, stopping at the first failure.
+    pub fn effects(&self) -> &[Effect] {
+        &self.effects
+    }
+}
+
+/// Records that go to the disk together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Batch {
+    records: Vec<u8>,
+    first: Zxid,
+    last: Zxid,
+    txns: usize,
+}
+
+/// The file that the last job wrote to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Current {
+    file: FileRef,
+    /// Behind its last record.
+    end: u64,
+    /// How far it was filled with zeros.
+    filled: u64,
+}
+
+/// The zero-filled next file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Spare {
+    /// There is none.
+    Missing,
+    /// A job is making one.
+    Filling,
+    /// It is there, with its header, and has this size.
+    Ready(u64),
+    /// A job is renaming it.
+    Taken,
+    /// Making one failed; no other is tried.
+    GivenUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Phase {
+    Open,
+    Closed,
+    Failed,
+}
+
+/// The machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogWriter {
+    options: LogOptions,
+    phase: Phase,
+    /// The last zxid that was appended, or that was in the log before.
+    appended: Zxid,
+    /// Up to here everything is durable.
+    durable: Zxid,
+    /// Oldest first; the last one is being filled.
+    batches: VecDeque<Batch>,
+    pending_bytes: usize,
+    pending_txns: usize,
+    in_flight: bool,
+    current: Option<Current>,
+    roll_wanted: bool,
+    spare: Spare,
+    /// The size of the spare file to ask for next.
+    next_fill_size: u64,
+    /// A file that was left with zeros behind its last record: file, length to keep.
+    to_trim: Vec<(FileRef, u64)>,
+    buffers: Vec<Vec<u8>>,
+    effects: Vec<Effect>,
+}
+
+impl LogWriter {
+    /// A log whose last txn is `last` ([`Zxid::ZERO`] if there is none). No file is made before the first append, and
+    /// that one always begins a new file, as Apache does at each start.
+    pub fn new(options: LogOptions, last: Zxid) -> Self {
+        let next_fill_size = FIRST_FILL.min(options.preallocate);
+        Self {
+            options,
+            phase: Phase::Open,
+            appended: last,
+            durable: last,
+            batches: VecDeque::new(),
+            pending_bytes: 0,
+            pending_txns: 0,
+            in_flight: false,
+            current: None,
+            roll_wanted: false,
+            spare: Spare::Missing,
+            next_fill_size,
+            to_trim: Vec::new(),
+            buffers: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Adds a txn. `entry` is what a PROPOSAL carries: header, body, digest.
+    ///
+    /// Inside an epoch zxids have no gap; a new epoch may begin at any counter.
+    pub fn append(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), AppendError> {
+        if self.phase != Phase::Open {
+            return Err(AppendError::Stopped);
+        }
+        let last = self.appended;
+        if !follows(last, zxid) {
+            return Err(AppendError::OutOfOrder { last, zxid });
+        }
+        if entry.len() < record::BLOB_MIN || entry.len() > i32::MAX as usize || record::zxid_of(entry) != Some(zxid) {
+            return Err(AppendError::BadEntry { zxid, length: entry.len() });
+        }
+        let length = entry.len() + record::OVERHEAD;
+        let (bytes_max, txns_max) = (self.options.batch_bytes, self.options.batch_txns);
+        let fits =
+            |batch: &Batch| batch.records.len() + length <= bytes_max && (txns_max == 0 || batch.txns < txns_max);
+        if !self.batches.back().is_some_and(fits) {
+            let records = self.buffers.pop().unwrap_or_default();
+            self.batches.push_back(Batch { records, first: zxid, last: zxid, txns: 0 });
+        }
+        if let Some(batch) = self.batches.back_mut() {
+            record::encode(entry, &mut batch.records);
+            batch.last = zxid;
+            batch.txns += 1;
+        }
+        self.appended = zxid;
+        self.pending_bytes += length;
+        self.pending_txns += 1;
+        Ok(())
+    }
+
+    /// The next batch, if there is one and no other job is out.
+    pub fn next_job(&mut self) -> Option<LogJob> {
+        if self.in_flight || self.phase != Phase::Open {
+            return None;
+        }
+        let batch = self.batches.pop_front()?;
+        let bytes = batch.records.len();
+        let mut effects = mem::take(&mut self.effects);
+        if self.wants_new_file(bytes as u64) {
+            self.begin_file(batch.first, &mut effects);
+        }
+        if let Some(current) = &mut self.current {
+            let file = current.file.clone();
+            let offset = current.end;
+            current.end += bytes as u64;
+            effects.push(Effect::WriteAt { file: file.clone(), offset, bytes: batch.records });
+            if self.options.force_sync {
+                effects.push(Effect::Fdatasync(file));
+            }
+        }
+        self.in_flight = true;
+        Some(LogJob { effects, last: batch.last, txns: batch.txns, bytes })
+    }
+
+    fn wants_new_file(&self, bytes: u64) -> bool {
+        let Some(current) = &self.current else { return true };
+        let limit = self.options.size_limit;
+        if self.roll_wanted || (limit > 0 && current.end > limit) {
+            // While the next file is being made, staying costs less than going without.
+            return self.spare != Spare::Filling || current.end + bytes > current.filled;
+        }
+        current.end + bytes > current.filled && matches!(self.spare, Spare::Ready(_))
+    }
+
+    /// The effects that begin `log.<first>`.
+    fn begin_file(&mut self, first: Zxid, effects: &mut Vec<Effect>) {
+        if let Some(left) = self.current.take()
+            && left.filled > left.end
+        {
+            self.to_trim.push((left.file, left.end));
+        }
+        let (made, filled) = match self.spare {
+            Spare::Ready(size) => {
+                self.spare = Spare::Taken;
+                (FileName::NextLog, size)
+            }
+            _ => {
+                let file = FileRef::new(Dir::Log, FileName::NewLog);
+                effects.push(Effect::Create(file.clone()));
+                effects.push(Effect::WriteAt { file: file.clone(), offset: 0, bytes: HEADER.to_vec() });
+                if self.options.force_sync {
+                    effects.push(Effect::Fdatasync(file));
+                }
+                (FileName::NewLog, 0)
+            }
+        };
+        let to = FileName::Log(first);
+        effects.push(Effect::Rename { file: FileRef::new(Dir::Log, made), to });
+        if self.options.force_sync {
+            effects.push(Effect::FsyncDir(Dir::Log));
+        }
+        self.current = Some(Current { file: FileRef::log(first), end: HEADER_LENGTH, filled });
+        self.roll_wanted = false;
+    }
+
+    /// A job's effects are done. Everything up to the zxid that this gives is durable.
+    pub fn job_done(&mut self, job: LogJob) -> Zxid {
+        self.in_flight = false;
+        if self.spare == Spare::Taken {
+            self.spare = Spare::Missing;
+        }
+        self.pending_bytes -= job.bytes;
+        self.pending_txns -= job.txns;
+        self.durable = job.last;
+        let mut effects = job.effects;
+        for effect in effects.drain(..) {
+            if let Effect::WriteAt { mut bytes, .. } = effect
+                && bytes.capacity() > HEADER.len()
+                && bytes.capacity() <= 2 * self.options.batch_bytes
+                && self.buffers.len() < SPARE_BUFFERS
+            {
+                bytes.clear();
+                self.buffers.push(bytes);
+            }
+        }
+        self.effects = effects;
+        self.durable
+    }
+
+    /// An effect of a job failed. The log is finished: nothing in it or behind it will ever be called durable, and the
+    /// server has to end (a sync that failed must not be tried again: the kernel may have dropped the pages).
+    pub fn job_failed(&mut self, job: LogJob) {
+        drop(job);
+        self.in_flight = false;
+        self.phase = Phase::Failed;
+    }
+
+    /// Begin a new file soon: at the next batch, or, while the next zero-filled file is still being made and the current
+    /// one has room, when that is ready. Asked for when a snapshot begins.
+    pub fn roll(&mut self) {
+        self.roll_wanted = self.current.is_some();
+    }
+
+    /// The history continues at `last`, which is ahead of this log because a snapshot came in between (SNAP sync). Only
+    /// when nothing is pending; the next append begins a new file, so that the gap lies between files.
+    pub fn skip_to(&mut self, last: Zxid) -> Result<(), AppendError> {
+        if self.phase != Phase::Open || self.pending_txns > 0 {
+            return Err(AppendError::Stopped);
+        }
+        if last < self.appended {
+            return Err(AppendError::OutOfOrder { last: self.appended, zxid: last });
+        }
+        self.appended = last;
+        self.durable = last;
+        self.roll_wanted = self.current.is_some();
+        Ok(())
+    }
+
+    /// Work for the background thread, if there is any and none is out. Ask at the start and after each job.
+    pub fn next_fill(&mut self) -> Option<FillJob> {
+        if self.phase != Phase::Open || matches!(self.spare, Spare::Filling) {
+            return None;
+        }
+        let mut effects = Vec::new();
+        // A job that is out may still write to the file that was left last? No: a batch goes to one file, and the file
+        // was left when the batch after it was handed out, so its own are done.
+        for (file, length) in self.to_trim.drain(..) {
+            effects.push(Effect::Truncate { file, length });
+        }
+        let mut size = 0;
+        if self.spare == Spare::Missing && self.wants_spare() {
+            size = self.next_fill_size;
+            self.next_fill_size = (4 * size).min(self.options.preallocate);
+            self.spare = Spare::Filling;
+            fill_effects(size, self.options.force_sync, &mut effects);
+        }
+        (!effects.is_empty()).then_some(FillJob { effects, size })
+    }
+
+    fn wants_spare(&self) -> bool {
+        if self.options.preallocate <= HEADER_LENGTH {
+            return false;
+        }
+        self.roll_wanted || self.current.as_ref().is_none_or(|current| 2 * current.end >= current.filled)
+    }
+
+    /// A fill job's effects are done.
+    pub fn fill_done(&mut self, job: FillJob) {
+        if job.size > 0 && self.spare == Spare::Filling {
+            self.spare = Spare::Ready(job.size);
+        }
+    }
+
+    /// A fill job failed, for want of space perhaps. The log goes on without zero-filled files: only speed is lost.
+    pub fn fill_failed(&mut self, job: FillJob) {
+        drop(job);
+        self.spare = Spare::GivenUp;
+    }
+
+    /// The end of a clean shutdown: call it when no job is out, no fill is out and nothing is pending. The effects give
+    /// back the zeros behind the last record and the file that was to be the next. `None` if something is pending.
+    pub fn close(&mut self) -> Option<Vec<Effect>> {
+        if self.phase != Phase::Open || self.pending_txns > 0 {
+            return None;
+        }
+        self.phase = Phase::Closed;
+        let mut effects = Vec::new();
+        for (file, length) in self.to_trim.drain(..) {
+            effects.push(Effect::Truncate { file, length });
+        }
+        if let Some(current) = self.current.take()
+            && current.filled > current.end
+        {
+            effects.push(Effect::Truncate { file: current.file.clone(), length: current.end });
+            effects.push(Effect::Fsync(current.file));
+        }
+        if self.spare != Spare::Missing {
+            effects.push(Effect::Remove(FileRef::new(Dir::Log, FileName::NextLog)));
+            effects.push(Effect::FsyncDir(Dir::Log));
+        }
+        Some(effects)
+    }
+
+    /// Bytes of records that are not durable yet; what backpressure looks at.
+    pub fn pending_bytes(&self) -> usize {
+        self.pending_bytes
+    }
+
+    /// Txns that are not durable yet.
+    pub fn pending_txns(&self) -> usize {
+        self.pending_txns
+    }
+
+    /// Up to here everything is durable.
+    pub fn durable(&self) -> Zxid {
+        self.durable
+    }
+
+    /// The last zxid that was appended.
+    pub fn appended(&self) -> Zxid {
+        self.appended
+    }
+
+    /// Is a job out?
+    pub fn is_busy(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Did an effect fail?
+    pub fn has_failed(&self) -> bool {
+        self.phase == Phase::Failed
+    }
+
+    /// The file that is being written, and how long it is up to its last record.
+    pub fn current_file(&self) -> Option<(&FileRef, u64)> {
+        self.current.as_ref().map(|current| (&current.file, current.end))
+    }
+}
+
+/// May `next` stand right behind `last` in a log?
+pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
+    if next.epoch() == last.epoch() { last.counter() != u32::MAX && next == last.next() } else { next > last }
+}
+
+/// The effects that make the next file: its header, zeros up to `size`, all of it durable.
+fn fill_effects(size: u64, force_sync: bool, effects: &mut Vec<Effect>) {
+    let file = FileRef::new(Dir::Log, FileName::NextLog);
+    effects.push(Effect::Create(file.clone()));
+    effects.push(Effect::WriteAt { file: file.clone(), offset: 0, bytes: HEADER.to_vec() });
+    let mut from = HEADER_LENGTH;
+    while from < size {
+        let to = (from / FILL_CHUNK + 1).saturating_mul(FILL_CHUNK).min(size);
+        effects.push(Effect::ZeroFill { file: file.clone(), from, to });
+        if force_sync && (to == size || to % FILL_SYNC == 0) {
+            effects.push(Effect::Fdatasync(file.clone()));
+        }
+        from = to;
+    }
+}

@@ -1,0 +1,73 @@
+//! When to take a snapshot (`SyncRequestProcessor.shouldSnapshot`).
+//!
+//! After a random half to whole of `snapCount` txns, or of `snapSizeLimitInKb` bytes of log, so that the members of an
+//! ensemble don't all do it at once. Only txns count, not reads (ZOOKEEPER-4362).
+
+/// Decides when to roll the log and begin a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SnapPolicy {
+    count: u64,
+    size: u64,
+    txns: u64,
+    bytes: u64,
+    txns_at: u64,
+    bytes_at: u64,
+}
+
+/// `snapCount` if nothing is set.
+pub const SNAP_COUNT_DEFAULT: u64 = 100_000;
+/// `snapSizeLimitInKb` if nothing is set, in bytes.
+pub const SNAP_SIZE_DEFAULT: u64 = 4 << 30;
+
+impl SnapPolicy {
+    /// `snap_count` txns (at least 2 are taken) or `snap_size` bytes (0: only txns count). `random` is any number; it is
+    /// spread over both jitters.
+    pub fn new(snap_count: u64, snap_size: u64, random: u64) -> Self {
+        let mut policy = Self { count: snap_count.max(2), size: snap_size, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0 };
+        policy.reset(random);
+        policy
+    }
+
+    /// Counts what was logged: `txns` txns of `bytes` bytes. True: it is time for a snapshot, and for a new log file;
+    /// then [`reset`](Self::reset) has to follow, whether a snapshot was begun or one was still running.
+    pub fn logged(&mut self, txns: u64, bytes: u64) -> bool {
+        self.txns += txns;
+        self.bytes += bytes;
+        self.txns > self.txns_at || (self.size > 0 && self.bytes > self.bytes_at)
+    }
+
+    /// Begins to count anew, with a new jitter.
+    pub fn reset(&mut self, random: u64) {
+        let half = |whole: u64, random: u64| whole / 2 + random % (whole / 2).max(1);
+        self.txns = 0;
+        self.bytes = 0;
+        self.txns_at = half(self.count, random);
+        self.bytes_at = half(self.size, random.rotate_left(32));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn between_half_and_whole() {
+        for random in [0, 1, 49, 50, 12345, u64::MAX] {
+            let mut policy = SnapPolicy::new(100, 0, random);
+            let at = (1..).find(|_| policy.logged(1, 10)).unwrap();
+            assert!((51..=100).contains(&at), "{at}");
+            let mut policy = SnapPolicy::new(1000, 1000, random);
+            let bytes = 10 * (1..).find(|_| policy.logged(1, 10)).unwrap();
+            assert!((501..=1010).contains(&bytes), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn begins_anew() {
+        let mut policy = SnapPolicy::new(2, 0, 0);
+        assert!(!policy.logged(1, 1));
+        assert!(policy.logged(1, 1));
+        policy.reset(7);
+        assert!(!policy.logged(1, 1));
+    }
+}
