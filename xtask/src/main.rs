@@ -24,6 +24,8 @@ enum Task {
     Test(test::Args),
     /// The rules of this workspace that compiler and clippy don't know.
     Tidy,
+    /// Licences, sources and bans of all dependencies, by deny.toml.
+    Supply,
     /// Apache ZooKeeper and Ostler side by side: CPU, throughput, latency, memory.
     Compare(compare::Args),
 }
@@ -32,6 +34,7 @@ fn main() -> Result<ExitCode> {
     match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
+        Task::Supply => tidy::run_supply(),
         Task::Compare(args) => compare::run(&args),
     }
 }

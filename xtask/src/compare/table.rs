@@ -99,7 +99,7 @@ pub(crate) fn render(rows: &[Row], sides: &[Side]) -> String {
     let mut text = format!("{:<28}{:>14}{:>14}", "measure (medians)", "Apache", "Ostler");
     let both = sides.len() > 1;
     if both {
-        let _ = write!(text, "   {:<22}{:<10}{:<10}{}", "ratio (min-max)", "must", "aim", "met");
+        let _ = write!(text, "   {:<22}{:<10}{:<10}met", "ratio (min-max)", "must", "aim");
     }
     text.push('\n');
     for row in rows {

@@ -1,0 +1,158 @@
+//! The layers.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use ostler_conformance::{target, workspace};
+
+use super::setup;
+
+/// A part of the tests.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// What `--only` calls it.
+    pub(super) name: &'static str,
+    /// What it does.
+    pub(super) about: &'static str,
+    /// The seconds that it should take at most, with a cold cache on two cores.
+    pub(super) budget_s: u64,
+    /// Does it.
+    pub(super) run: fn() -> Result<Outcome>,
+}
+
+/// How many tests, or layers without tests, passed and failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// These passed.
+    pub(super) passed: u64,
+    /// These did not.
+    pub(super) failed: u64,
+}
+
+impl Outcome {
+    fn of_layer(success: bool) -> Self {
+        Self { passed: u64::from(success), failed: u64::from(!success) }
+    }
+}
+
+/// All layers, the quick ones first.
+pub(super) const LAYERS: &[Layer] = &[
+    Layer { name: "setup", about: "install what the tests need", budget_s: 300, run: setup::run },
+    Layer {
+        name: "fmt",
+        about: "the code is formatted",
+        budget_s: 20,
+        run: || plain(cargo(&["fmt", "--all", "--check"])),
+    },
+    Layer { name: "tidy", about: "the rules of this workspace", budget_s: 20, run: || plain(xtask("tidy")) },
+    Layer { name: "deny", about: "licences, sources and bans of dependencies", budget_s: 60, run: deny },
+    Layer {
+        name: "clippy",
+        about: "no warnings",
+        budget_s: 240,
+        run: || plain(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+    },
+    Layer {
+        name: "doc",
+        about: "the documentation is complete and its links lead somewhere",
+        budget_s: 180,
+        run: || {
+            let mut cargo = cargo(&["doc", "--no-deps", "--workspace", "--locked"]);
+            cargo.env("RUSTDOCFLAGS", "-D warnings");
+            plain(cargo)
+        },
+    },
+    Layer {
+        name: "unit",
+        about: "unit and property tests",
+        budget_s: 300,
+        run: || tests(cargo(&["test", "--workspace", "--exclude", "ostler-conformance", "--locked", "--no-fail-fast"])),
+    },
+    Layer {
+        name: "build",
+        about: "the ostler binary",
+        budget_s: 300,
+        run: || plain(cargo(&["build", "--release", "--locked", "-p", "ostler"])),
+    },
+    Layer {
+        name: "conformance",
+        about: "against Apache ZooKeeper and its clients",
+        budget_s: 300,
+        run: || {
+            let mut cargo = cargo(&["test", "-p", "ostler-conformance", "--locked", "--no-fail-fast"]);
+            cargo.env("OSTLER_BIN", target().join("release/ostler"));
+            tests(cargo)
+        },
+    },
+];
+
+fn cargo(args: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(args).current_dir(workspace());
+    cargo
+}
+
+/// This program again, for another task.
+fn xtask(task: &str) -> Command {
+    cargo(&["run", "--quiet", "--package", "xtask", "--", task])
+}
+
+/// Runs a command that succeeds or not.
+fn plain(mut command: Command) -> Result<Outcome> {
+    let program = command.get_program().display().to_string();
+    let status = command.status().with_context(|| format!("starting {program}"))?;
+    Ok(Outcome::of_layer(status.success()))
+}
+
+/// Runs tests and counts what their harness reports.
+fn tests(mut command: Command) -> Result<Outcome> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("starting cargo")?;
+    let output = child.stdout.take().context("the output of cargo")?;
+    let mut outcome = Outcome::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("reading the output of cargo")?;
+        if let Some(result) = counted(&line) {
+            outcome.passed += result.passed;
+            outcome.failed += result.failed;
+        }
+        println!("{line}");
+    }
+    // What does not compile, or ends before it can count, fails too.
+    if !child.wait()?.success() && outcome.failed == 0 {
+        outcome.failed = 1;
+    }
+    Ok(outcome)
+}
+
+/// The counts in a line such as `test result: ok. 3 passed; 0 failed; ...`.
+fn counted(line: &str) -> Option<Outcome> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |word: &str| {
+        let part = counts.split("; ").find_map(|it| it.strip_suffix(word))?;
+        part.trim().parse().ok()
+    };
+    Some(Outcome { passed: count("passed")?, failed: count("failed")? })
+}
+
+/// cargo-deny where it is installed (building it takes longer than all other layers together), else our own check.
+fn deny() -> Result<Outcome> {
+    let installed = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if installed.is_ok_and(|it| it.success()) {
+        return plain(cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]));
+    }
+    println!("cargo-deny is not installed: checking licences, sources and bans without it");
+    plain(xtask("supply"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_harness_is_understood() {
+        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.0s";
+        assert_eq!(counted(line), Some(Outcome { passed: 12, failed: 3 }));
+        assert_eq!(counted("running 3 tests"), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Installs what the tests need and this machine lacks.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use ostler_conformance::{apache, target};
+
+use super::layer::Outcome;
+
+/// A program, the arguments that make it say its version, and the Debian package that it is in.
+const PROGRAMS: &[(&str, &str, &str)] = &[
+    ("java", "-version", "openjdk-17-jdk-headless"),
+    ("javac", "-version", "openjdk-17-jdk-headless"),
+    ("mvn", "--version", "maven"),
+    ("python3", "--version", "python3"),
+];
+
+/// Installs Java, Maven and Python as root, then Apache ZooKeeper (with Maven) and kazoo (with pip) under `target`.
+pub(super) fn run() -> Result<Outcome> {
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, version, _)| !answers(program, version))
+        .map(|(.., package)| *package)
+        .collect();
+    if !missing.is_empty() {
+        install(missing)?;
+    }
+    apache::classpath()?;
+    kazoo()?;
+    Ok(Outcome { passed: 1, failed: 0 })
+}
+
+fn answers(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|it| it.success())
+}
+
+fn install(mut packages: Vec<&str>) -> Result<()> {
+    packages.dedup();
+    let list = packages.join(" ");
+    let by_hand = format!("install it yourself; on Debian: apt-get install {list}");
+    let root = Command::new("id").arg("-u").output().is_ok_and(|it| it.stdout == b"0\n");
+    if !root || !answers("apt-get", "--version") {
+        bail!("{list} is missing: {by_hand}");
+    }
+    println!("installing {list}");
+    apt_get(&["update", "-qq"]).with_context(|| by_hand.clone())?;
+    let mut arguments = vec!["install", "-y", "-qq", "--no-install-recommends"];
+    arguments.extend(&packages);
+    apt_get(&arguments).context(by_hand)
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    ensure!(command.status().context("starting apt-get")?.success(), "apt-get {} failed", arguments.join(" "));
+    Ok(())
+}
+
+/// The Python client, in an environment of its own.
+fn kazoo() -> Result<()> {
+    let home = target().join("python");
+    let python = home.join("bin/python");
+    let has_kazoo = || {
+        let mut command = Command::new(&python);
+        command.args(["-c", "import kazoo"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|it| it.success())
+    };
+    if has_kazoo() {
+        return Ok(());
+    }
+    let venv = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
+    let mut made = venv().context("starting python3")?;
+    if !made.status.success() {
+        // Debian keeps this module in a package of its own.
+        install(vec!["python3-venv"])?;
+        made = venv().context("starting python3")?;
+    }
+    ensure!(made.status.success(), "python3 -m venv failed:\n{}", String::from_utf8_lossy(&made.stdout));
+    let mut pip = Command::new(&python);
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "kazoo==2.10.0"]);
+    ensure!(pip.status().context("starting pip")?.success(), "pip could not install kazoo: is PyPI reachable?");
+    ensure!(has_kazoo(), "kazoo was installed, but python3 cannot import it");
+    Ok(())
+}
