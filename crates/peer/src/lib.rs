@@ -1,1 +1,39 @@
-//! One whole server as state machines: requests, prep, commit, sessions, replies.
+//! One whole server as state machines: a pipeline, and shards around it.
+//!
+//! # Run loop
+//! * A [`Shard`] is given the bytes of its connections ([`Shard::receive`]), answers reads itself, and collects what
+//!   must go through the pipeline ([`Shard::take_submissions`]). When it is woken it drains its inbox
+//!   ([`Shard::drain`]). After either, its driver writes out what [`Shard::take_dirty`] names.
+//! * The [`Pipeline`] is given submissions ([`Pipeline::process`]); what it proposes is handed to the log
+//!   ([`Pipeline::take_unlogged`]); when the log says that a zxid is durable ([`Pipeline::logged`]), it commits, applies
+//!   and fills the inboxes. Both return the shards to wake.
+//! * Between the two lies [`Shared`]: the tree under its lock, and the inboxes.
+//!
+//! Nothing here reads a clock ([`Now`] is an argument), draws a random number, starts a thread or touches a file.
+//!
+//! # Invariants
+//! * A reply to a write leaves only after its txn was logged, committed and applied here.
+//! * Replies of one connection leave in the order of its requests; auth replies alone may overtake.
+//! * An event is in a shard's inbox before the state that it tells of can be read; a shard that reads drains its inbox
+//!   under the same guard first. So a connection hears of a change before it can see it.
+//! * A session ends only through a committed closeSession.
+
+pub mod connection;
+pub mod inbox;
+mod outstanding;
+pub mod pipeline;
+mod prep;
+mod reads;
+pub mod session;
+pub mod session_tracker;
+pub mod shard;
+mod shard_inbox;
+pub mod shared;
+pub mod stats;
+pub mod time;
+
+pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
+pub use pipeline::{Pipeline, PipelineConfig};
+pub use shard::{Shard, ShardConfig};
+pub use shared::{ShardSet, Shared};
+pub use time::Now;

@@ -28,6 +28,9 @@ impl Modes {
     /// Persistent, and of everything below.
     pub const RECURSIVE: Self = Self(8);
 
+    /// All modes.
+    pub const ALL: Self = Self(15);
+
     /// Both sets together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

@@ -1,0 +1,105 @@
+//! One client connection, as data.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use auth::Identities;
+use wire::SessionId;
+
+use crate::inbox::{ConnId, ReadRequest};
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing but a ConnectRequest or a four-letter word may come.
+    Handshake,
+    /// Its session is being made or found; what it sends waits.
+    Connecting,
+    /// It has a session.
+    Established,
+    /// Nothing more is read; it closes when everything is written.
+    Closing,
+}
+
+/// A request that has not been answered, in the order of requests.
+#[derive(Debug, Clone)]
+pub(crate) enum Waiting {
+    /// With the pipeline: a write, or a read that travels with one.
+    Pipeline,
+    /// Here, behind a write.
+    Read(ReadRequest),
+}
+
+/// A connection.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Which.
+    pub id: ConnId,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// What it is doing.
+    pub phase: Phase,
+    /// Its session; 0 before there is one.
+    pub session: SessionId,
+    /// The session's timeout.
+    pub timeout_ms: i32,
+    /// Did its ConnectRequest have the read-only field (old clients have not)?
+    pub(crate) sends_read_only: bool,
+    /// Who it is.
+    pub(crate) identities: Identities,
+    /// Received bytes that are not a whole frame yet, or wait for their turn.
+    pub(crate) unread: Vec<u8>,
+    /// Bytes to be sent.
+    pub(crate) out: Vec<u8>,
+    /// How many of `out` are written.
+    pub(crate) written: usize,
+    /// Requests without an answer.
+    pub(crate) waiting: VecDeque<Waiting>,
+    /// When it was last heard, in ms of the clock that never goes back.
+    pub(crate) heard_ms: i64,
+    /// Was it heard since the last round of touches?
+    pub(crate) heard: bool,
+    /// Is it in the shard's list of connections with something to send or to close?
+    pub(crate) dirty: bool,
+    /// Is it in the shard's list of connections that had to wait?
+    pub(crate) paused: bool,
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+}
+
+impl Connection {
+    /// A new one.
+    pub fn new(id: ConnId, peer: SocketAddr, now_ms: i64) -> Self {
+        Self {
+            id,
+            peer,
+            phase: Phase::Handshake,
+            session: SessionId(0),
+            timeout_ms: 0,
+            sends_read_only: true,
+            identities: Identities::of_client(peer.ip()),
+            unread: Vec::new(),
+            out: Vec::new(),
+            written: 0,
+            waiting: VecDeque::new(),
+            heard_ms: now_ms,
+            heard: false,
+            dirty: false,
+            paused: false,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    /// How many requests wait for an answer.
+    pub fn outstanding(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The bytes that are to be sent.
+    pub fn to_send(&self) -> &[u8] {
+        &self.out[self.written..]
+    }
+}

@@ -1,0 +1,174 @@
+//! What passes between shards and the pipeline.
+
+use std::sync::Arc;
+
+use auth::Identities;
+use bytes::Bytes;
+use tree::watch::Modes;
+use tree::{SubOutcome, TriggerKind};
+use wire::{Acl, ErrorCode, OpCode, SessionId, Stat, Xid, Zxid};
+
+/// A connection, for as long as it lives: a slot is used again under another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    /// Its shard.
+    pub shard: u16,
+    /// Its place there.
+    pub slot: u32,
+    /// How often that place was taken before.
+    pub generation: u32,
+}
+
+/// From a shard to the pipeline.
+#[derive(Debug, Clone)]
+pub enum Submission {
+    /// A new session is wanted.
+    Connect {
+        /// By this connection.
+        conn: ConnId,
+        /// With this timeout, negotiated already.
+        timeout_ms: i32,
+    },
+    /// A session shall go on here; the password was right.
+    Renew {
+        /// The new connection.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
+        /// The timeout, negotiated already.
+        timeout_ms: i32,
+    },
+    /// A write.
+    Write(WriteRequest),
+    /// What was heard of sessions since the last round, in ms of the clock that never goes back.
+    Touches {
+        /// By this shard.
+        shard: u16,
+        /// The round that asked.
+        round: u64,
+        /// Session, when.
+        heard: Vec<(SessionId, i64)>,
+    },
+}
+
+/// A write on its way.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// Where the reply goes.
+    pub conn: ConnId,
+    /// In whose name.
+    pub session: SessionId,
+    /// The client's number of it.
+    pub xid: Xid,
+    /// What.
+    pub op: OpCode,
+    /// The body, undecoded.
+    pub body: Bytes,
+    /// The connection's identities when the request was received.
+    pub identities: Identities,
+    /// When, on the clock that never goes back.
+    pub received_us: u64,
+    /// Reads of the same connection that came before it, behind another write: to be answered from the state just
+    /// before this one.
+    pub reads_before: Vec<ReadRequest>,
+}
+
+/// A read that waits.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// The client's number of it.
+    pub xid: Xid,
+    /// What.
+    pub op: OpCode,
+    /// The body, undecoded.
+    pub body: Bytes,
+    /// The connection's identities when the request was received.
+    pub identities: Identities,
+    /// When, on the clock that never goes back.
+    pub received_us: u64,
+}
+
+/// From the pipeline to a shard, in the order of zxids.
+#[derive(Debug, Clone)]
+pub enum InboxEntry {
+    /// Something happened that watches of this shard may be for.
+    Event {
+        /// The txn.
+        zxid: Zxid,
+        /// What.
+        kind: TriggerKind,
+        /// To which znode.
+        path: Arc<str>,
+        /// The ACL that it had, unless open.
+        acl: Option<Arc<[Acl]>>,
+    },
+    /// The answer to a write.
+    Reply {
+        /// Whose.
+        conn: ConnId,
+        /// Which.
+        xid: Xid,
+        /// The txn.
+        zxid: Zxid,
+        /// Its error.
+        err: ErrorCode,
+        /// Its body.
+        body: ReplyBody,
+        /// When the request was received.
+        received_us: u64,
+        /// Close the connection when it is written (closeSession).
+        last: bool,
+    },
+    /// The answer to a read that travelled with a write.
+    ReadReply {
+        /// Whose.
+        conn: ConnId,
+        /// The whole frame.
+        frame: Vec<u8>,
+        /// The watch that it set.
+        watch: Option<(Box<str>, Modes)>,
+        /// When the request was received.
+        received_us: u64,
+    },
+    /// A session is there, new or renewed.
+    Established {
+        /// Whose.
+        conn: ConnId,
+        /// The session.
+        session: SessionId,
+        /// Its timeout.
+        timeout_ms: i32,
+    },
+    /// The session asked for is over.
+    Expired {
+        /// Who asked.
+        conn: ConnId,
+    },
+    /// Close it without a word.
+    Close {
+        /// Which.
+        conn: ConnId,
+        /// Why, for the log.
+        why: &'static str,
+    },
+    /// Tell which sessions were heard of.
+    CollectTouches {
+        /// To be repeated in the answer.
+        round: u64,
+    },
+}
+
+/// The body of a write's reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplyBody {
+    /// None.
+    None,
+    /// Of create.
+    Path(Box<str>),
+    /// Of create2, createContainer, createTTL.
+    PathAndStat(Box<str>, Stat),
+    /// Of setData and setACL.
+    Stat(Stat),
+    /// Of multi.
+    Multi(Vec<SubOutcome>),
+}

@@ -1,0 +1,479 @@
+//! The pipeline: one a server, one owner at a time. Submissions in, proposals out; durable zxids in, replies out.
+//!
+//! Order: a submission is prepared (against the tree and what is outstanding), proposed (it gets a zxid) and handed to
+//! the log, all under one hold of the pipeline. When the log says that a zxid is durable, everything up to it that is
+//! committed is applied under one write guard of the tree, a batch at a time; events and replies are in the inboxes
+//! before that guard is let go.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use auth::{AuthConfig, Identities};
+use bytes::Bytes;
+use tree::cut::CutHeader;
+use tree::{Applied, HashKeys, Outcome, Tree, Trigger};
+use wire::txn::{CreateSessionTxn, DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
+use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
+use zab::{Broadcast, QuorumVerifier};
+
+use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
+use crate::outstanding::Outstanding;
+use crate::prep::Prep;
+use crate::reads::ReadContext;
+use crate::session_tracker::SessionTracker;
+use crate::shared::{ShardSet, Shared};
+use crate::time::Now;
+
+/// What a pipeline is told at its start.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// Who this is.
+    pub server: ServerId,
+    /// `tickTime`.
+    pub tick_ms: i64,
+    /// Who may do what.
+    pub auth: Arc<AuthConfig>,
+    /// The longest string or buffer in a request: `jute.maxbuffer` and its extra size.
+    pub length_max: usize,
+    /// `digest.enabled`: txns carry the tree's digest.
+    pub digests: bool,
+    /// `closeSessionTxn.enabled`: closeSession txns list the ephemerals.
+    pub close_session_paths: bool,
+    /// Keys of the hash maps.
+    pub keys: HashKeys,
+}
+
+/// The most txns that are applied under one guard, and the most submissions prepared under one.
+const BATCH_MAX: usize = 64;
+
+/// A proposal that is not applied yet.
+#[derive(Debug, Clone)]
+struct Pending {
+    zxid: Zxid,
+    entry: Vec<u8>,
+    origin: Origin,
+    reads_before: Vec<ReadRequest>,
+    session: SessionId,
+    bytes: usize,
+    received_us: u64,
+    proposed_us: u64,
+}
+
+/// Who waits for it.
+#[derive(Debug, Clone, Copy)]
+enum Origin {
+    /// A client's write.
+    Write { conn: ConnId, xid: Xid, op: OpCode },
+    /// A client's wish for a session.
+    Connect { conn: ConnId, timeout_ms: i32 },
+    /// Nobody: the server itself.
+    Server,
+}
+
+/// The pipeline.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    config: PipelineConfig,
+    zab: Broadcast,
+    tracker: SessionTracker,
+    outstanding: Outstanding,
+    pending: VecDeque<Pending>,
+    /// How many of `pending` the log has been given.
+    handed_over: usize,
+    /// The round of touch collection under way, and the shards that have not answered.
+    round: u64,
+    waiting_for: ShardSet,
+    round_began_ms: i64,
+    /// Entries on their way to the inboxes, a vector a shard.
+    outbox: Vec<Vec<InboxEntry>>,
+    triggers: Vec<Trigger>,
+}
+
+impl Pipeline {
+    /// A pipeline over a recovered tree and its sessions (id, timeout), all fresh from now on.
+    pub fn new(
+        config: PipelineConfig,
+        tree: &Tree,
+        sessions: impl IntoIterator<Item = (SessionId, i32)>,
+        shards: usize,
+        now: Now,
+    ) -> Self {
+        let hasher = config.keys.hasher();
+        let mut tracker = SessionTracker::new(hasher.clone(), config.server, config.tick_ms, now.wall_ms);
+        for (id, timeout_ms) in sessions {
+            tracker.add(id, timeout_ms, None, now.mono_ms());
+        }
+        let verifier = QuorumVerifier::standalone(config.server);
+        Self {
+            zab: Broadcast::new(config.server, verifier, tree.last_processed()),
+            tracker,
+            outstanding: Outstanding::new(hasher, tree.digest()),
+            pending: VecDeque::new(),
+            handed_over: 0,
+            round: 0,
+            waiting_for: ShardSet::default(),
+            round_began_ms: 0,
+            outbox: vec![Vec::new(); shards],
+            triggers: Vec::new(),
+            config,
+        }
+    }
+
+    /// Proposes the end of sessions that have ephemerals but are not in the session table: a snapshot of Apache's can
+    /// leave such (ZOOKEEPER-5010).
+    pub fn close_orphans(&mut self, now: Now, shared: &Shared) {
+        let tree = shared.tree.read();
+        for session in tree.sessions_with_ephemerals() {
+            if self.tracker.get(session).is_none() {
+                self.propose_close(now, &tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
+            }
+        }
+    }
+
+    /// How many sessions there are.
+    pub fn session_count(&self) -> usize {
+        self.tracker.len()
+    }
+
+    /// The zxid of the newest proposal.
+    pub fn proposed(&self) -> Zxid {
+        self.zab.proposed()
+    }
+
+    /// Is every proposal applied?
+    pub fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
+    pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
+        let mut batch = submissions.drain(..).peekable();
+        while batch.peek().is_some() {
+            let tree = shared.tree.read();
+            for submission in batch.by_ref().take(BATCH_MAX) {
+                self.submit(now, shared, &tree, submission);
+            }
+        }
+        drop(batch);
+        self.flush(shared)
+    }
+
+    fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
+        match submission {
+            Submission::Connect { conn, timeout_ms } => {
+                let session = self.tracker.allocate_id();
+                let mut entry = self.begin_entry(session, Xid(0), now);
+                CreateSessionTxn { timeout_ms }.write(&mut entry.1);
+                let origin = Origin::Connect { conn, timeout_ms };
+                self.propose(now, entry, OpCode::CreateSession, origin, session, now.mono_us, Vec::new(), 0);
+            }
+            Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
+            Submission::Write(write) => self.submit_write(now, shared, tree, write),
+            Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),
+        }
+    }
+
+    fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        let old = self.tracker.get(session).and_then(|s| s.owner);
+        if self.tracker.renew(session, timeout_ms, conn, now.mono_ms()) {
+            if let Some(old) = old.filter(|&old| old != conn) {
+                self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
+            }
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+        } else {
+            self.send(conn, InboxEntry::Expired { conn });
+        }
+    }
+
+    fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
+        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
+        let is_owner = self.tracker.get(session).is_some_and(|s| !s.closing && s.owner == Some(conn));
+        if !is_owner {
+            // Expired, closing, or moved: no reply; the client learns of it when it connects again.
+            shared.in_flight.fetch_sub(1, Relaxed);
+            shared.in_flight_bytes.fetch_sub(body.len(), Relaxed);
+            self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
+            return;
+        }
+        let origin = Origin::Write { conn, xid, op };
+        if op == OpCode::CloseSession {
+            self.propose_close(now, tree, session, origin, xid, received_us, reads_before);
+            if let Some(pending) = self.pending.back_mut() {
+                pending.bytes = body.len();
+            }
+            return;
+        }
+        let mut entry = self.begin_entry(session, xid, now);
+        let body_start = entry.1.len();
+        let mut prep = Prep {
+            tree,
+            outstanding: &mut self.outstanding,
+            auth: &self.config.auth,
+            owner_rules: tree.owner_rules(),
+            length_max: self.config.length_max,
+            zxid: entry.0,
+            time_ms: now.wall_ms,
+            session,
+            identities: &identities,
+        };
+        let op = match prep.write(op, &body, &mut entry.1) {
+            Ok(op) => op,
+            Err(err) => {
+                entry.1.truncate(body_start);
+                ErrorTxn { err }.write(&mut entry.1);
+                OpCode::Error
+            }
+        };
+        self.propose(now, entry, op, origin, session, received_us, reads_before, body.len());
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a pending closeSession")]
+    fn propose_close(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        session: SessionId,
+        origin: Origin,
+        xid: Xid,
+        received_us: u64,
+        reads_before: Vec<ReadRequest>,
+    ) {
+        self.tracker.set_closing(session);
+        let mut entry = self.begin_entry(session, xid, now);
+        let mut prep = Prep {
+            tree,
+            outstanding: &mut self.outstanding,
+            auth: &self.config.auth,
+            owner_rules: tree.owner_rules(),
+            length_max: self.config.length_max,
+            zxid: entry.0,
+            time_ms: now.wall_ms,
+            session,
+            identities: &Identities::none(),
+        };
+        let op = prep.close_session(self.config.close_session_paths, &mut entry.1);
+        self.propose(now, entry, op, origin, session, received_us, reads_before, 0);
+    }
+
+    /// A zxid, and an entry that holds its header; the type in it is set when it is proposed.
+    fn begin_entry(&mut self, session: SessionId, cxid: Xid, now: Now) -> (Zxid, Vec<u8>) {
+        let zxid = self.zab.propose();
+        let mut entry = Vec::with_capacity(256);
+        TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, op: OpCode::Error }.write(&mut entry);
+        (zxid, entry)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a pending proposal")]
+    fn propose(
+        &mut self,
+        now: Now,
+        (zxid, mut entry): (Zxid, Vec<u8>),
+        op: OpCode,
+        origin: Origin,
+        session: SessionId,
+        received_us: u64,
+        reads_before: Vec<ReadRequest>,
+        bytes: usize,
+    ) {
+        entry[28..32].copy_from_slice(&op.code().to_be_bytes());
+        if self.config.digests && op != OpCode::Error {
+            TxnDigest { version: DIGEST_VERSION, digest: self.outstanding.digest().0 }.write(&mut entry);
+        }
+        let proposed_us = now.mono_us;
+        self.pending.push_back(Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us });
+    }
+
+    /// What the log has not been given yet, in zxid order.
+    pub fn take_unlogged(&mut self, mut append: impl FnMut(Zxid, &[u8])) {
+        for pending in self.pending.iter().skip(self.handed_over) {
+            append(pending.zxid, &pending.entry);
+        }
+        self.handed_over = self.pending.len();
+    }
+
+    /// Everything up to `zxid` is durable here: commits, applies, answers. Returns the shards to wake.
+    pub fn logged(&mut self, now: Now, shared: &Shared, zxid: Zxid) -> ShardSet {
+        let applicable = self.zab.on_logged(zxid);
+        let mut woken = ShardSet::default();
+        while self.pending.front().is_some_and(|pending| pending.zxid <= applicable) {
+            let mut tree = shared.tree.write();
+            for _ in 0..BATCH_MAX {
+                let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
+                self.handed_over -= 1;
+                self.apply(now, shared, &mut tree, pending);
+            }
+            // Under the guard: what can be read from now on is in the inboxes.
+            woken.extend(self.flush(shared));
+        }
+        shared.pipeline_stats.sessions.set(self.tracker.len() as u64);
+        woken
+    }
+
+    fn apply(&mut self, now: Now, shared: &Shared, tree: &mut Tree, pending: Pending) {
+        let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
+        for read in &reads_before {
+            if let Origin::Write { conn, .. } = origin {
+                self.answer_read(tree, conn, session, read);
+            }
+        }
+        let mut r = Reader::with_limit(&entry, entry.len());
+        let parsed: TxnEntry<'_> = match r.read() {
+            Ok(parsed) => parsed,
+            Err(e) => unreachable!("txn {zxid}, written by prep, can't be read: {e}"),
+        };
+        self.triggers.clear();
+        let applied = tree.apply(&parsed, &mut self.triggers);
+        if let Some(digest) = parsed.digest
+            && digest.digest != tree.digest().0
+        {
+            shared.pipeline_stats.digest_mismatches.add(1);
+        }
+        self.outstanding.applied(zxid);
+        for trigger in self.triggers.drain(..) {
+            for shard in (0..self.outbox.len()).filter(|&shard| trigger.shards.has(shard)) {
+                self.outbox[shard].push(InboxEntry::Event {
+                    zxid,
+                    kind: trigger.kind,
+                    path: trigger.path.clone(),
+                    acl: trigger.acl.clone(),
+                });
+            }
+        }
+        let stats = &shared.pipeline_stats;
+        stats.commits.add(1);
+        stats.prep.record(proposed_us.saturating_sub(received_us));
+        stats.log.record(now.mono_us.saturating_sub(proposed_us));
+        let owner = match &parsed.txn {
+            Txn::CreateSession(txn) => {
+                let owner = if let Origin::Connect { conn, .. } = origin { Some(conn) } else { None };
+                self.tracker.add(session, txn.timeout_ms, owner, now.mono_ms());
+                None
+            }
+            Txn::CloseSession(_) => self.tracker.remove(session).and_then(|s| s.owner),
+            _ => None,
+        };
+        match origin {
+            Origin::Write { conn, xid, op } => {
+                shared.in_flight.fetch_sub(1, Relaxed);
+                shared.in_flight_bytes.fetch_sub(bytes, Relaxed);
+                let (err, body) = reply_body(op, applied, &parsed.txn);
+                let last = op == OpCode::CloseSession;
+                self.send(conn, InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last });
+            }
+            Origin::Connect { conn, timeout_ms } => {
+                self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+            }
+            Origin::Server => {
+                if let Some(conn) = owner {
+                    self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
+                }
+            }
+        }
+    }
+
+    fn answer_read(&mut self, tree: &Tree, conn: ConnId, session: SessionId, read: &ReadRequest) {
+        let mut frame = Vec::with_capacity(128);
+        let context = ReadContext {
+            tree,
+            auth: &self.config.auth,
+            identities: &read.identities,
+            session,
+            shard: conn.shard as usize,
+            length_max: self.config.length_max,
+        };
+        let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
+        self.send(conn, InboxEntry::ReadReply { conn, frame, watch, received_us: read.received_us });
+    }
+
+    fn send(&mut self, conn: ConnId, entry: InboxEntry) {
+        self.outbox[conn.shard as usize].push(entry);
+    }
+
+    fn flush(&mut self, shared: &Shared) -> ShardSet {
+        let mut woken = ShardSet::default();
+        for (shard, entries) in self.outbox.iter_mut().enumerate() {
+            if !entries.is_empty() {
+                shared.inboxes[shard].append(entries);
+                woken.insert(shard);
+            }
+        }
+        woken
+    }
+
+    /// When [`tick`](Self::tick) has something to do, on the clock that never goes back, in ms.
+    pub fn next_timeout_ms(&self) -> Option<i64> {
+        if self.waiting_for == ShardSet::default() { self.tracker.next_expiry_ms() } else { None }
+    }
+
+    /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
+    /// that a shard that is late costs nobody a session.
+    pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
+            return ShardSet::default();
+        }
+        self.round += 1;
+        self.round_began_ms = now.mono_ms();
+        for (shard, entries) in self.outbox.iter_mut().enumerate() {
+            entries.push(InboxEntry::CollectTouches { round: self.round });
+            self.waiting_for.insert(shard);
+        }
+        self.flush(shared)
+    }
+
+    fn on_touches(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &Tree,
+        shard: u16,
+        round: u64,
+        heard: &[(SessionId, i64)],
+    ) {
+        for &(session, at) in heard {
+            self.tracker.touch(session, at);
+        }
+        if round != self.round || self.waiting_for.0 & (1 << shard) == 0 {
+            return;
+        }
+        self.waiting_for.0 &= !(1 << shard);
+        if self.waiting_for == ShardSet::default() {
+            for session in self.tracker.expire(self.round_began_ms) {
+                shared.pipeline_stats.expired.add(1);
+                self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
+            }
+        }
+    }
+
+    /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.
+    pub fn begin_cut(&self, shared: &Shared, image_bytes_max: usize) -> CutHeader {
+        // The pipeline is held, so nothing is applied between the two.
+        let sessions = self.tracker.for_snapshot();
+        shared.tree.write().begin_cut(sessions, image_bytes_max)
+    }
+}
+
+fn reply_body(op: OpCode, applied: Applied, txn: &Txn<'_>) -> (ErrorCode, ReplyBody) {
+    if applied.err != ErrorCode::OK {
+        return (applied.err, ReplyBody::None);
+    }
+    let path: Option<Box<str>> = match txn {
+        Txn::Create(txn) => txn.path.as_deref().map(Into::into),
+        Txn::CreateTtl(txn) => txn.path.as_deref().map(Into::into),
+        Txn::CreateContainer(txn) => txn.path.as_deref().map(Into::into),
+        _ => None,
+    };
+    let body = match (applied.outcome, path) {
+        (Outcome::Stat(_), Some(path)) if op == OpCode::Create => ReplyBody::Path(path),
+        (Outcome::Stat(stat), Some(path)) => ReplyBody::PathAndStat(path, stat),
+        (Outcome::Stat(stat), None) => ReplyBody::Stat(stat),
+        (Outcome::Multi(results), _) => ReplyBody::Multi(results),
+        (Outcome::None, _) => ReplyBody::None,
+    };
+    (ErrorCode::OK, body)
+}
+
+/// A body that is kept beyond its frame.
+pub(crate) fn keep_body(body: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(body)
+}

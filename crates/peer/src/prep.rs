@@ -1,0 +1,380 @@
+//! Request in, txn out: every check, in ZooKeeper's order, against the tree and what is outstanding. Source: Apache
+//! `PrepRequestProcessor`.
+//!
+//! Prep never fails: a refused write is an error txn. The order of the checks is part of the protocol, since the first
+//! that fails names the error.
+
+use auth::{AuthConfig, Identities, check_acl, fixup_acl};
+use bytes::Bytes;
+use tree::Tree;
+use tree::owner::{Owner, OwnerRules, TTL_MAX, ttl_owner};
+use wire::acl::{ADMIN, CREATE, DELETE, READ, WRITE};
+use wire::multi::{MultiOp, MultiRequest};
+use wire::request::{
+    CheckVersionRequest, CreateMode, CreateRequest, CreateTtlRequest, DeleteContainerRequest, DeleteRequest,
+    SetAclRequest, SetDataRequest,
+};
+use wire::stat::CONTAINER_OWNER;
+use wire::txn::{
+    CheckVersionTxn, CloseSessionTxn, CreateContainerTxn, CreateTtlTxn, CreateTxn, DeleteTxn, ErrorTxn, MultiTxn,
+    SetAclTxn, SetDataTxn, SubTxn,
+};
+use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, StatPersisted, UStr, Zxid};
+
+use crate::outstanding::{Data, Outstanding, Record};
+
+/// What prep needs to know beside the request.
+pub(crate) struct Prep<'a> {
+    pub tree: &'a Tree,
+    pub outstanding: &'a mut Outstanding,
+    pub auth: &'a AuthConfig,
+    pub owner_rules: OwnerRules,
+    pub length_max: usize,
+    pub zxid: Zxid,
+    pub time_ms: i64,
+    pub session: SessionId,
+    pub identities: &'a Identities,
+}
+
+/// The body of a request and the bytes it points into, so that data can be kept without copying it.
+struct Body<'a> {
+    bytes: &'a Bytes,
+}
+
+impl Body<'_> {
+    fn keep(&self, data: Option<&[u8]>) -> Option<Bytes> {
+        data.map(|d| if d.is_empty() { Bytes::new() } else { self.bytes.slice_ref(d) })
+    }
+}
+
+struct Create<'a> {
+    op: OpCode,
+    path: &'a str,
+    data: Option<&'a [u8]>,
+    acl: AclVec<'a>,
+    flags: i32,
+    /// -1 where the opcode carries none.
+    ttl: i64,
+}
+
+impl Prep<'_> {
+    /// Writes the txn body of a write to `out`, and says its type. An error leaves what was written to be thrown away.
+    pub(crate) fn write(&mut self, op: OpCode, body: &Bytes, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let bytes = Body { bytes: body };
+        let mut r = Reader::with_limit(body, self.length_max);
+        let unreadable = |_| ErrorCode::MARSHALLING_ERROR;
+        match op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                let request: CreateRequest<'_> = r.read().map_err(unreadable)?;
+                self.create(&bytes, &of_create(op, &request)?, out)
+            }
+            OpCode::CreateTtl => {
+                let request: CreateTtlRequest<'_> = r.read().map_err(unreadable)?;
+                self.create(&bytes, &of_create_ttl(&request)?, out)
+            }
+            OpCode::Delete => self.delete(&r.read().map_err(unreadable)?, out),
+            OpCode::DeleteContainer => {
+                let request: DeleteContainerRequest<'_> = r.read().map_err(unreadable)?;
+                self.delete_container(request.path, out)
+            }
+            OpCode::SetData => self.set_data(&bytes, &r.read().map_err(unreadable)?, out),
+            OpCode::SetAcl => self.set_acl(&r.read().map_err(unreadable)?, out),
+            OpCode::Multi => self.multi(&bytes, &r.read().map_err(unreadable)?, out),
+            OpCode::Reconfig => Err(ErrorCode::RECONFIG_DISABLED),
+            _ => Err(ErrorCode::UNIMPLEMENTED),
+        }
+    }
+
+    fn allowed(&self, acl: Option<&[Acl]>, wanted: i32) -> Result<(), ErrorCode> {
+        // No list is the open one.
+        match acl {
+            Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
+            _ => Ok(()),
+        }
+    }
+
+    /// The list as it will be logged, and as it will be checked (`None`: open).
+    fn fix_acl(&self, acl: AclVec<'_>) -> Result<Option<(Vec<u8>, Vec<Acl>)>, ErrorCode> {
+        if acl == AclVec::OPEN {
+            return Ok(None);
+        }
+        let fixed =
+            fixup_acl(self.auth, acl.decode().as_deref(), self.identities).map_err(|_| ErrorCode::INVALID_ACL)?;
+        let encoded = AclVec::encode(&fixed);
+        Ok((encoded != AclVec::OPEN.as_bytes()).then_some((encoded, fixed)))
+    }
+
+    fn create(&mut self, body: &Body<'_>, create: &Create<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let mode = CreateMode::from_flags(create.flags).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        if mode.is_ttl() && !self.owner_rules.extended_types {
+            return Err(ErrorCode::UNIMPLEMENTED);
+        }
+        let ttl_is_right = if mode.is_ttl() { (1..=TTL_MAX).contains(&create.ttl) } else { create.ttl < 0 };
+        if !ttl_is_right || create.op == OpCode::CreateTtl && !mode.is_ttl() {
+            return Err(ErrorCode::BAD_ARGUMENTS);
+        }
+        let (parent_path, _) = wire::path::split(create.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        if create.path.contains('\0') {
+            return Err(ErrorCode::BAD_ARGUMENTS);
+        }
+        let acl = self.fix_acl(create.acl)?;
+        let mut parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(parent.acl.as_deref(), CREATE)?;
+        let sequential;
+        let path = if mode.is_sequential() {
+            sequential = format!("{}{:010}", create.path, parent.stat.cversion);
+            &sequential
+        } else {
+            create.path
+        };
+        wire::path::validate(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        if self.outstanding.get(self.tree, path).is_some() {
+            return Err(ErrorCode::NODE_EXISTS);
+        }
+        if matches!(self.owner_rules.decode(parent.stat.ephemeral_owner), Owner::Session(_)) {
+            return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
+        }
+        let parent_cversion = parent.stat.cversion.wrapping_add(1);
+        parent.stat.cversion = parent_cversion;
+        parent.stat.pzxid = self.zxid;
+        parent.children += 1;
+        parent.zxid = self.zxid;
+        self.outstanding.put(self.tree, parent_path, parent);
+        // What the txn's type is follows the opcode; what the znode becomes follows the txn's type.
+        let owner = match create.op {
+            OpCode::CreateContainer => CONTAINER_OWNER,
+            OpCode::CreateTtl => ttl_owner(create.ttl),
+            _ if mode.is_ephemeral() => self.session.0,
+            _ => 0,
+        };
+        let stat = StatPersisted {
+            czxid: self.zxid,
+            mzxid: self.zxid,
+            ctime: self.time_ms,
+            mtime: self.time_ms,
+            ephemeral_owner: owner,
+            pzxid: self.zxid,
+            ..StatPersisted::default()
+        };
+        let record = Record {
+            zxid: self.zxid,
+            exists: true,
+            stat,
+            children: 0,
+            acl: acl.as_ref().map(|(_, list)| list.as_slice().into()),
+            data: Data::Request(body.keep(create.data)),
+            digest: 0,
+        };
+        self.outstanding.put(self.tree, path, record);
+        let path: UStr<'_> = Some(path.into());
+        let encoded = acl.map(|(encoded, _)| encoded);
+        let acl = encoded.as_deref().map_or(Ok(AclVec::OPEN), AclVec::parse).unwrap_or(AclVec::OPEN);
+        let data = create.data;
+        match create.op {
+            OpCode::CreateTtl => CreateTtlTxn { path, data, acl, parent_cversion, ttl: create.ttl }.write(out),
+            OpCode::CreateContainer => CreateContainerTxn { path, data, acl, parent_cversion }.write(out),
+            _ => CreateTxn { path, data, acl, ephemeral: mode.is_ephemeral(), parent_cversion }.write(out),
+        }
+        Ok(create.op)
+    }
+
+    fn delete(&mut self, request: &DeleteRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let path = text(&request.path)?;
+        let parent_path = parent_of_deletable(path)?;
+        let parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(parent.acl.as_deref(), DELETE)?;
+        let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
+        next_version(record.stat.version, request.version)?;
+        if record.children > 0 {
+            return Err(ErrorCode::NOT_EMPTY);
+        }
+        self.put_deleted(parent_path, parent, path, record);
+        DeleteTxn { path: Some(path.into()) }.write(out);
+        Ok(OpCode::Delete)
+    }
+
+    fn delete_container(&mut self, path: Option<&[u8]>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let path = path.and_then(|p| std::str::from_utf8(p).ok()).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        let parent_path = parent_of_deletable(path)?;
+        let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
+        if record.children > 0 {
+            return Err(ErrorCode::NOT_EMPTY);
+        }
+        if matches!(self.owner_rules.decode(record.stat.ephemeral_owner), Owner::Session(_)) {
+            return Err(ErrorCode::BAD_VERSION);
+        }
+        let parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
+        self.put_deleted(parent_path, parent, path, record);
+        DeleteTxn { path: Some(path.into()) }.write(out);
+        Ok(OpCode::DeleteContainer)
+    }
+
+    fn put_deleted(&mut self, parent_path: &str, mut parent: Record, path: &str, mut record: Record) {
+        parent.children -= 1;
+        parent.stat.pzxid = self.zxid;
+        parent.zxid = self.zxid;
+        self.outstanding.put(self.tree, parent_path, parent);
+        record.exists = false;
+        record.zxid = self.zxid;
+        self.outstanding.put(self.tree, path, record);
+    }
+
+    fn set_data(
+        &mut self,
+        body: &Body<'_>,
+        request: &SetDataRequest<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<OpCode, ErrorCode> {
+        let path = valid(&request.path)?;
+        let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(record.acl.as_deref(), WRITE)?;
+        let version = next_version(record.stat.version, request.version)?;
+        record.stat.version = version;
+        record.stat.mzxid = self.zxid;
+        record.stat.mtime = self.time_ms;
+        record.zxid = self.zxid;
+        record.data = Data::Request(body.keep(request.data));
+        self.outstanding.put(self.tree, path, record);
+        SetDataTxn { path: Some(path.into()), data: request.data, version }.write(out);
+        Ok(OpCode::SetData)
+    }
+
+    fn set_acl(&mut self, request: &SetAclRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let path = valid(&request.path)?;
+        let acl = self.fix_acl(request.acl)?;
+        let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(record.acl.as_deref(), ADMIN)?;
+        let version = next_version(record.stat.aversion, request.version)?;
+        record.stat.aversion = version;
+        record.zxid = self.zxid;
+        record.acl = acl.as_ref().map(|(_, list)| list.as_slice().into());
+        self.outstanding.put(self.tree, path, record);
+        let encoded = acl.map(|(encoded, _)| encoded);
+        let acl = encoded.as_deref().map_or(Ok(AclVec::OPEN), AclVec::parse).unwrap_or(AclVec::OPEN);
+        SetAclTxn { path: Some(path.into()), acl, version }.write(out);
+        Ok(OpCode::SetAcl)
+    }
+
+    fn check(&mut self, request: &CheckVersionRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        let path = valid(&request.path)?;
+        let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(record.acl.as_deref(), READ)?;
+        let version = next_version(record.stat.version, request.version)?;
+        CheckVersionTxn { path: Some(path.into()), version }.write(out);
+        Ok(OpCode::Check)
+    }
+
+    /// All or none: the first operation that fails undoes those before it, and the multi is logged as a list in which it
+    /// and those behind it are errors.
+    fn multi(&mut self, body: &Body<'_>, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..))) {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        }
+        self.outstanding.begin_multi();
+        let mut failure: Option<ErrorCode> = None;
+        let mut subs: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(request.ops.len());
+        for op in &request.ops {
+            let mut sub = Vec::new();
+            let done = match (failure, op) {
+                (Some(_), _) => Err(ErrorCode::RUNTIME_INCONSISTENCY),
+                (None, MultiOp::Create(op, create)) => {
+                    of_create(*op, create).and_then(|create| self.create_in_multi(body, &create, &mut sub))
+                }
+                (None, MultiOp::CreateTtl(create)) => {
+                    of_create_ttl(create).and_then(|create| self.create_in_multi(body, &create, &mut sub))
+                }
+                (None, MultiOp::Delete(request)) => self.delete(request, &mut sub),
+                (None, MultiOp::SetData(request)) => self.set_data(body, request, &mut sub),
+                (None, MultiOp::Check(request)) => self.check(request, &mut sub),
+                (None, MultiOp::Read(..)) => Err(ErrorCode::MARSHALLING_ERROR),
+            };
+            match done {
+                Ok(op) => subs.push((op, sub)),
+                Err(err) => {
+                    failure.get_or_insert(err);
+                    subs.push((OpCode::Error, ErrorTxn { err }.to_vec()));
+                }
+            }
+        }
+        self.outstanding.end_multi(failure.is_some());
+        let txns = subs.iter().map(|(op, sub)| SubTxn { kind: op.code(), data: Some(sub) }).collect();
+        MultiTxn { txns: Some(txns) }.write(out);
+        Ok(OpCode::Multi)
+    }
+
+    fn create_in_multi(
+        &mut self,
+        body: &Body<'_>,
+        create: &Create<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<OpCode, ErrorCode> {
+        self.create(body, create, out)
+    }
+
+    /// The closeSession of [`Prep::session`]: its ephemerals, committed and outstanding ones.
+    pub(crate) fn close_session(&mut self, with_paths: bool, out: &mut Vec<u8>) -> OpCode {
+        let mut paths: Vec<String> = self.tree.ephemerals(self.session).map(tree::NodeRef::path).collect();
+        let mut pending: Vec<(String, bool)> = Vec::new();
+        for (path, record) in self.outstanding.records() {
+            if record.stat.ephemeral_owner == self.session.0 {
+                pending.push((path.to_string(), record.exists));
+            }
+        }
+        pending.sort_unstable();
+        paths.retain(|path| pending.binary_search_by(|(p, _)| p.as_str().cmp(path)).is_err());
+        paths.extend(pending.into_iter().filter_map(|(path, exists)| exists.then_some(path)));
+        for path in &paths {
+            let Some((parent_path, _)) = wire::path::split(path) else { continue };
+            let (Some(parent), Some(record)) =
+                (self.outstanding.get(self.tree, parent_path), self.outstanding.get(self.tree, path))
+            else {
+                continue;
+            };
+            self.put_deleted(parent_path, parent, path, record);
+        }
+        if with_paths {
+            let paths_to_delete = Some(paths.iter().map(|path| Some(path.as_str().into())).collect());
+            CloseSessionTxn { paths_to_delete }.write(out);
+        }
+        OpCode::CloseSession
+    }
+}
+
+fn of_create<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Result<Create<'a>, ErrorCode> {
+    let path = text(&request.path)?;
+    Ok(Create { op, path, data: request.data, acl: request.acl, flags: request.flags, ttl: -1 })
+}
+
+fn of_create_ttl<'a>(request: &'a CreateTtlRequest<'a>) -> Result<Create<'a>, ErrorCode> {
+    let path = text(&request.path)?;
+    let CreateTtlRequest { data, acl, flags, ttl, .. } = *request;
+    Ok(Create { op: OpCode::CreateTtl, path, data, acl, flags, ttl })
+}
+
+/// A null path is found out by an exception in Apache, which makes it -5.
+fn text<'a>(path: &'a UStr<'_>) -> Result<&'a str, ErrorCode> {
+    path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)
+}
+
+fn valid<'a>(path: &'a UStr<'_>) -> Result<&'a str, ErrorCode> {
+    let path = path.as_deref().ok_or(ErrorCode::BAD_ARGUMENTS)?;
+    wire::path::validate(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+    Ok(path)
+}
+
+/// The weaker rule of delete: a slash, no NUL, none of the system's znodes.
+fn parent_of_deletable(path: &str) -> Result<&str, ErrorCode> {
+    let special = matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config");
+    match wire::path::split(path) {
+        Some((parent, _)) if !special && !path.contains('\0') => Ok(parent),
+        _ => Err(ErrorCode::BAD_ARGUMENTS),
+    }
+}
+
+/// The version after a change that expected `expected` (-1: any). In 3.9 it may wrap to -1.
+fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current {
+        return Err(ErrorCode::BAD_VERSION);
+    }
+    Ok(current.wrapping_add(1))
+}

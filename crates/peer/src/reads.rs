@@ -1,0 +1,218 @@
+//! Reads: a request and the tree in, a reply frame out. Run by a shard at once, or by the pipeline between two txns.
+
+use auth::{AuthConfig, Identities, check_acl};
+use tree::watch::Modes;
+use tree::{NodeRef, Tree};
+use wire::acl::{ADMIN, READ};
+use wire::frame::{self, ReplyHeader};
+use wire::multi::{MultiHeader, MultiOp, MultiRequest, write_error_result, write_result_header};
+use wire::request::{PathRequest, ReadRequest as ReadBody};
+use wire::response::GetAclResponse;
+use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, UStr, Xid};
+
+/// What a read may look at.
+pub(crate) struct ReadContext<'a> {
+    pub tree: &'a Tree,
+    pub auth: &'a AuthConfig,
+    pub identities: &'a Identities,
+    pub session: SessionId,
+    pub shard: usize,
+    pub length_max: usize,
+}
+
+/// A watch that a read sets.
+pub(crate) type WatchSet = Option<(Box<str>, Modes)>;
+
+/// Can the pipeline answer it for a shard? Those that look at the shard's watch tables it can't.
+pub(crate) const fn can_travel(op: OpCode) -> bool {
+    !matches!(
+        op,
+        OpCode::SetWatches | OpCode::SetWatches2 | OpCode::AddWatch | OpCode::RemoveWatches | OpCode::CheckWatches
+    )
+}
+
+impl ReadContext<'_> {
+    /// Appends the reply frame of a read. The zxid in it is that of the tree.
+    pub(crate) fn answer(&self, xid: Xid, op: OpCode, body: &[u8], out: &mut Vec<u8>) -> WatchSet {
+        let start = frame::begin(out);
+        let header = ReplyHeader { xid, zxid: self.tree.last_processed(), err: ErrorCode::OK };
+        header.write(out);
+        let body_start = out.len();
+        let mut watch = None;
+        if let Err(err) = self.body(op, body, out, &mut watch) {
+            out.truncate(body_start);
+            out[body_start - 4..].copy_from_slice(&err.0.to_be_bytes());
+        }
+        frame::finish(out, start);
+        if let Some((path, modes)) = &watch {
+            for interest in modes.interests() {
+                self.tree.add_interest(path, interest, self.shard);
+            }
+        }
+        watch
+    }
+
+    fn body(&self, op: OpCode, body: &[u8], out: &mut Vec<u8>, watch: &mut WatchSet) -> Result<(), ErrorCode> {
+        let mut r = Reader::with_limit(body, self.length_max);
+        match op {
+            OpCode::Ping => Ok(()),
+            OpCode::Sync => {
+                let request: PathRequest<'_> = read(&mut r)?;
+                request.path.write(out);
+                Ok(())
+            }
+            OpCode::Exists => {
+                let request: ReadBody<'_> = read(&mut r)?;
+                let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+                if path.contains('\0') {
+                    return Err(ErrorCode::BAD_ARGUMENTS);
+                }
+                let node = self.tree.get(path);
+                if let Some(node) = node {
+                    self.allowed(node, READ)?;
+                }
+                // Also where there is no znode: the watch then waits for its creation.
+                set_watch(&request, path, Modes::DATA, watch);
+                node.ok_or(ErrorCode::NO_NODE)?.stat().write(out);
+                Ok(())
+            }
+            OpCode::GetData => {
+                let request: ReadBody<'_> = read(&mut r)?;
+                let (path, node) = self.readable(&request)?;
+                set_watch(&request, path, Modes::DATA, watch);
+                node.data().write(out);
+                node.stat().write(out);
+                Ok(())
+            }
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                let request: ReadBody<'_> = read(&mut r)?;
+                let (path, node) = self.readable(&request)?;
+                set_watch(&request, path, Modes::CHILD, watch);
+                write_children(node, out);
+                if op == OpCode::GetChildren2 {
+                    node.stat().write(out);
+                }
+                Ok(())
+            }
+            OpCode::GetAcl => self.get_acl(&read(&mut r)?, out),
+            OpCode::GetEphemerals => {
+                let request: PathRequest<'_> = read(&mut r)?;
+                let prefix = request.path.as_deref().map(str::trim).filter(|p| !p.is_empty()).unwrap_or("/");
+                let mine = self.tree.ephemerals(self.session).map(NodeRef::path);
+                let paths: Vec<UStr<'_>> =
+                    mine.filter(|path| path.starts_with(prefix)).map(|path| Some(path.into())).collect();
+                Some(paths).write(out);
+                Ok(())
+            }
+            OpCode::GetAllChildrenNumber => {
+                let request: PathRequest<'_> = read(&mut r)?;
+                let node = request.path.as_deref().and_then(|path| self.tree.get(path)).ok_or(ErrorCode::NO_NODE)?;
+                self.allowed(node, READ)?;
+                descendants(node).write(out);
+                Ok(())
+            }
+            OpCode::WhoAmI => {
+                let ids = self.identities.as_slice();
+                (ids.len() as i32).write(out);
+                for id in ids {
+                    id.scheme.write(out);
+                    user_of(&id.scheme, &id.id).write(out);
+                }
+                Ok(())
+            }
+            OpCode::MultiRead => self.multi_read(&read(&mut r)?, out),
+            _ => Err(ErrorCode::UNIMPLEMENTED),
+        }
+    }
+
+    fn allowed(&self, node: NodeRef<'_>, wanted: i32) -> Result<(), ErrorCode> {
+        match node.restricted_acl() {
+            Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
+            _ => Ok(()),
+        }
+    }
+
+    fn readable<'b>(&'b self, request: &'b ReadBody<'_>) -> Result<(&'b str, NodeRef<'b>), ErrorCode> {
+        let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(node, READ)?;
+        Ok((path, node))
+    }
+
+    fn get_acl(&self, request: &PathRequest<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
+        let Some(acl) = node.restricted_acl() else {
+            GetAclResponse { acl: AclVec::OPEN, stat: node.stat() }.write(out);
+            return Ok(());
+        };
+        if !check_acl(self.auth, acl, READ | ADMIN, self.identities) {
+            return Err(ErrorCode::NO_AUTH);
+        }
+        let shown = auth::redact_acl(self.auth, acl.to_vec(), self.identities);
+        out.extend_from_slice(&AclVec::encode(&shown));
+        node.stat().write(out);
+        Ok(())
+    }
+
+    fn multi_read(&self, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        for op in &request.ops {
+            let MultiOp::Read(code, request) = op else { return Err(ErrorCode::MARSHALLING_ERROR) };
+            match self.readable(request) {
+                Ok((_, node)) => {
+                    write_result_header(*code, out);
+                    if *code == OpCode::GetData {
+                        node.data().write(out);
+                        node.stat().write(out);
+                    } else {
+                        write_children(node, out);
+                    }
+                }
+                Err(err) => write_error_result(err, out),
+            }
+        }
+        MultiHeader::END.write(out);
+        Ok(())
+    }
+}
+
+fn read<'a, T: Field<'a>>(r: &mut Reader<'a>) -> Result<T, ErrorCode> {
+    r.read().map_err(|_| ErrorCode::MARSHALLING_ERROR)
+}
+
+fn set_watch(request: &ReadBody<'_>, path: &str, modes: Modes, watch: &mut WatchSet) {
+    if request.watch {
+        *watch = Some((path.into(), modes));
+    }
+}
+
+fn write_children(node: NodeRef<'_>, out: &mut Vec<u8>) {
+    (node.child_count() as i32).write(out);
+    for child in node.children() {
+        Some(child.name()).write(out);
+    }
+}
+
+/// All below it; `/` does not count the znode that Apache's map holds twice.
+fn descendants(node: NodeRef<'_>) -> i32 {
+    let mut count = 0;
+    let mut open: Vec<NodeRef<'_>> = vec![node];
+    while let Some(node) = open.pop() {
+        for child in node.children() {
+            count += 1;
+            if child.child_count() > 0 {
+                open.push(child);
+            }
+        }
+    }
+    count
+}
+
+/// What may be shown of an identity: of digest the user alone, of super nothing.
+fn user_of(scheme: &str, id: &str) -> String {
+    match scheme {
+        "digest" => id.split(':').next().unwrap_or_default().to_owned(),
+        "super" => String::new(),
+        _ => id.to_owned(),
+    }
+}

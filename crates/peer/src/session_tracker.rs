@@ -1,0 +1,210 @@
+//! The sessions of a standalone server or a leader, and when they end. Source: Apache `SessionTrackerImpl`,
+//! `ExpiryQueue`.
+//!
+//! Sessions expire at tick boundaries only, in whole buckets, `timeout` to `timeout + tick` after the last touch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ahash::RandomState;
+use hashbrown::HashMap;
+use wire::{ServerId, SessionId};
+
+use crate::inbox::ConnId;
+use crate::session::first_session_id;
+
+/// A session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Session {
+    /// As negotiated last.
+    pub timeout_ms: i32,
+    /// As its createSession txn says; snapshots hold this one.
+    pub logged_timeout_ms: i32,
+    /// The tick boundary that ends it.
+    pub expires_ms: i64,
+    /// The connection that may write in its name.
+    pub owner: Option<ConnId>,
+    /// Its closeSession is on its way.
+    pub closing: bool,
+}
+
+/// All of them.
+#[derive(Debug, Clone)]
+pub struct SessionTracker {
+    sessions: HashMap<SessionId, Session, RandomState>,
+    buckets: BTreeMap<i64, BTreeSet<SessionId>>,
+    tick_ms: i64,
+    next_id: SessionId,
+}
+
+impl SessionTracker {
+    /// A tracker without sessions. `wall_ms` makes the first id.
+    pub fn new(hasher: RandomState, server: ServerId, tick_ms: i64, wall_ms: i64) -> Self {
+        Self {
+            sessions: HashMap::with_hasher(hasher),
+            buckets: BTreeMap::new(),
+            tick_ms: tick_ms.max(1),
+            next_id: first_session_id(server, wall_ms),
+        }
+    }
+
+    /// An id that no living session has.
+    pub fn allocate_id(&mut self) -> SessionId {
+        loop {
+            let id = self.next_id;
+            self.next_id = SessionId(id.0.wrapping_add(1));
+            // A clock that was set back could lead into ids that are in use.
+            if id.0 != 0 && id.0 != i64::MIN && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// How many sessions.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// None at all?
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// The session.
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
+    /// The sessions and the timeouts of their txns, in ascending order.
+    pub fn for_snapshot(&self) -> Vec<(SessionId, i32)> {
+        let mut all: Vec<_> = self.sessions.iter().map(|(id, s)| (*id, s.logged_timeout_ms)).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// The next tick boundary that has sessions to end.
+    pub fn next_expiry_ms(&self) -> Option<i64> {
+        self.buckets.first_key_value().map(|(at, _)| *at)
+    }
+
+    fn boundary(&self, now_ms: i64, timeout_ms: i32) -> i64 {
+        ((now_ms + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
+    }
+
+    /// Begins to track a session; one that is tracked gets the new timeout.
+    pub fn add(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64) {
+        if let Some(old) = self.sessions.get(&id) {
+            let at = old.expires_ms;
+            self.unbucket(id, at);
+        }
+        let expires_ms = self.boundary(now_ms, timeout_ms);
+        let session = Session { timeout_ms, logged_timeout_ms: timeout_ms, expires_ms, owner, closing: false };
+        self.sessions.insert(id, session);
+        self.buckets.entry(expires_ms).or_default().insert(id);
+    }
+
+    /// A session goes on at another connection, with another timeout. False: there is no such session any more.
+    pub fn renew(&mut self, id: SessionId, timeout_ms: i32, owner: ConnId, now_ms: i64) -> bool {
+        match self.sessions.get_mut(&id) {
+            Some(session) if !session.closing => {
+                session.timeout_ms = timeout_ms;
+                session.owner = Some(owner);
+                self.touch(id, now_ms);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Something was heard of it at `heard_ms`.
+    pub fn touch(&mut self, id: SessionId, heard_ms: i64) {
+        let Some(session) = self.sessions.get(&id).copied().filter(|s| !s.closing) else { return };
+        let expires_ms = self.boundary(heard_ms, session.timeout_ms);
+        if expires_ms > session.expires_ms {
+            self.unbucket(id, session.expires_ms);
+            self.buckets.entry(expires_ms).or_default().insert(id);
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.expires_ms = expires_ms;
+            }
+        }
+    }
+
+    fn unbucket(&mut self, id: SessionId, at: i64) {
+        if let Some(bucket) = self.buckets.get_mut(&at) {
+            bucket.remove(&id);
+            if bucket.is_empty() {
+                self.buckets.remove(&at);
+            }
+        }
+    }
+
+    /// Its closeSession is on its way: it is touched no more.
+    pub fn set_closing(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.closing = true;
+            let at = session.expires_ms;
+            self.unbucket(id, at);
+        }
+    }
+
+    /// Its closeSession was applied.
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        self.unbucket(id, session.expires_ms);
+        Some(session)
+    }
+
+    /// The sessions whose time is up, in ascending order; they are closing from now on.
+    pub fn expire(&mut self, now_ms: i64) -> Vec<SessionId> {
+        let mut expired = Vec::new();
+        while let Some((&at, _)) = self.buckets.first_key_value() {
+            if at > now_ms {
+                break;
+            }
+            for id in self.buckets.remove(&at).unwrap_or_default() {
+                if let Some(session) = self.sessions.get_mut(&id) {
+                    session.closing = true;
+                    expired.push(id);
+                }
+            }
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker() -> SessionTracker {
+        SessionTracker::new(RandomState::with_seeds(1, 2, 3, 4), ServerId(1), 2000, 5)
+    }
+
+    #[test]
+    fn expiry_is_rounded_up_to_the_next_tick() {
+        let mut t = tracker();
+        t.add(SessionId(1), 4000, None, 100);
+        assert_eq!(t.next_expiry_ms(), Some(6000));
+        t.touch(SessionId(1), 1999);
+        assert_eq!(t.next_expiry_ms(), Some(6000), "same tick, same bucket");
+        t.touch(SessionId(1), 2000);
+        assert_eq!(t.next_expiry_ms(), Some(8000));
+        t.touch(SessionId(1), 50);
+        assert_eq!(t.next_expiry_ms(), Some(8000), "an old touch shortens nothing");
+        assert!(t.expire(7999).is_empty());
+        assert_eq!(t.expire(8000), [SessionId(1)]);
+        assert!(t.expire(90000).is_empty(), "once");
+        assert!(t.get(SessionId(1)).is_some(), "it lives until its closeSession is applied");
+        t.touch(SessionId(1), 9000);
+        assert_eq!(t.next_expiry_ms(), None);
+        let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+        assert!(!t.renew(SessionId(1), 4000, conn, 9000), "and can't be renewed");
+    }
+
+    #[test]
+    fn ids_in_use_are_skipped() {
+        let mut t = tracker();
+        let first = t.allocate_id();
+        t.add(SessionId(first.0 + 1), 4000, None, 0);
+        assert_eq!(t.allocate_id(), SessionId(first.0 + 2));
+    }
+}

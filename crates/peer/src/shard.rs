@@ -1,0 +1,666 @@
+//! A shard: one IO thread's connections, their order of replies, and their watches.
+//!
+//! A read is answered here, at once, if nothing of its connection waits for an answer; else it waits behind what does.
+//! A read that waits when another write of its connection comes travels with that write through the pipeline, so that
+//! it is answered from the state between the two.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use auth::AuthConfig;
+use parking_lot::RwLockReadGuard;
+use tree::Tree;
+use tree::watch::WatchTable;
+use wire::connect::{ConnectRequest, ConnectResponse};
+use wire::frame::{self, ReplyHeader, RequestHeader};
+use wire::request::AuthPacket;
+use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
+
+use crate::connection::{Connection, Phase, Waiting};
+use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
+use crate::pipeline::keep_body;
+use crate::reads::{ReadContext, can_travel};
+use crate::session::{password, password_matches};
+use crate::shared::Shared;
+use crate::time::Now;
+
+/// What a shard is told at its start.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Its number.
+    pub shard: u16,
+    /// The longest frame: `jute.maxbuffer`.
+    pub frame_max: usize,
+    /// The longest string or buffer in a request: `jute.maxbuffer` and its extra size.
+    pub length_max: usize,
+    /// `minSessionTimeout`.
+    pub timeout_min_ms: i32,
+    /// `maxSessionTimeout`.
+    pub timeout_max_ms: i32,
+    /// Who may do what.
+    pub auth: Arc<AuthConfig>,
+    /// Requests of the whole server in the pipeline beyond which a connection with one of its own there is not read
+    /// (`globalOutstandingLimit`).
+    pub in_flight_max: usize,
+    /// Bytes of requests in the pipeline beyond which no connection is read.
+    pub in_flight_bytes_max: usize,
+    /// Bytes to be sent beyond which a connection is not read.
+    pub out_pause: usize,
+    /// Bytes to be sent beyond which a connection, which can only be one that does not read, is closed.
+    pub out_max: usize,
+    /// Keys of the hash maps.
+    pub keys: tree::HashKeys,
+}
+
+/// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
+const WAITING_MAX: usize = 4096;
+
+/// The most reads that are answered under one guard of the tree.
+const READS_A_GUARD: usize = 64;
+
+/// A shard.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) connections: Vec<Option<Box<Connection>>>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+    pub(crate) watches: WatchTable,
+    submissions: Vec<Submission>,
+    /// Connections with something to send, or to close.
+    dirty: Vec<u32>,
+    /// Connections that have whole frames but had to wait.
+    pub(crate) paused: Vec<u32>,
+    pub(crate) inbox: Vec<InboxEntry>,
+    /// Paths whose interest could not be taken back yet.
+    pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
+}
+
+/// What one frame led to.
+enum Step {
+    /// On to the next.
+    Next,
+    /// It must wait; so must what is behind it.
+    Wait,
+    /// The connection is to be closed without a word.
+    Close,
+}
+
+impl Shard {
+    /// A shard without connections.
+    pub fn new(config: ShardConfig) -> Self {
+        let watches = WatchTable::new(config.keys);
+        Self {
+            config,
+            connections: Vec::new(),
+            generations: Vec::new(),
+            free: Vec::new(),
+            watches,
+            submissions: Vec::new(),
+            dirty: Vec::new(),
+            paused: Vec::new(),
+            inbox: Vec::new(),
+            unwatched: Vec::new(),
+        }
+    }
+
+    /// A connection was accepted.
+    pub fn open(&mut self, now: Now, peer: SocketAddr) -> ConnId {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.generations.push(0);
+            self.connections.len() as u32 - 1
+        });
+        let id = ConnId { shard: self.config.shard, slot, generation: self.generations[slot as usize] };
+        self.connections[slot as usize] = Some(Box::new(Connection::new(id, peer, now.mono_ms())));
+        id
+    }
+
+    /// A connection is gone: closed by the other end, or by the driver because [`wants_close`](Self::wants_close).
+    pub fn closed(&mut self, shared: &Shared, conn: ConnId) {
+        if self.get(conn).is_none() {
+            return;
+        }
+        self.connections[conn.slot as usize] = None;
+        self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
+        self.free.push(conn.slot);
+        let unwatched = &mut self.unwatched;
+        self.watches.remove_watcher(conn.slot, |path, modes| unwatched.push((path.into(), modes)));
+        if !self.unwatched.is_empty() {
+            let tree = shared.tree.read();
+            self.take_back_interest(&tree, shared);
+        }
+        self.count_watches(shared);
+    }
+
+    /// The connection, if it is still there.
+    pub fn get(&self, conn: ConnId) -> Option<&Connection> {
+        let found = self.connections.get(conn.slot as usize)?.as_deref()?;
+        (found.id == conn).then_some(found)
+    }
+
+    pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Connection> {
+        let found = self.connections.get_mut(conn.slot as usize)?.as_deref_mut()?;
+        (found.id == conn).then_some(found)
+    }
+
+    /// All connections, in the order of their slots.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.iter().filter_map(Option::as_deref)
+    }
+
+    /// The watch tables.
+    pub fn watches(&self) -> &WatchTable {
+        &self.watches
+    }
+
+    /// What has to go through the pipeline.
+    pub fn take_submissions(&mut self, into: &mut Vec<Submission>) {
+        into.append(&mut self.submissions);
+    }
+
+    /// Is there something for the pipeline?
+    pub fn has_submissions(&self) -> bool {
+        !self.submissions.is_empty()
+    }
+
+    /// The connections with something to send, or to be closed; each once.
+    pub fn take_dirty(&mut self, into: &mut Vec<ConnId>) {
+        for slot in self.dirty.drain(..) {
+            if let Some(conn) = self.connections[slot as usize].as_deref_mut() {
+                conn.dirty = false;
+                into.push(conn.id);
+            }
+        }
+    }
+
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        if let Some(conn) = self.connections[slot as usize].as_deref_mut()
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// Notes that a connection has frames that had to wait.
+    fn pause(&mut self, slot: u32) {
+        if let Some(conn) = self.connections[slot as usize].as_deref_mut()
+            && !conn.paused
+        {
+            conn.paused = true;
+            self.paused.push(slot);
+        }
+    }
+
+    /// The bytes to send to a connection.
+    pub fn to_send(&self, conn: ConnId) -> &[u8] {
+        self.get(conn).map_or(&[], Connection::to_send)
+    }
+
+    /// So many of them were sent.
+    pub fn sent(&mut self, conn: ConnId, bytes: usize) {
+        let slot = conn.slot;
+        let Some(conn) = self.get_mut(conn) else { return };
+        conn.written += bytes;
+        if conn.written == conn.out.len() {
+            conn.written = 0;
+            conn.out.clear();
+            // A big reply's buffer is not kept by a connection that may be idle for hours.
+            if conn.out.capacity() > 16 * 1024 {
+                conn.out = Vec::new();
+            }
+        } else if conn.written > 64 * 1024 {
+            conn.out.drain(..conn.written);
+            conn.written = 0;
+        }
+        if !conn.unread.is_empty() && conn.phase == Phase::Established {
+            self.pause(slot);
+        }
+    }
+
+    /// Frees what an idle connection does not need.
+    pub fn shrink(&mut self, conn: ConnId) {
+        if let Some(conn) = self.get_mut(conn)
+            && conn.out.is_empty()
+            && conn.unread.is_empty()
+        {
+            conn.out = Vec::new();
+            conn.unread = Vec::new();
+            conn.waiting.shrink_to_fit();
+        }
+    }
+
+    /// Should the driver close it, now that everything is sent?
+    pub fn wants_close(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|c| c.phase == Phase::Closing && c.to_send().is_empty())
+    }
+
+    /// Should the driver read from it?
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|c| match c.phase {
+            Phase::Handshake => true,
+            Phase::Connecting | Phase::Closing => c.unread.len() <= self.config.frame_max && c.phase != Phase::Closing,
+            Phase::Established => {
+                c.to_send().len() <= self.config.out_pause && !c.unread_has_frame(self.config.frame_max)
+            }
+        })
+    }
+
+    /// Bytes came. Four-letter words are the driver's to find before this.
+    pub fn receive(&mut self, now: Now, shared: &Shared, conn: ConnId, bytes: &[u8]) {
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        stats.bytes_received.add(bytes.len() as u64);
+        let Some(found) = self.get_mut(conn) else { return };
+        if found.phase == Phase::Closing {
+            return;
+        }
+        found.heard_ms = now.mono_ms();
+        if found.unread.is_empty() {
+            let used = self.frames(now, shared, conn, bytes);
+            if let Some(found) = self.get_mut(conn)
+                && found.phase != Phase::Closing
+            {
+                found.unread.extend_from_slice(&bytes[used..]);
+            }
+        } else {
+            found.unread.extend_from_slice(bytes);
+            self.resume(now, shared, conn);
+        }
+    }
+
+    /// Goes on with frames that had to wait.
+    pub(crate) fn resume(&mut self, now: Now, shared: &Shared, conn: ConnId) {
+        let Some(found) = self.get_mut(conn) else { return };
+        let mut unread = std::mem::take(&mut found.unread);
+        let used = self.frames(now, shared, conn, &unread);
+        if let Some(found) = self.get_mut(conn) {
+            if used == unread.len() || found.phase == Phase::Closing {
+                unread.clear();
+                if unread.capacity() > 4096 {
+                    unread = Vec::new();
+                }
+            } else {
+                unread.drain(..used);
+            }
+            found.unread = unread;
+        }
+    }
+
+    /// Handles the whole frames at the beginning of `bytes`; returns how many bytes they were.
+    fn frames(&mut self, now: Now, shared: &Shared, conn: ConnId, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        let mut guard: Option<RwLockReadGuard<'_, Tree>> = None;
+        let (mut reads, mut is_blocked) = (0, false);
+        loop {
+            if self.must_wait(shared, conn) {
+                break;
+            }
+            let (payload, behind) = match frame::split(rest, self.config.frame_max) {
+                Ok(Some(split)) => split,
+                Ok(None) => break,
+                Err(_) => {
+                    self.drop_connection(shared, conn);
+                    break;
+                }
+            };
+            if reads == READS_A_GUARD {
+                guard = None;
+                reads = 0;
+            }
+            reads += 1;
+            match self.frame(now, shared, conn, payload, &mut guard) {
+                Step::Next => rest = behind,
+                Step::Wait => {
+                    is_blocked = true;
+                    break;
+                }
+                Step::Close => {
+                    self.drop_connection(shared, conn);
+                    break;
+                }
+            }
+        }
+        drop(guard);
+        if let Some(found) = self.get(conn)
+            && found.phase == Phase::Established
+            && !rest.is_empty()
+            && rest.len() > 4
+            && (is_blocked || self.must_wait(shared, conn))
+        {
+            self.pause(conn.slot);
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// Backpressure: may this connection's next frame be looked at?
+    fn must_wait(&self, shared: &Shared, conn: ConnId) -> bool {
+        let Some(found) = self.get(conn) else { return true };
+        match found.phase {
+            Phase::Handshake => false,
+            Phase::Connecting | Phase::Closing => true,
+            Phase::Established => {
+                found.waiting.len() >= WAITING_MAX
+                    || found.to_send().len() > self.config.out_pause
+                    || shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
+                    || !found.waiting.is_empty() && shared.in_flight.load(Relaxed) > self.config.in_flight_max
+            }
+        }
+    }
+
+    fn frame<'s>(
+        &mut self,
+        now: Now,
+        shared: &'s Shared,
+        conn: ConnId,
+        payload: &[u8],
+        guard: &mut Option<RwLockReadGuard<'s, Tree>>,
+    ) -> Step {
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        stats.packets_received.add(1);
+        let slot = conn.slot;
+        let Some(found) = self.get_mut(conn) else { return Step::Close };
+        found.received += 1;
+        if found.phase == Phase::Handshake {
+            return self.connect(shared, conn, payload);
+        }
+        let mut r = Reader::new(payload);
+        let Ok(header) = r.read::<RequestHeader>() else { return Step::Close };
+        let body = r.remaining();
+        let op = OpCode::from_code(header.op);
+        if op == Some(OpCode::Auth) {
+            return self.auth(shared, conn, header.xid, body);
+        }
+        found.heard = true;
+        let session = found.session;
+        match op.map(class_of) {
+            Some(Class::Read) => {}
+            Some(Class::Write) => {
+                *guard = None;
+                let Some(found) = self.get_mut(conn) else { return Step::Close };
+                let reads_before = match take_waiting_reads(found) {
+                    Ok(reads) => reads,
+                    Err(Blocked) => return Step::Wait,
+                };
+                let body = keep_body(body);
+                shared.in_flight.fetch_add(1, Relaxed);
+                shared.in_flight_bytes.fetch_add(body.len(), Relaxed);
+                found.waiting.push_back(Waiting::Pipeline);
+                let is_last = op == Some(OpCode::CloseSession);
+                let write = WriteRequest {
+                    conn,
+                    session,
+                    xid: header.xid,
+                    op: op.unwrap_or(OpCode::Error),
+                    body,
+                    identities: found.identities.clone(),
+                    received_us: now.mono_us,
+                    reads_before,
+                };
+                if is_last {
+                    // Nothing behind it is looked at, or answered.
+                    found.phase = Phase::Connecting;
+                }
+                self.submissions.push(Submission::Write(write));
+                return Step::Next;
+            }
+            Some(Class::Refused) | None => return self.unimplemented(shared, conn, header.xid),
+        }
+        let op = op.unwrap_or(OpCode::Error);
+        let Some(found) = self.get_mut(conn) else { return Step::Close };
+        if !found.waiting.is_empty() {
+            let read = ReadRequest {
+                xid: if op == OpCode::Ping { Xid::PING } else { header.xid },
+                op,
+                body: keep_body(body),
+                identities: found.identities.clone(),
+                received_us: now.mono_us,
+            };
+            found.waiting.push_back(Waiting::Read(read));
+            return Step::Next;
+        }
+        let tree = match guard {
+            Some(tree) => tree,
+            None => {
+                let tree = shared.tree.read();
+                self.drain_under(now, shared, &tree);
+                guard.insert(tree)
+            }
+        };
+        let xid = if op == OpCode::Ping { Xid::PING } else { header.xid };
+        self.read(now, shared, tree, conn, xid, op, body, now.mono_us);
+        self.mark_dirty(slot);
+        Step::Next
+    }
+
+    /// Answers a read, under a guard for which the inbox has been drained.
+    #[allow(clippy::too_many_arguments, reason = "a read and what it is answered from")]
+    pub(crate) fn read(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &Tree,
+        conn: ConnId,
+        xid: Xid,
+        op: OpCode,
+        body: &[u8],
+        received_us: u64,
+    ) {
+        if !can_travel(op) {
+            self.watch_request(shared, tree, conn, xid, op, body);
+        } else {
+            let Some(Some(found)) = self.connections.get_mut(conn.slot as usize) else { return };
+            let context = ReadContext {
+                tree,
+                auth: &self.config.auth,
+                identities: &found.identities,
+                session: found.session,
+                shard: self.config.shard as usize,
+                length_max: self.config.length_max,
+            };
+            let watch = context.answer(xid, op, body, &mut found.out);
+            found.sent += 1;
+            if let Some((path, modes)) = watch {
+                self.watches.add(conn.slot, &path, modes);
+                self.count_watches(shared);
+            }
+        }
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        stats.packets_sent.add(1);
+        let latency = now.mono_us.saturating_sub(received_us);
+        stats.latency.record(latency);
+        stats.read_latency.record(latency);
+    }
+
+    pub(crate) fn count_watches(&self, shared: &Shared) {
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        stats.watches.set(self.watches.len() as u64);
+        stats.watched_paths.set(self.watches.path_count() as u64);
+    }
+
+    fn connect(&mut self, shared: &Shared, conn: ConnId, payload: &[u8]) -> Step {
+        let mut r = Reader::with_limit(payload, self.config.length_max);
+        let Ok(request) = r.read::<ConnectRequest<'_>>() else { return Step::Close };
+        if request.last_zxid_seen > shared.tree.read().last_processed() {
+            // It has seen a future that this server does not know: it shall try another one.
+            return Step::Close;
+        }
+        let timeout_ms = request.timeout_ms.max(self.config.timeout_min_ms).min(self.config.timeout_max_ms);
+        let Some(found) = self.get_mut(conn) else { return Step::Close };
+        found.sends_read_only = request.read_only.is_some();
+        found.phase = Phase::Connecting;
+        found.heard = true;
+        let session = request.session;
+        if session.0 == 0 {
+            self.submissions.push(Submission::Connect { conn, timeout_ms });
+        } else if password_matches(session, request.password) {
+            self.submissions.push(Submission::Renew { conn, session, timeout_ms });
+        } else {
+            self.expired(conn);
+        }
+        Step::Next
+    }
+
+    /// Answers a ConnectRequest whose session is there.
+    pub(crate) fn established(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        let Some(found) = self.get_mut(conn) else { return };
+        found.phase = Phase::Established;
+        found.session = session;
+        found.timeout_ms = timeout_ms;
+        found.heard_ms = now.mono_ms();
+        let response = ConnectResponse {
+            protocol_version: 0,
+            timeout_ms,
+            session,
+            password: Some(&password(session)),
+            read_only: found.sends_read_only.then_some(false),
+        };
+        let start = frame::begin(&mut found.out);
+        response.write(&mut found.out);
+        frame::finish(&mut found.out, start);
+        found.sent += 1;
+        if !found.unread.is_empty() {
+            self.pause(conn.slot);
+        }
+        self.mark_dirty(conn.slot);
+    }
+
+    /// Answers a ConnectRequest whose session is over.
+    pub(crate) fn expired(&mut self, conn: ConnId) {
+        let Some(found) = self.get_mut(conn) else { return };
+        let response = ConnectResponse::expired(found.sends_read_only.then_some(false));
+        let start = frame::begin(&mut found.out);
+        response.write(&mut found.out);
+        frame::finish(&mut found.out, start);
+        found.phase = Phase::Closing;
+        self.mark_dirty(conn.slot);
+    }
+
+    /// An auth packet acts at once: what is behind it has the new identity. Its reply may overtake.
+    fn auth(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
+        let auth = self.config.auth.clone();
+        let mut r = Reader::with_limit(body, self.config.length_max);
+        let packet = r.read::<AuthPacket<'_>>();
+        let Some(found) = self.get_mut(conn) else { return Step::Close };
+        let login = packet.ok().and_then(|packet| {
+            let scheme = packet.scheme.as_deref().unwrap_or_default();
+            found.identities.login(&auth, scheme, packet.auth.unwrap_or_default()).ok()
+        });
+        let err = match login {
+            Some(identities) => {
+                found.identities = identities;
+                ErrorCode::OK
+            }
+            None => {
+                found.phase = Phase::Closing;
+                shared.shard_stats[self.config.shard as usize].auth_failed.add(1);
+                ErrorCode::AUTH_FAILED
+            }
+        };
+        self.reply(shared, conn, xid, Zxid::ZERO, err);
+        Step::Next
+    }
+
+    /// An operation that this server does not have: said so, then closed. The session lives on.
+    fn unimplemented(&mut self, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
+        self.reply(shared, conn, xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
+        if let Some(found) = self.get_mut(conn) {
+            found.phase = Phase::Closing;
+        }
+        Step::Next
+    }
+
+    fn reply(&mut self, shared: &Shared, conn: ConnId, xid: Xid, zxid: Zxid, err: ErrorCode) {
+        let Some(found) = self.get_mut(conn) else { return };
+        let start = frame::begin(&mut found.out);
+        ReplyHeader { xid, zxid, err }.write(&mut found.out);
+        frame::finish(&mut found.out, start);
+        found.sent += 1;
+        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
+        self.mark_dirty(conn.slot);
+    }
+
+    /// Marks a connection to be closed without a word beyond what it was told already.
+    pub(crate) fn drop_connection(&mut self, shared: &Shared, conn: ConnId) {
+        if let Some(found) = self.get_mut(conn) {
+            found.phase = Phase::Closing;
+            found.out.clear();
+            found.written = 0;
+            shared.shard_stats[self.config.shard as usize].dropped.add(1);
+            self.mark_dirty(conn.slot);
+        }
+    }
+
+    pub(crate) fn submit(&mut self, submission: Submission) {
+        self.submissions.push(submission);
+    }
+}
+
+impl Connection {
+    /// Is there a whole frame that waits for its turn? Then more need not be read.
+    fn unread_has_frame(&self, frame_max: usize) -> bool {
+        self.unread.len() >= 4 && !matches!(frame::split(&self.unread, frame_max), Ok(None))
+    }
+}
+
+struct Blocked;
+
+/// The reads that wait behind the last write, to travel with the next one. Those of the shard's own watch tables can't:
+/// then the write has to wait until they are answered.
+fn take_waiting_reads(conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked> {
+    let stays = |waiting: &Waiting| matches!(waiting, Waiting::Read(read) if !can_travel(read.op));
+    if conn.waiting.iter().any(stays) {
+        return Err(Blocked);
+    }
+    let mut reads = Vec::new();
+    for waiting in &mut conn.waiting {
+        if matches!(waiting, Waiting::Read(_))
+            && let Waiting::Read(read) = std::mem::replace(waiting, Waiting::Pipeline)
+        {
+            reads.push(read);
+        }
+    }
+    Ok(reads)
+}
+
+enum Class {
+    Read,
+    Write,
+    Refused,
+}
+
+const fn class_of(op: OpCode) -> Class {
+    match op {
+        OpCode::Exists
+        | OpCode::GetData
+        | OpCode::GetAcl
+        | OpCode::GetChildren
+        | OpCode::Sync
+        | OpCode::Ping
+        | OpCode::GetChildren2
+        | OpCode::CheckWatches
+        | OpCode::RemoveWatches
+        | OpCode::MultiRead
+        | OpCode::SetWatches
+        | OpCode::GetEphemerals
+        | OpCode::GetAllChildrenNumber
+        | OpCode::SetWatches2
+        | OpCode::AddWatch
+        | OpCode::WhoAmI => Class::Read,
+        OpCode::Create
+        | OpCode::Delete
+        | OpCode::SetData
+        | OpCode::SetAcl
+        | OpCode::Multi
+        | OpCode::Create2
+        | OpCode::Reconfig
+        | OpCode::CreateContainer
+        | OpCode::DeleteContainer
+        | OpCode::CreateTtl
+        | OpCode::CloseSession => Class::Write,
+        OpCode::Notification | OpCode::Check | OpCode::Auth | OpCode::Sasl | OpCode::CreateSession | OpCode::Error => {
+            Class::Refused
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What a shard does with its inbox, and with requests about its own watch tables.
+
+use auth::check_acl;
+use tree::Tree;
+use tree::TriggerKind;
+use tree::watch::Modes;
+use wire::acl::READ;
+use wire::frame::{self, ReplyHeader};
+use wire::multi::{MultiHeader, write_error_result, write_result_header};
+use wire::request::{AddWatchRequest, SetWatches, SetWatches2, WatchesRequest};
+use wire::response::{Create2Response, PathResponse, StatResponse};
+use wire::watcher::{EventType, SYNC_CONNECTED, WatcherEvent};
+use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
+
+use crate::connection::{Phase, Waiting};
+use crate::inbox::{ConnId, InboxEntry, ReplyBody, Submission};
+use crate::shard::Shard;
+use crate::shared::Shared;
+use crate::time::Now;
+
+impl Shard {
+    /// Takes what is in the inbox, and goes on with connections that had to wait.
+    pub fn drain(&mut self, now: Now, shared: &Shared) {
+        {
+            let tree = shared.tree.read();
+            self.drain_under(now, shared, &tree);
+            if !self.unwatched.is_empty() {
+                self.take_back_interest(&tree, shared);
+            }
+        }
+        let mut paused = std::mem::take(&mut self.paused);
+        for slot in paused.drain(..) {
+            if let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
+                conn.paused = false;
+                let conn = conn.id;
+                self.resume(now, shared, conn);
+            }
+        }
+        if self.paused.is_empty() {
+            self.paused = paused;
+        }
+    }
+
+    /// Has it connections that could go on, were there room?
+    pub fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// Takes what is in the inbox, under a guard: after it, everything up to the guard's zxid has been told.
+    pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+        let inbox = &shared.inboxes[self.config.shard as usize];
+        if inbox.is_empty() {
+            return;
+        }
+        let mut entries = std::mem::take(&mut self.inbox);
+        inbox.take(&mut entries);
+        for entry in entries.drain(..) {
+            self.take_in(now, shared, tree, entry);
+        }
+        self.inbox = entries;
+        self.count_watches(shared);
+    }
+
+    fn take_in(&mut self, now: Now, shared: &Shared, tree: &Tree, entry: InboxEntry) {
+        match entry {
+            InboxEntry::Event { zxid, kind, path, acl } => self.event(shared, zxid, kind, &path, acl.as_deref()),
+            InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last } => {
+                let Some(found) = self.get_mut(conn) else { return };
+                write_reply(&mut found.out, xid, zxid, err, &body);
+                found.sent += 1;
+                found.waiting.pop_front();
+                if last {
+                    found.phase = Phase::Closing;
+                    found.unread = Vec::new();
+                }
+                let stats = &shared.shard_stats[self.config.shard as usize];
+                stats.packets_sent.add(1);
+                let latency = now.mono_us.saturating_sub(received_us);
+                stats.latency.record(latency);
+                stats.update_latency.record(latency);
+                self.mark_dirty(conn.slot);
+                self.answer_waiting(now, shared, tree, conn);
+            }
+            InboxEntry::ReadReply { conn, frame, watch, received_us } => {
+                let Some(found) = self.get_mut(conn) else { return };
+                found.out.extend_from_slice(&frame);
+                found.sent += 1;
+                found.waiting.pop_front();
+                let stats = &shared.shard_stats[self.config.shard as usize];
+                stats.packets_sent.add(1);
+                let latency = now.mono_us.saturating_sub(received_us);
+                stats.latency.record(latency);
+                stats.read_latency.record(latency);
+                if let Some((path, modes)) = watch {
+                    self.watches.add(conn.slot, &path, modes);
+                }
+                self.mark_dirty(conn.slot);
+            }
+            InboxEntry::Established { conn, session, timeout_ms } => self.established(now, conn, session, timeout_ms),
+            InboxEntry::Expired { conn } => self.expired(conn),
+            InboxEntry::Close { conn, .. } => {
+                if let Some(found) = self.get_mut(conn) {
+                    found.phase = Phase::Closing;
+                    self.mark_dirty(conn.slot);
+                }
+            }
+            InboxEntry::CollectTouches { round } => {
+                let mut heard = Vec::new();
+                for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
+                    if std::mem::take(&mut conn.heard) && conn.session.0 != 0 {
+                        heard.push((conn.session, conn.heard_ms));
+                    }
+                }
+                let shard = self.config.shard;
+                self.submit(Submission::Touches { shard, round, heard });
+            }
+        }
+    }
+
+    /// Answers the reads that waited for the write that was just answered.
+    fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
+        while let Some(found) = self.get_mut(conn) {
+            if !matches!(found.waiting.front(), Some(Waiting::Read(_))) {
+                return;
+            }
+            let Some(Waiting::Read(read)) = found.waiting.pop_front() else { return };
+            self.read(now, shared, tree, conn, read.xid, read.op, &read.body, read.received_us);
+        }
+    }
+
+    /// Tells those who watch, and may read.
+    fn event(&mut self, shared: &Shared, zxid: Zxid, kind: TriggerKind, path: &str, acl: Option<&[wire::Acl]>) {
+        let fired = self.watches.fire(kind, path);
+        let left = self.watches.modes_on(path);
+        self.unwatched.push((path.into(), Modes::ALL.without(left)));
+        if fired.is_empty() {
+            return;
+        }
+        let mut frame = Vec::with_capacity(64);
+        write_event(&mut frame, zxid, kind, path);
+        for slot in fired {
+            let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { continue };
+            if acl.is_some_and(|acl| !check_acl(&self.config.auth, acl, READ, &conn.identities)) {
+                continue;
+            }
+            if conn.phase == Phase::Closing {
+                continue;
+            }
+            if conn.to_send().len() + frame.len() > self.config.out_max {
+                let id = conn.id;
+                self.drop_connection(shared, id);
+                continue;
+            }
+            conn.out.extend_from_slice(&frame);
+            conn.sent += 1;
+            shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
+            self.mark_dirty(slot);
+        }
+    }
+
+    /// Takes back the interest in paths that nobody here watches any more. Only under a guard with an empty inbox: a
+    /// registration could be on its way.
+    pub(crate) fn take_back_interest(&mut self, tree: &Tree, shared: &Shared) {
+        let shard = self.config.shard as usize;
+        if !shared.inboxes[shard].is_empty() {
+            return;
+        }
+        for (path, gone) in std::mem::take(&mut self.unwatched) {
+            let left = self.watches.modes_on(&path);
+            let kept: Vec<_> = left.interests().collect();
+            for interest in gone.interests().filter(|interest| !kept.contains(interest)) {
+                tree.remove_interest(&path, interest, shard);
+            }
+        }
+    }
+
+    /// Requests about watches: they look at this shard's tables, so they are answered here and nowhere else.
+    pub(crate) fn watch_request(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        conn: ConnId,
+        xid: Xid,
+        op: OpCode,
+        body: &[u8],
+    ) {
+        let mut events = Vec::new();
+        let mut r = Reader::with_limit(body, self.config.length_max);
+        let done = match op {
+            OpCode::SetWatches => r.read::<SetWatches<'_>>().map(|request| {
+                let all = SetWatches2 {
+                    relative_zxid: request.relative_zxid,
+                    data_watches: request.data_watches,
+                    exist_watches: request.exist_watches,
+                    child_watches: request.child_watches,
+                    persistent_watches: None,
+                    persistent_recursive_watches: None,
+                };
+                self.set_watches(tree, conn, &all, &mut events);
+                ErrorCode::OK
+            }),
+            OpCode::SetWatches2 => r.read::<SetWatches2<'_>>().map(|request| {
+                self.set_watches(tree, conn, &request, &mut events);
+                ErrorCode::OK
+            }),
+            OpCode::AddWatch => r.read::<AddWatchRequest<'_>>().map(|request| {
+                let modes = match request.mode {
+                    0 => Modes::PERSISTENT,
+                    1 => Modes::RECURSIVE,
+                    _ => return ErrorCode::MARSHALLING_ERROR,
+                };
+                let Some(path) = request.path.as_deref() else { return ErrorCode::MARSHALLING_ERROR };
+                self.register(tree, conn, path, modes);
+                ErrorCode::OK
+            }),
+            _ => r.read::<WatchesRequest<'_>>().map(|request| self.find_watches(conn, op, &request)),
+        };
+        let err = done.unwrap_or(ErrorCode::MARSHALLING_ERROR);
+        self.count_watches(shared);
+        let Some(found) = self.get_mut(conn) else { return };
+        found.out.append(&mut events);
+        let start = frame::begin(&mut found.out);
+        ReplyHeader { xid, zxid: tree.last_processed(), err }.write(&mut found.out);
+        if op == OpCode::AddWatch && err == ErrorCode::OK {
+            err.write(&mut found.out);
+        }
+        frame::finish(&mut found.out, start);
+        found.sent += 1;
+    }
+
+    fn register(&mut self, tree: &Tree, conn: ConnId, path: &str, modes: Modes) {
+        for interest in modes.interests() {
+            tree.add_interest(path, interest, self.config.shard as usize);
+        }
+        self.watches.add(conn.slot, path, modes);
+    }
+
+    fn find_watches(&mut self, conn: ConnId, op: OpCode, request: &WatchesRequest<'_>) -> ErrorCode {
+        let modes = match request.kind {
+            1 => Modes::CHILD,
+            2 => Modes::DATA,
+            3 => Modes::ALL,
+            4 => Modes::PERSISTENT,
+            5 => Modes::RECURSIVE,
+            _ => return ErrorCode::MARSHALLING_ERROR,
+        };
+        let Some(path) = request.path.as_deref() else { return ErrorCode::MARSHALLING_ERROR };
+        let found = if op == OpCode::RemoveWatches {
+            let removed = self.watches.remove(conn.slot, path, modes);
+            self.unwatched.push((path.into(), modes));
+            removed
+        } else {
+            self.watches.modes_of(conn.slot, path).has(modes)
+        };
+        if found { ErrorCode::OK } else { ErrorCode::NO_WATCHER }
+    }
+
+    /// Registers watches again; those whose event was missed are answered by it instead.
+    fn set_watches(&mut self, tree: &Tree, conn: ConnId, request: &SetWatches2<'_>, events: &mut Vec<u8>) {
+        let seen = request.relative_zxid;
+        let paths = |list: &Option<Vec<UStr<'_>>>| -> Vec<String> {
+            list.iter().flatten().filter_map(|p| p.as_deref().map(str::to_owned)).collect()
+        };
+        for path in paths(&request.data_watches) {
+            match tree.get(&path).map(|node| node.stat_persisted().mzxid > seen) {
+                None => write_event(events, Zxid(-1), TriggerKind::Deleted, &path),
+                Some(true) => write_event(events, Zxid(-1), TriggerKind::DataChanged, &path),
+                Some(false) => self.register(tree, conn, &path, Modes::DATA),
+            }
+        }
+        for path in paths(&request.exist_watches) {
+            if tree.get(&path).is_some() {
+                write_event(events, Zxid(-1), TriggerKind::Created, &path);
+            } else {
+                self.register(tree, conn, &path, Modes::DATA);
+            }
+        }
+        for path in paths(&request.child_watches) {
+            match tree.get(&path).map(|node| node.stat_persisted().pzxid > seen) {
+                None => write_event(events, Zxid(-1), TriggerKind::Deleted, &path),
+                Some(true) => write_event(events, Zxid(-1), TriggerKind::ChildrenChanged, &path),
+                Some(false) => self.register(tree, conn, &path, Modes::CHILD),
+            }
+        }
+        for path in paths(&request.persistent_watches) {
+            self.register(tree, conn, &path, Modes::PERSISTENT);
+        }
+        for path in paths(&request.persistent_recursive_watches) {
+            self.register(tree, conn, &path, Modes::RECURSIVE);
+        }
+    }
+}
+
+fn write_event(out: &mut Vec<u8>, zxid: Zxid, kind: TriggerKind, path: &str) {
+    let kind = match kind {
+        TriggerKind::Created => EventType::Created,
+        TriggerKind::Deleted => EventType::Deleted,
+        TriggerKind::DataChanged => EventType::DataChanged,
+        TriggerKind::ChildrenChanged => EventType::ChildrenChanged,
+    };
+    let start = frame::begin(out);
+    ReplyHeader { xid: Xid::NOTIFICATION, zxid, err: ErrorCode::OK }.write(out);
+    WatcherEvent { kind: kind as i32, state: SYNC_CONNECTED, path: Some(path.into()) }.write(out);
+    frame::finish(out, start);
+}
+
+fn write_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode, body: &ReplyBody) {
+    let start = frame::begin(out);
+    ReplyHeader { xid, zxid, err }.write(out);
+    match body {
+        ReplyBody::None => {}
+        ReplyBody::Path(path) => PathResponse { path: Some((&**path).into()) }.write(out),
+        ReplyBody::PathAndStat(path, stat) => {
+            Create2Response { path: Some((&**path).into()), stat: *stat }.write(out);
+        }
+        ReplyBody::Stat(stat) => StatResponse { stat: *stat }.write(out),
+        ReplyBody::Multi(results) => {
+            for result in results {
+                if result.op == OpCode::Error || result.err != ErrorCode::OK {
+                    write_error_result(result.err, out);
+                    continue;
+                }
+                write_result_header(result.op, out);
+                let path: UStr<'_> = result.path.as_deref().map(Into::into);
+                match (result.op, path, result.stat) {
+                    (OpCode::Create, path, _) => path.write(out),
+                    (_, Some(path), Some(stat)) => Create2Response { path: Some(path), stat }.write(out),
+                    (OpCode::SetData, _, Some(stat)) => Stat::write(&stat, out),
+                    _ => {}
+                }
+            }
+            MultiHeader::END.write(out);
+        }
+    }
+    frame::finish(out, start);
+}

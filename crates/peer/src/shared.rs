@@ -1,0 +1,111 @@
+//! What shards and the pipeline share: the tree under its lock, the inboxes, the counters.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+use parking_lot::{Mutex, RwLock};
+use tree::Tree;
+
+use crate::inbox::InboxEntry;
+use crate::stats::{PipelineStats, ShardStats};
+
+/// A set of shards, at most 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ShardSet(pub u64);
+
+impl ShardSet {
+    /// Adds one.
+    pub fn insert(&mut self, shard: usize) {
+        self.0 |= 1 << shard;
+    }
+
+    /// Adds those of the other.
+    pub fn extend(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Its members, ascending.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..64).filter(move |shard| self.0 & (1 << shard) != 0)
+    }
+}
+
+/// The most shards that a server may have.
+pub const SHARDS_MAX: usize = 64;
+
+/// The entries on their way to one shard.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    entries: Mutex<Vec<InboxEntry>>,
+    filled: AtomicBool,
+}
+
+impl Inbox {
+    /// Is nothing in it? Exact under a guard of the tree, for what apply puts in.
+    pub fn is_empty(&self) -> bool {
+        !self.filled.load(Acquire)
+    }
+
+    /// Appends `entries`, leaving it empty.
+    pub fn append(&self, entries: &mut Vec<InboxEntry>) {
+        if !entries.is_empty() {
+            let mut inbox = self.entries.lock();
+            if inbox.is_empty() {
+                std::mem::swap(&mut *inbox, entries);
+            } else {
+                inbox.append(entries);
+            }
+            self.filled.store(true, Release);
+        }
+    }
+
+    /// Takes what is in it, in exchange for an empty vector.
+    pub fn take(&self, into: &mut Vec<InboxEntry>) {
+        let mut inbox = self.entries.lock();
+        std::mem::swap(&mut *inbox, into);
+        self.filled.store(false, Release);
+    }
+}
+
+/// What everybody in a server sees.
+#[derive(Debug)]
+pub struct Shared {
+    /// The tree. Held by readers for some reads, by the pipeline for a batch of commits; never across IO.
+    pub tree: RwLock<Tree>,
+    /// An inbox a shard.
+    pub inboxes: Vec<Inbox>,
+    /// Requests that the pipeline has not answered yet.
+    pub in_flight: AtomicUsize,
+    /// Their bytes.
+    pub in_flight_bytes: AtomicUsize,
+    /// Counters a shard.
+    pub shard_stats: Vec<ShardStats>,
+    /// Counters of the pipeline.
+    pub pipeline_stats: PipelineStats,
+}
+
+impl Shared {
+    /// Around a tree, for so many shards.
+    pub fn new(tree: Tree, shards: usize) -> Self {
+        assert!((1..=SHARDS_MAX).contains(&shards), "1 to {SHARDS_MAX} shards");
+        Self {
+            tree: RwLock::new(tree),
+            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            in_flight: AtomicUsize::new(0),
+            in_flight_bytes: AtomicUsize::new(0),
+            shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
+            pipeline_stats: PipelineStats::default(),
+        }
+    }
+
+    /// The same state once more, sharing nothing: for a world that is forked.
+    pub fn fork(&self) -> Self {
+        let copy = Self::new(self.tree.read().clone(), self.inboxes.len());
+        for (from, to) in self.inboxes.iter().zip(&copy.inboxes) {
+            to.append(&mut from.entries.lock().clone());
+        }
+        copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);
+        copy.in_flight_bytes.store(self.in_flight_bytes.load(Relaxed), Relaxed);
+        copy
+    }
+}

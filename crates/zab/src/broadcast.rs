@@ -1,0 +1,96 @@
+//! The broadcast phase on the leader: zxids out, acks in, a commit point that only rises. Source: Apache `Leader`.
+//!
+//! A server's acks come in zxid order, so one number a server says all that it has acknowledged.
+
+use std::collections::BTreeMap;
+
+use wire::{ServerId, Zxid};
+
+use crate::quorum_verifier::QuorumVerifier;
+
+/// What a leader knows of its proposals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    me: ServerId,
+    verifier: QuorumVerifier,
+    proposed: Zxid,
+    committed: Zxid,
+    acked: BTreeMap<ServerId, Zxid>,
+}
+
+impl Broadcast {
+    /// A leader whose history ends at `last`, all of it committed and on its own disk.
+    pub fn new(me: ServerId, verifier: QuorumVerifier, last: Zxid) -> Self {
+        Self { me, verifier, proposed: last, committed: last, acked: BTreeMap::from([(me, last)]) }
+    }
+
+    /// The zxid of the newest proposal.
+    pub fn proposed(&self) -> Zxid {
+        self.proposed
+    }
+
+    /// The newest zxid that a quorum has.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// A new proposal: its zxid.
+    pub fn propose(&mut self) -> Zxid {
+        self.proposed = self.proposed.next();
+        self.proposed
+    }
+
+    /// All proposals up to `zxid` are on this server's disk. Returns how far this server may apply.
+    pub fn on_logged(&mut self, zxid: Zxid) -> Zxid {
+        self.on_ack(self.me, zxid)
+    }
+
+    /// `from` has all proposals up to `zxid` on its disk. Returns how far this server may apply: what is committed, and
+    /// on its own disk too (ZOOKEEPER-4882).
+    pub fn on_ack(&mut self, from: ServerId, zxid: Zxid) -> Zxid {
+        assert!(zxid <= self.proposed, "{from} acknowledged {zxid}, beyond the last proposal {}", self.proposed);
+        let acked = self.acked.entry(from).or_insert(Zxid::ZERO);
+        *acked = (*acked).max(zxid);
+        let mut candidates: Vec<Zxid> = self.acked.values().copied().filter(|&z| z > self.committed).collect();
+        candidates.sort_unstable();
+        let has = |server: ServerId, z: Zxid| self.acked.get(&server).is_some_and(|&acked| acked >= z);
+        if let Some(&z) = candidates.iter().rev().find(|&&z| self.verifier.contains_quorum(|s| has(s, z))) {
+            self.committed = z;
+        }
+        self.applicable()
+    }
+
+    /// How far this server may apply.
+    pub fn applicable(&self) -> Zxid {
+        self.acked.get(&self.me).map_or(Zxid::ZERO, |&logged| logged.min(self.committed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alone_the_own_log_decides() {
+        let mut b = Broadcast::new(ServerId(1), QuorumVerifier::standalone(ServerId(1)), Zxid(5));
+        assert_eq!(b.propose(), Zxid(6));
+        assert_eq!(b.propose(), Zxid(7));
+        assert_eq!(b.applicable(), Zxid(5));
+        assert_eq!(b.on_logged(Zxid(6)), Zxid(6));
+        assert_eq!(b.on_logged(Zxid(7)), Zxid(7));
+    }
+
+    #[test]
+    fn a_quorum_commits_but_only_what_is_logged_here_is_applied() {
+        let voters = QuorumVerifier::Majority([1, 2, 3].map(ServerId).into());
+        let mut b = Broadcast::new(ServerId(1), voters, Zxid(0));
+        (0..3).for_each(|_| {
+            b.propose();
+        });
+        assert_eq!(b.on_ack(ServerId(2), Zxid(3)), Zxid(0));
+        assert_eq!(b.on_ack(ServerId(3), Zxid(2)), Zxid(0));
+        assert_eq!(b.committed(), Zxid(2), "two of three have it");
+        assert_eq!(b.on_logged(Zxid(1)), Zxid(1));
+        assert_eq!(b.on_logged(Zxid(3)), Zxid(3));
+    }
+}
