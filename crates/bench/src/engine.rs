@@ -41,7 +41,7 @@ pub fn run(args: &Args) -> Result<Report> {
     let args = args.resolved()?;
     let mut session = control::open(args.host)?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let parent = format!("/ostler-bench-{}-{:09}", std::process::id(), since_1970.subsec_nanos());
+    let parent = format!("/bench-{:06x}", (since_1970.as_nanos() as u32 >> 4) & 0xff_ffff);
     control::create(&mut session, &parent)?;
     control::close(&mut session)?;
 

@@ -6,9 +6,9 @@
 //! the data, and the znode's version.
 //!
 //! * [`Args`] says what to do (clap reads it from a command line), [`run`] does it, [`Report`] is what came out.
-//! * [`template`] makes the requests, [`check`] judges the replies, [`work`] chooses what to ask for.
-//! * [`connection`] is one connection as a hand-written future, [`pacer`] hands it requests at a fixed rate,
-//!   [`engine`] runs threads, phases and the measured window.
+//! * `template` makes the requests, `check` judges the replies, `work` chooses what to ask for.
+//! * `connection` is one connection as a hand-written future, `pacer` hands it requests at a fixed rate,
+//!   `engine` runs threads, phases and the measured window.
 //!
 //! *Closed loop* (the default): each connection keeps `--outstanding` requests on their way. *Open loop* (`--rate`):
 //! requests start at fixed times whether or not earlier ones were answered, and latency counts from the time at which
