@@ -10,7 +10,6 @@ use std::io;
 use wire::Zxid;
 
 use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step};
-use super::tail::Behind;
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, Numbered};
@@ -105,8 +104,6 @@ pub struct Tail {
     pub end: TailEnd,
     /// The last txn before it.
     pub after: Zxid,
-    /// Is it the last file?
-    pub is_last: bool,
 }
 
 /// How the records of a file end that does not end cleanly.
@@ -218,113 +215,115 @@ pub fn read_history<E: From<ReadLogError>>(
     let listing = disk.list(Dir::Log);
     let listing = listing.map_err(|error| ReadLogError::Io { what: "the log directory".to_owned(), error })?;
     let files = files_from(&listing, last.next());
-    let mut history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new() };
+    let history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new() };
+    let mut reading = Reading { disk, start: last.next(), options, history, only_at_the_end: None };
     for (i, numbered) in files.iter().enumerate() {
         let file = FileRef::new(Dir::Log, numbered.name.clone());
         let is_last = i + 1 == files.len();
-        read_file(disk, &file, is_last, last.next(), options, &mut history, visit)?;
+        reading.file(&file, is_last, visit)?;
     }
-    Ok(history)
+    Ok(reading.history)
 }
 
-fn read_file<E: From<ReadLogError>>(
-    disk: &dyn Disk,
-    file: &FileRef,
-    is_last: bool,
+/// A reading that is under way.
+struct Reading<'a> {
+    disk: &'a dyn Disk,
     start: Zxid,
-    options: &ReadOptions,
-    history: &mut History,
-    visit: &mut dyn FnMut(&FileRef, &Record<'_>) -> Result<(), E>,
-) -> Result<(), E> {
-    let io = |error| ReadLogError::Io { what: file.to_string(), error };
-    let source = disk.open(file).map_err(io)?;
-    let mut reader = match LogReader::open(source, options.blob_max).map_err(io)? {
-        Ok(reader) => reader,
-        Err(flaw) => return header_flaw(disk, file, is_last, flaw, history).map_err(E::from),
-    };
-    // The last txn that was seen, also of those before `start`.
-    let mut after = Zxid::ZERO;
-    let end = loop {
-        match reader.step().map_err(io)? {
-            Step::End(end) => break end,
-            Step::Record(record) => {
-                after = after.max(record.zxid);
-                if record.zxid < start {
-                    continue;
-                }
-                if take(file, &record, history)? {
-                    visit(file, &record)?;
+    options: &'a ReadOptions,
+    history: History,
+    /// A tail that is acceptable only if no txn follows in a later file.
+    only_at_the_end: Option<ReadLogError>,
+}
+
+impl Reading<'_> {
+    fn file<E: From<ReadLogError>>(
+        &mut self,
+        file: &FileRef,
+        is_last: bool,
+        visit: &mut dyn FnMut(&FileRef, &Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let io = |error| ReadLogError::Io { what: file.to_string(), error };
+        let source = self.disk.open(file).map_err(io)?;
+        let mut reader = match LogReader::open(source, self.options.blob_max).map_err(io)? {
+            Ok(reader) => reader,
+            Err(flaw) => return self.header_flaw(file, is_last, flaw).map_err(E::from),
+        };
+        // The last txn that was seen, also of those before `start`.
+        let mut after = Zxid::ZERO;
+        let end = loop {
+            match reader.step().map_err(io)? {
+                Step::End(end) => break end,
+                Step::Record(record) => {
+                    after = after.max(record.zxid);
+                    if record.zxid >= self.start && self.take(file, &record)? {
+                        visit(file, &record)?;
+                    }
                 }
             }
+        };
+        let (offset, flaw) = match end {
+            End::Eof { .. } => return Ok(()),
+            // The zeros at the end of an older file are checked by the txns of the next one.
+            End::Padding { .. } if !is_last => return Ok(()),
+            End::Padding { offset } => (offset, None),
+            End::Broken { offset, flaw } => (offset, Some(flaw)),
+        };
+        let after = after.max(self.history.last);
+        let behind = reader.look_behind(after).map_err(io)?;
+        let is_explained = behind.is_explained();
+        let damage = || ReadLogError::Damaged { file: file.clone(), offset, flaw, after, next: behind.record };
+        if !behind.is_torn(self.options.batch_max) {
+            return Err(damage().into());
         }
-    };
-    let after = after.max(history.last);
-    let (offset, flaw) = match end {
-        End::Eof { .. } => return Ok(()),
-        // The zeros at the end of an older file are checked by the txns of the next one.
-        End::Padding { .. } if !is_last => return Ok(()),
-        End::Padding { offset } => (offset, None),
-        End::Broken { offset, flaw } => (offset, Some(flaw)),
-    };
-    let behind = reader.look_behind(after).map_err(io)?;
-    let torn = behind.is_torn(end, options.batch_max) && (is_last || is_harmless(flaw, &behind));
-    if !torn {
-        return Err(ReadLogError::Damaged { file: file.clone(), offset, flaw, after, next: behind.record }.into());
-    }
-    let end = match flaw {
-        None if !behind.is_dirty => TailEnd::Padding { offset },
-        flaw => {
-            let is_explained = behind.is_unwritten || flaw.is_some_and(Flaw::is_of_interrupted_write);
-            TailEnd::Torn { offset, flaw, behind: behind.record, is_explained }
+        // Apache leaves the tail of an interrupted write where it is, and goes on in another file.
+        if !is_explained || behind.record.is_some() {
+            self.only_at_the_end = Some(damage());
         }
-    };
-    history.tails.push(Tail { file: file.clone(), end, after, is_last });
-    Ok(())
-}
-
-/// In a file that is not the last one, only what an interrupted write explains is taken for one.
-fn is_harmless(flaw: Option<Flaw>, behind: &Behind) -> bool {
-    behind.record.is_none() && (behind.is_unwritten || flaw.is_some_and(Flaw::is_of_interrupted_write))
-}
-
-/// Takes a record into the history; false if it repeats one.
-fn take(file: &FileRef, record: &Record<'_>, history: &mut History) -> Result<bool, ReadLogError> {
-    let (last, next) = (history.last, record.zxid);
-    if next <= last {
-        history.repeated += 1;
-        return Ok(false);
+        let end = match flaw {
+            None if !behind.is_dirty() => TailEnd::Padding { offset },
+            flaw => TailEnd::Torn { offset, flaw, behind: behind.record, is_explained },
+        };
+        self.history.tails.push(Tail { file: file.clone(), end, after });
+        Ok(())
     }
-    if !follows(last, next) {
-        return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
-    }
-    if next.epoch() != last.epoch() && next.counter() != 1 {
-        history.odd_epoch.get_or_insert(next);
-    }
-    history.last = next;
-    history.txns += 1;
-    Ok(true)
-}
 
-/// A file without a header: one that was never written to, if it is the last (ZOOKEEPER-1621, 2332).
-fn header_flaw(
-    disk: &dyn Disk,
-    file: &FileRef,
-    is_last: bool,
-    flaw: HeaderFlaw,
-    history: &mut History,
-) -> Result<(), ReadLogError> {
-    let length = match flaw {
-        HeaderFlaw::CutOff { length } => Some(length),
-        HeaderFlaw::Magic(0) => zero_length(disk, file)?,
-        HeaderFlaw::Magic(_) => None,
-    };
-    match length {
-        Some(length) if is_last => {
-            let end = TailEnd::NoHeader { length };
-            history.tails.push(Tail { file: file.clone(), end, after: history.last, is_last });
-            Ok(())
+    /// Takes a record into the history; false if it repeats one.
+    fn take(&mut self, file: &FileRef, record: &Record<'_>) -> Result<bool, ReadLogError> {
+        if let Some(error) = self.only_at_the_end.take() {
+            return Err(error);
         }
-        _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
+        let history = &mut self.history;
+        let (last, next) = (history.last, record.zxid);
+        if next <= last {
+            history.repeated += 1;
+            return Ok(false);
+        }
+        if !follows(last, next) {
+            return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
+        }
+        if next.epoch() != last.epoch() && next.counter() != 1 {
+            history.odd_epoch.get_or_insert(next);
+        }
+        history.last = next;
+        history.txns += 1;
+        Ok(true)
+    }
+
+    /// A file without a header: one that was never written to, if it is the last (ZOOKEEPER-1621, 2332).
+    fn header_flaw(&mut self, file: &FileRef, is_last: bool, flaw: HeaderFlaw) -> Result<(), ReadLogError> {
+        let length = match flaw {
+            HeaderFlaw::CutOff { length } => Some(length),
+            HeaderFlaw::Magic(0) => zero_length(self.disk, file)?,
+            HeaderFlaw::Magic(_) => None,
+        };
+        match length {
+            Some(length) if is_last => {
+                let end = TailEnd::NoHeader { length };
+                self.history.tails.push(Tail { file: file.clone(), end, after: self.history.last });
+                Ok(())
+            }
+            _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
+        }
     }
 }
 

@@ -264,6 +264,7 @@ fn examine<R: Read>(window: &mut Window<R>, blob_max: usize) -> io::Result<Seen>
 
 /// The checksum and the length.
 pub(crate) fn split_prefix(prefix: &[u8; PREFIX_LENGTH]) -> (i64, i32) {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = *prefix;
-    (i64::from_be_bytes([a, b, c, d, e, f, g, h]), i32::from_be_bytes(rest))
+    let (sum, length) = prefix.split_at(8);
+    let sum = sum.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+    (sum, length.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes)))
 }

@@ -13,7 +13,7 @@ use std::io::{self, Read};
 
 use wire::Zxid;
 
-use super::reader::{End, Flaw, LogReader, split_prefix};
+use super::reader::{LogReader, split_prefix};
 use super::record::{self, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
 
 /// What a device writes as a whole, at least.
@@ -22,42 +22,65 @@ const SECTOR: u64 = 512;
 /// What stands behind the place where the records of a file end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind {
+    /// That place.
+    offset: u64,
+    /// Where the record there would end, by the length it has; `None` if that is no length.
+    claimed_end: Option<u64>,
+    /// Behind the first sector, or the rest of one, from that place on that is nothing but zeros; not looked for any
+    /// further than the longest record reaches.
+    zeros_end: Option<u64>,
     /// The first whole record of a later txn: its offset and zxid.
     pub record: Option<(u64, Zxid)>,
     /// Behind the last such record.
-    pub records_end: u64,
-    /// Is any byte, from that place on, not zero?
-    pub is_dirty: bool,
-    /// Does what is broken look as if a sector of it had never been written, or the file's growth?
-    pub is_unwritten: bool,
+    records_end: u64,
+    /// Behind the last byte that is not zero.
+    dirty_end: u64,
     /// The file's length in bytes.
     pub length: u64,
 }
 
 impl Behind {
-    /// May a crash have left this at `end`, if the last batch had at most `batch_max` bytes?
-    pub fn is_torn(&self, end: End, batch_max: u64) -> bool {
-        self.record.is_none() || (self.is_unwritten && self.records_end - end.offset() <= batch_max)
+    /// Is there anything but zeros?
+    pub fn is_dirty(&self) -> bool {
+        self.dirty_end > self.offset
+    }
+
+    /// May a crash have left this, if the last batch had at most `batch_max` bytes? Only at the end of a history.
+    pub fn is_torn(&self, batch_max: u64) -> bool {
+        self.record.is_none() || (self.is_explained() && self.records_end - self.offset <= batch_max)
+    }
+
+    /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise
+    /// it may have been whole once.
+    pub fn is_explained(&self) -> bool {
+        let zeros_before = |limit| self.zeros_end.is_some_and(|end| end <= limit);
+        match (self.record, self.claimed_end) {
+            // A sector that is missing ends, at most, inside the four zeros with which the next record begins.
+            (Some((next, _)), Some(end)) if end <= next => zeros_before(end.next_multiple_of(SECTOR).min(next + 4)),
+            (Some((next, _)), _) => zeros_before(next + 4),
+            (None, Some(end)) => {
+                self.length < end || self.dirty_end < end || zeros_before(end.next_multiple_of(SECTOR))
+            }
+            (None, None) => {
+                let prefix_end = self.offset + PREFIX_LENGTH as u64;
+                self.dirty_end <= prefix_end || zeros_before(prefix_end.next_multiple_of(SECTOR))
+            }
+        }
     }
 }
 
 impl<R: Read> LogReader<R> {
     /// Reads the rest of the file, behind an end that [`step`](Self::step) has given. `after` is the last zxid before.
     pub fn look_behind(&mut self, after: Zxid) -> io::Result<Behind> {
-        let start = self.window.offset;
-        let mut behind = Behind {
-            record: None,
-            records_end: start,
-            is_dirty: false,
-            is_unwritten: self.has_unwritten_sector()?,
-            length: start,
-        };
+        let mut behind = self.look_here()?;
         let mut after = after;
         loop {
             let offset = self.window.offset;
             let bytes = self.window.peek(OVERHEAD + record::BLOB_MIN)?;
             if bytes.len() < OVERHEAD + record::BLOB_MIN {
-                behind.is_dirty |= bytes.iter().any(|b| *b != 0);
+                if let Some(last) = bytes.iter().rposition(|b| *b != 0) {
+                    behind.dirty_end = offset + last as u64 + 1;
+                }
                 behind.length = offset + bytes.len() as u64;
                 return Ok(behind);
             }
@@ -67,17 +90,47 @@ impl<R: Read> LogReader<R> {
                 self.window.consume(zeros - 7);
                 continue;
             }
-            behind.is_dirty = true;
-            match self.later_record(after)? {
-                Some((zxid, length)) => {
-                    behind.record.get_or_insert((offset, zxid));
-                    behind.records_end = offset + length as u64;
-                    after = zxid;
-                    self.window.consume(length);
+            if let Some((zxid, length)) = self.later_record(after)? {
+                behind.record.get_or_insert((offset, zxid));
+                behind.records_end = offset + length as u64;
+                behind.dirty_end = behind.records_end;
+                after = zxid;
+                self.window.consume(length);
+            } else {
+                if zeros == 0 {
+                    behind.dirty_end = offset + 1;
                 }
-                None => self.window.consume(1),
+                self.window.consume(1);
             }
         }
+    }
+
+    /// What can be said from the place itself.
+    fn look_here(&mut self) -> io::Result<Behind> {
+        let (offset, blob_max) = (self.window.offset, self.blob_max());
+        let prefix = self.window.peek(PREFIX_LENGTH)?.first_chunk::<PREFIX_LENGTH>();
+        let length = prefix.map(|prefix| split_prefix(prefix).1).and_then(|length| usize::try_from(length).ok());
+        let length = length.filter(|length| (record::BLOB_MIN..=blob_max).contains(length));
+        let claimed_end = length.map(|length| offset + (length + OVERHEAD) as u64);
+        let bytes = self.window.peek(length.unwrap_or(blob_max) + OVERHEAD + SECTOR as usize)?;
+        let is_zero = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
+        let first = (SECTOR - offset % SECTOR) as usize;
+        let (head, rest) = bytes.split_at(first.min(bytes.len()));
+        let zeros_end = if is_zero(head) {
+            Some(offset + head.len() as u64)
+        } else {
+            let at = rest.chunks(SECTOR as usize).position(is_zero);
+            at.map(|at| (offset + first as u64 + (at as u64 + 1) * SECTOR).min(offset + bytes.len() as u64))
+        };
+        Ok(Behind {
+            offset,
+            claimed_end,
+            zeros_end,
+            record: None,
+            records_end: offset,
+            dirty_end: offset,
+            length: offset,
+        })
     }
 
     /// The record that begins just here, if it is whole and its txn may come after `after`: its zxid and length.
@@ -93,26 +146,6 @@ impl<R: Read> LogReader<R> {
         let blob = &bytes[PREFIX_LENGTH..PREFIX_LENGTH + blob_length];
         let Some(zxid) = record::zxid_of(blob).filter(|zxid| may_be_near(after, *zxid)) else { return Ok(None) };
         Ok((i64::from(record::checksum(blob)) == sum).then_some((zxid, blob_length + OVERHEAD)))
-    }
-
-    /// Is there, in what begins here, a sector of nothing but zeros (of the first one: the part from here on), or does
-    /// the file end in it?
-    fn has_unwritten_sector(&mut self) -> io::Result<bool> {
-        let (offset, blob_max) = (self.window.offset, self.blob_max());
-        let prefix = self.window.peek(PREFIX_LENGTH)?;
-        let extent = match prefix.first_chunk::<PREFIX_LENGTH>() {
-            Some(prefix) => plausible_length(prefix, blob_max).unwrap_or(blob_max) + OVERHEAD,
-            None => return Ok(true),
-        };
-        let first = (SECTOR - offset % SECTOR) as usize;
-        let bytes = self.window.peek(extent + SECTOR as usize)?;
-        if bytes.len() < extent.min(first) {
-            return Ok(true);
-        }
-        let is_zero = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
-        let (head, rest) = bytes.split_at(first.min(bytes.len()));
-        let rest = &rest[..rest.len().min(extent.saturating_sub(first).next_multiple_of(SECTOR as usize))];
-        Ok(bytes.len() < extent || is_zero(head) || rest.chunks(SECTOR as usize).any(is_zero))
     }
 }
 
@@ -137,11 +170,4 @@ fn leading_zeros(bytes: &[u8]) -> usize {
     let zero_blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |a, b| a | b) == 0).count();
     let from = 64 * zero_blocks;
     from + bytes[from..].iter().take_while(|b| **b == 0).count()
-}
-
-impl Flaw {
-    /// Can a write that was interrupted, and nothing else, leave this? (A file that ends early, an end that is missing.)
-    pub fn is_of_interrupted_write(self) -> bool {
-        matches!(self, Self::CutOff | Self::Terminator(0))
-    }
 }

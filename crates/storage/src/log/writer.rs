@@ -390,8 +390,7 @@ impl LogWriter {
             return None;
         }
         let mut effects = Vec::new();
-        // A job that is out may still write to the file that was left last? No: a batch goes to one file, and the file
-        // was left when the batch after it was handed out, so its own are done.
+        // No job writes to these any more: a file is left when the batch behind its last one is handed out.
         for (file, length) in self.to_trim.drain(..) {
             effects.push(Effect::Truncate { file, length });
         }
@@ -499,7 +498,7 @@ fn fill_effects(size: u64, force_sync: bool, effects: &mut Vec<Effect>) {
     while from < size {
         let to = (from / FILL_CHUNK + 1).saturating_mul(FILL_CHUNK).min(size);
         effects.push(Effect::ZeroFill { file: file.clone(), from, to });
-        if force_sync && (to == size || to % FILL_SYNC == 0) {
+        if force_sync && (to == size || to.is_multiple_of(FILL_SYNC)) {
             effects.push(Effect::Fdatasync(file.clone()));
         }
         from = to;

@@ -1,0 +1,230 @@
+//! Every truncation and every changed byte of a log gives a prefix of its txns, or a damage that is named.
+
+mod common;
+
+use common::*;
+use ostler_storage::MemDisk;
+use ostler_storage::disk::{Dir, Disk, Effect, FileRef};
+use ostler_storage::log::dir::ReadLogError;
+use ostler_storage::log::record::{HEADER, encode};
+use ostler_storage::recover::{Origin, RecoverError, RecoverOptions};
+use proptest::prelude::*;
+use wire::Zxid;
+
+fn options() -> RecoverOptions {
+    RecoverOptions { trust_empty: true, ..RecoverOptions::default() }
+}
+
+/// A log of these txns, and where each record begins.
+fn log_of(zxids: &[i64], data: usize, padding: usize) -> (Vec<u8>, Vec<usize>) {
+    let mut bytes = HEADER.to_vec();
+    let mut offsets = Vec::new();
+    for zxid in zxids {
+        offsets.push(bytes.len());
+        encode(&entry(Zxid(*zxid), data, *zxid as u8 | 1), &mut bytes);
+    }
+    offsets.push(bytes.len());
+    bytes.resize(bytes.len() + padding, 0);
+    (bytes, offsets)
+}
+
+fn disk_of(files: &[(i64, &[u8])]) -> MemDisk {
+    let mut disk = MemDisk::new(false);
+    for (zxid, bytes) in files {
+        disk.put(&FileRef::log(Zxid(*zxid)), bytes);
+    }
+    disk
+}
+
+fn recover_logs(files: &[(i64, &[u8])]) -> Result<(Vec<i64>, bool, MemDisk), RecoverError> {
+    let mut disk = disk_of(files);
+    let (found, memory) = recovered(&mut disk, &options())?;
+    for (zxid, bytes) in &memory.txns {
+        let length = bytes.len() - entry(Zxid(0), 0, 0).len();
+        assert_eq!(bytes, &entry(*zxid, length, zxid.0 as u8 | 1), "a wrong record");
+    }
+    Ok((memory.zxids(), found.is_suspect, disk))
+}
+
+#[test]
+fn every_truncation_is_a_prefix() {
+    for padding in [0, 100, 3000] {
+        let (bytes, offsets) = log_of(&[1, 2, 3, 4], 40, padding);
+        for length in 0..=bytes.len() {
+            let whole = offsets.iter().skip(1).filter(|end| **end <= length).count() as i64;
+            let (zxids, is_suspect, mut disk) = recover_logs(&[(1, &bytes[..length])]).unwrap();
+            assert_eq!(zxids, (1..=whole).collect::<Vec<_>>(), "cut at {length}");
+            assert!(!is_suspect);
+            let left = disk.bytes(&FileRef::log(Zxid(1))).map(<[u8]>::len);
+            assert_eq!(left, (length >= 16).then(|| offsets[whole as usize]), "cut after its last record");
+            let (again, memory) = recovered(&mut disk, &options()).unwrap();
+            assert_eq!((memory.zxids(), again.warnings), (zxids, Vec::new()), "mended for good");
+        }
+    }
+}
+
+#[test]
+fn every_changed_byte_is_named_or_at_the_end() {
+    for padding in [0, 100, 3000] {
+        let (bytes, offsets) = log_of(&[1, 2, 3, 4], 40, padding);
+        for at in 0..bytes.len() {
+            for mask in [1, 0x80, 0xff, bytes[at]] {
+                let mut bytes = bytes.clone();
+                if mask == 0 {
+                    continue;
+                }
+                bytes[at] ^= mask;
+                let broken = offsets.iter().filter(|offset| **offset <= at).count();
+                match recover_logs(&[(1, &bytes)]) {
+                    Ok((zxids, ..)) if broken == 0 => assert_eq!((zxids.len(), at >= 4), (4, true)),
+                    Err(RecoverError::Log { error: ReadLogError::Header { .. }, .. }) => assert!(at < 4),
+                    Ok((zxids, ..)) => {
+                        assert!(broken >= 4, "byte {at}: {zxids:?}");
+                        assert_eq!(zxids.len(), broken.min(5) - 1);
+                    }
+                    Err(RecoverError::Log {
+                        error: ReadLogError::Damaged { file, offset, after, next, .. }, ..
+                    }) => {
+                        assert_eq!(file, FileRef::log(Zxid(1)));
+                        assert_eq!((offset as usize, after.0 as usize), (offsets[broken - 1], broken - 1));
+                        assert_eq!(next, Some((offsets[broken] as u64, Zxid(broken as i64 + 1))));
+                    }
+                    Err(error) => panic!("byte {at}: {error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_changed_byte_in_the_last_record_is_suspect() {
+    let (mut bytes, offsets) = log_of(&[1, 2], 40, 3000);
+    bytes[offsets[1] + 50] ^= 4;
+    let (zxids, is_suspect, _) = recover_logs(&[(1, &bytes)]).unwrap();
+    assert_eq!((zxids, is_suspect), (vec![1], true), "no crash explains it: it may have been acknowledged");
+}
+
+#[test]
+fn a_batch_of_which_a_sector_is_missing_is_torn() {
+    let (whole, offsets) = log_of(&[1, 2, 3, 4], 700, 4096);
+    // Of the batch of 2, 3 and 4 the second sector is missing, the rest is there.
+    for sector in [2, 3, 4] {
+        let mut bytes = whole.clone();
+        bytes[sector * 512..(sector + 1) * 512].fill(0);
+        let (zxids, is_suspect, disk) = recover_logs(&[(1, &bytes)]).unwrap();
+        let kept = offsets.iter().skip(1).filter(|end| **end <= sector * 512).count();
+        assert_eq!((zxids.len(), is_suspect), (kept, false));
+        assert_eq!(disk.bytes(&FileRef::log(Zxid(1))).unwrap().len(), offsets[kept]);
+    }
+    // The same so far from the next record that they can't be of one batch: damage.
+    let mut options = options();
+    options.batch_max = 512;
+    let mut bytes = whole;
+    bytes[1024..1536].fill(0);
+    let error = recovered(&mut disk_of(&[(1, &bytes)]), &options).unwrap_err();
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+}
+
+#[test]
+fn zeros_in_the_middle_are_not_the_end() {
+    let (mut bytes, offsets) = log_of(&[1, 2, 3, 4], 40, 512);
+    bytes[offsets[1]..offsets[2]].fill(0);
+    let error = recover_logs(&[(1, &bytes)]).unwrap_err();
+    let RecoverError::Log { error: ReadLogError::Damaged { flaw, after, next, .. }, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!((flaw, after, next), (None, Zxid(1), Some((offsets[2] as u64, Zxid(3)))));
+}
+
+#[test]
+fn several_files_are_one_history() {
+    let (a, a_at) = log_of(&[1, 2, 3], 10, 200);
+    let (b, _) = log_of(&[4, 5], 10, 0);
+    let (e, _) = log_of(&[0x1_0000_0001, 0x1_0000_0002], 10, 99);
+    let epoch = 0x1_0000_0001;
+    assert_eq!(recover_logs(&[(1, &a), (4, &b), (epoch, &e)]).unwrap().0.len(), 7);
+    // A file is missing; an overlap; a torn tail that Apache left.
+    let error = recover_logs(&[(1, &a[..a_at[2]]), (4, &b)]).unwrap_err();
+    assert!(matches!(&error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. }), "{error}");
+    assert!(error.to_string().contains("0x2 is followed by 0x4, at byte 16 of log.4"), "{error}");
+    let (overlap, _) = log_of(&[3, 4, 5], 10, 0);
+    assert_eq!(recover_logs(&[(1, &a), (3, &overlap)]).unwrap().0, [1, 2, 3, 4, 5]);
+    let mut torn = a[..a_at[3]].to_vec();
+    torn.extend_from_slice(&b[16..60]);
+    assert_eq!(recover_logs(&[(1, &torn), (4, &b)]).unwrap().0, [1, 2, 3, 4, 5]);
+    torn.resize(2000, 0);
+    assert_eq!(recover_logs(&[(1, &torn), (4, &b)]).unwrap().0, [1, 2, 3, 4, 5]);
+    // A changed byte in the last record of a file that is not the last: nothing in the numbers shows it here.
+    let mut changed = a;
+    changed[a_at[2] + 40] ^= 1;
+    let error = recover_logs(&[(1, &changed), (epoch, &e)]).unwrap_err();
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+    // With nothing in the later file it is the end of the history.
+    assert_eq!(recover_logs(&[(1, &changed), (epoch, &HEADER)]).unwrap().0, [1, 2]);
+}
+
+#[test]
+fn files_that_were_never_written_to() {
+    let (a, _) = log_of(&[1, 2], 10, 0);
+    for last in [&[][..], &HEADER[..7], &[0; 16], &[0; 9000], &HEADER] {
+        let (zxids, is_suspect, disk) = recover_logs(&[(1, &a), (3, last)]).unwrap();
+        assert_eq!((zxids, is_suspect), (vec![1, 2], false));
+        assert_eq!(disk.names(Dir::Log).len(), if last == HEADER { 2 } else { 1 });
+        if last != HEADER {
+            let (b, _) = log_of(&[3], 10, 0);
+            let error = recover_logs(&[(1, &a), (2, last), (3, &b)]).unwrap_err();
+            assert!(matches!(error, RecoverError::Log { error: ReadLogError::Header { .. }, .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn only_files_that_matter_are_read() {
+    let mut disk = disk_of(&[
+        (1, b"rubbish"),
+        (2, &log_of(&[2, 3, 4], 10, 0).0),
+        (5, &log_of(&[5, 6, 7], 10, 0).0),
+        (8, &log_of(&[8], 10, 0).0),
+    ]);
+    disk.put(&FileRef::snapshot(Zxid(6)), &snapshot_bytes(3, true, true));
+    let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+    assert_eq!((memory.zxids(), found.last_zxid), (vec![7, 8], Zxid(8)));
+    assert!(matches!(found.origin, Origin::Snapshot { zxid: Zxid(6), nodes: 3, .. }));
+    // A txn between the snapshot and the log is missing.
+    let effect = Effect::Remove(FileRef::log(Zxid(5)));
+    disk.execute(&effect).unwrap();
+    let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. }), "{error}");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(files in prop::collection::vec(fuzzed(), 1..4)) {
+        let files: Vec<_> = files.iter().enumerate().map(|(i, bytes)| (i as i64 + 1, bytes.as_slice())).collect();
+        let mut disk = disk_of(&files);
+        let mut options = options();
+        options.length_max = 4096;
+        let _ = recovered(&mut disk, &options);
+    }
+}
+
+/// A log with several changes, or anything behind a header.
+fn fuzzed() -> impl Strategy<Value = Vec<u8>> {
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6);
+    let base = prop_oneof![
+        Just(log_of(&[1, 2, 3, 4], 30, 600).0),
+        Just(log_of(&[1, 2], 600, 2000).0),
+        prop::collection::vec(prop_oneof![3 => Just(0u8), 1 => any::<u8>()], 0..300).prop_map(|rest| [
+            &HEADER[..],
+            &rest
+        ]
+        .concat()),
+    ];
+    (base, changes).prop_map(|(mut bytes, changes)| {
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        bytes
+    })
+}

@@ -1,0 +1,258 @@
+//! Snapshots: round trips, every truncation and changed byte, falling back, the decision what a directory is.
+
+mod common;
+
+use common::*;
+use ostler_storage::MemDisk;
+use ostler_storage::disk::{Dir, Disk, FileRef};
+use ostler_storage::log::record::{HEADER, encode};
+use ostler_storage::names::FileName;
+use ostler_storage::purge;
+use ostler_storage::recover::{Origin, RecoverError, RecoverOptions};
+use ostler_storage::snapshot::SnapshotDigest;
+use ostler_storage::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode};
+use ostler_storage::snapshot::write::SnapshotWriter;
+use proptest::prelude::*;
+use wire::jute::Buffer;
+use wire::{AclVec, SessionId, StatPersisted, Zxid};
+
+/// Writes down what it is shown.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen(Vec<String>);
+
+impl SnapshotVisitor for Seen {
+    fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.0.push(format!("{session} {timeout_ms}"));
+    }
+    fn acl(&mut self, id: i64, acl: AclVec<'_>) {
+        self.0.push(format!("{id} {:?}", acl.decode()));
+    }
+    fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String> {
+        self.0.push(format!("{path} {data:?} {acl_id} {stat:?}"));
+        Ok(())
+    }
+}
+
+/// Gives one byte at a time.
+struct Drip<'a>(&'a [u8]);
+
+impl std::io::Read for Drip<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.len().min(out.len()).min(1);
+        out[..n].copy_from_slice(&self.0[..n]);
+        self.0 = &self.0[n..];
+        Ok(n)
+    }
+}
+
+#[test]
+fn every_layout_is_told_by_its_length() {
+    for (digest, last) in [(false, false), (true, false), (false, true), (true, true)] {
+        let bytes = snapshot_bytes(5, digest, last);
+        let mut seen = Seen::default();
+        let end = decode(bytes.as_slice(), 1000, &mut seen).unwrap();
+        assert_eq!((end.nodes, end.bytes), (5, bytes.len() as u64));
+        let expected = SnapshotDigest { zxid: Zxid(9), version: 2, digest: -5 };
+        assert_eq!((end.digest, end.last_processed), (digest.then_some(expected), last.then_some(Zxid(9))));
+        assert_eq!(seen.0.len(), 2 + 2 + 5);
+        let mut dripped = Seen::default();
+        assert_eq!(decode(Drip(&bytes), 1000, &mut dripped).unwrap(), end);
+        assert_eq!(seen, dripped);
+    }
+}
+
+#[test]
+fn the_digest_of_3_5_was_a_string() {
+    let mut bytes = snapshot_bytes(2, false, false);
+    bytes.extend_from_slice(&[&9i64.to_be_bytes()[..], &1i32.to_be_bytes(), &4i32.to_be_bytes(), b"00ff"].concat());
+    let sum = i64::from(simd_adler32::adler32(&bytes.as_slice()));
+    bytes.extend_from_slice(&[&sum.to_be_bytes()[..], b"\0\0\0\x01/"].concat());
+    let end = decode(bytes.as_slice(), 1000, &mut Seen::default()).unwrap();
+    assert_eq!(end.digest, Some(SnapshotDigest { zxid: Zxid(9), version: 1, digest: 255 }));
+}
+
+#[test]
+fn every_truncation_and_every_changed_byte_is_found() {
+    for (digest, last) in [(false, false), (true, false), (false, true), (true, true)] {
+        let bytes = snapshot_bytes(6, digest, last);
+        // Ends of the sections are ends of older layouts: whole snapshots.
+        let ends: Vec<usize> =
+            [(false, false), (digest, false)].map(|(digest, last)| snapshot_bytes(6, digest, last).len()).to_vec();
+        for length in 0..bytes.len() {
+            let read = decode(&bytes[..length], 1000, &mut Seen::default());
+            assert_eq!(read.is_ok(), ends.contains(&length), "cut at {length}: {read:?}");
+        }
+        for at in 0..bytes.len() {
+            for mask in [1, 0x10, 0x80, 0xff] {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= mask;
+                let read = decode(bytes.as_slice(), 1000, &mut Seen::default());
+                assert!(read.is_err(), "byte {at} changed by {mask:#x}");
+            }
+        }
+        let longer = [&bytes[..], b"\0"].concat();
+        assert!(decode(longer.as_slice(), 1000, &mut Seen::default()).is_err());
+    }
+}
+
+#[test]
+fn limits_and_broken_utf8() {
+    let bytes = snapshot_bytes(7, true, true);
+    let error = decode(bytes.as_slice(), 5, &mut Seen::default()).unwrap_err();
+    assert!(matches!(error, LoadSnapshotError::Length { .. }), "{error}");
+    let error = decode(b"ZKSX\0\0\0\x02".as_slice(), 5, &mut Seen::default()).unwrap_err();
+    assert!(matches!(error, LoadSnapshotError::Magic(_)), "{error}");
+}
+
+#[test]
+fn falls_back_to_an_older_snapshot_and_says_why() {
+    let mut disk = MemDisk::new(true);
+    let whole = snapshot_bytes(4, true, true);
+    let mut broken = whole.clone();
+    broken[100] ^= 1;
+    let mut log = HEADER.to_vec();
+    for zxid in 3..=8 {
+        encode(&entry(Zxid(zxid), 9, 1), &mut log);
+    }
+    disk.put(&FileRef::snapshot(Zxid(2)), &whole);
+    disk.put(&FileRef::snapshot(Zxid(5)), &broken);
+    disk.put(&FileRef::snapshot(Zxid(6)), &whole[..60]);
+    disk.put(&FileRef::new(Dir::Data, FileName::parse("snapshot.7.gz")), b"\x1f\x8b");
+    disk.put(&FileRef::log(Zxid(3)), &log);
+    let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+    assert_eq!((found.last_zxid, memory.zxids()), (Zxid(8), vec![3, 4, 5, 6, 7, 8]));
+    assert_eq!((memory.nodes.len(), memory.sessions.len()), (4, 2), "nothing is left of those that failed");
+    assert_eq!(found.warnings.len(), 3, "{:?}", found.warnings);
+    assert!(
+        found.warnings[0].starts_with("snapshot snapshot.7.gz was not loaded: gz snapshots"),
+        "{:?}",
+        found.warnings
+    );
+
+    disk.execute(&ostler_storage::Effect::Remove(FileRef::snapshot(Zxid(2)))).unwrap();
+    let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
+    let RecoverError::NoSnapshot { tried } = &error else { panic!("{error}") };
+    assert_eq!(tried.len(), 3);
+}
+
+#[test]
+fn a_digest_older_than_the_name_is_dropped() {
+    for (zxid, kept) in [(9, true), (10, false)] {
+        let mut disk = MemDisk::new(false);
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_bytes(4, true, true));
+        let (_, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+        assert_eq!(memory.snapshot.unwrap().1.is_some(), kept);
+    }
+}
+
+#[test]
+fn what_an_empty_directory_is() {
+    let no = RecoverOptions { autocreate: false, ..RecoverOptions::default() };
+    let mut disk = MemDisk::new(true);
+    let (found, _) = recovered(&mut disk, &no).unwrap();
+    assert_eq!((found.origin, found.last_zxid), (Origin::Nothing, Zxid(-1)));
+    for dir in [Dir::LogParent, Dir::DataParent] {
+        disk.put(&FileRef::new(dir, FileName::Initialize), b"");
+        let (found, _) = recovered(&mut disk, &no).unwrap();
+        assert_eq!((found.origin, found.last_zxid), (Origin::New, Zxid(0)));
+        assert!(disk.names(dir).is_empty());
+    }
+    // A first snapshot that a crash tore is none; the same with txns behind it is one that is missing.
+    disk.put(&FileRef::snapshot(Zxid(0)), b"ZKSN");
+    assert_eq!(recovered(&mut disk, &no).unwrap().0.origin, Origin::Nothing);
+    let mut log = HEADER.to_vec();
+    encode(&entry(Zxid(1), 9, 1), &mut log);
+    disk.put(&FileRef::log(Zxid(1)), &log);
+    assert!(matches!(recovered(&mut disk, &no), Err(RecoverError::NoSnapshot { .. })));
+}
+
+#[test]
+fn logs_without_a_snapshot() {
+    let mut disk = MemDisk::new(false);
+    let mut log = HEADER.to_vec();
+    encode(&entry(Zxid(1), 9, 1), &mut log);
+    disk.put(&FileRef::log(Zxid(1)), &log);
+    let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
+    assert!(matches!(error, RecoverError::SnapshotMissing { .. }), "{error}");
+    let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+    let (found, memory) = recovered(&mut disk, &trust).unwrap();
+    assert_eq!((found.origin, memory.zxids()), (Origin::LogsOnly, vec![1]));
+    // A log that holds no txn is no log.
+    disk.put(&FileRef::log(Zxid(1)), &HEADER);
+    assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.origin, Origin::New);
+}
+
+#[test]
+fn files_in_the_wrong_directory() {
+    let mut disk = MemDisk::new(true);
+    disk.put(&FileRef::new(Dir::Data, FileName::Log(Zxid(1))), &HEADER);
+    let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
+    assert!(error.to_string().starts_with("log.1 is in the snapshot directory"), "{error}");
+}
+
+#[test]
+fn a_crash_at_any_effect_of_a_snapshot_leaves_all_or_nothing() {
+    let bytes = snapshot_bytes(50, true, true);
+    let mut writer = SnapshotWriter::new(Zxid(9), true);
+    let mut effects = writer.start();
+    for chunk in bytes.chunks(700) {
+        effects.extend(writer.chunk(chunk.to_vec()));
+    }
+    effects.extend(writer.finish());
+    for crash_at in 0..=effects.len() {
+        for luck in 0..8u32 {
+            let mut disk = MemDisk::new(false);
+            run(&mut disk, &effects[..crash_at]);
+            let mut state = luck;
+            disk.crash_torn(&mut || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                luck > 0 && state >> 31 == 1
+            });
+            let (found, _) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+            match found.origin {
+                Origin::New => assert!(crash_at < effects.len()),
+                Origin::Snapshot { zxid: Zxid(9), nodes: 50, .. } => {}
+                other => panic!("{other:?}"),
+            }
+            assert!(disk.names(Dir::Data).iter().all(|name| name == "snapshot.9"));
+        }
+    }
+}
+
+#[test]
+fn purge_keeps_what_is_needed() {
+    let mut disk = MemDisk::new(false);
+    let whole = snapshot_bytes(2, true, true);
+    for zxid in [10, 20, 30, 40, 50] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole);
+    }
+    for zxid in [1, 11, 25, 31, 45] {
+        disk.put(&FileRef::log(Zxid(zxid)), &HEADER);
+    }
+    let names = |disk: &MemDisk| purge::plan(disk, 3).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&disk), ["snapshot.a", "snapshot.14", "log.1", "log.b"]);
+    // Snapshots that can't be loaded don't count (ZOOKEEPER-3231).
+    disk.put(&FileRef::snapshot(Zxid(50)), &whole[..70]);
+    disk.put(&FileRef::snapshot(Zxid(30)), b"");
+    assert!(names(&disk).is_empty(), "10, 20 and 40 stay, and all logs with them");
+    for zxid in [10, 20, 40] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), b"");
+    }
+    assert!(names(&disk).is_empty());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_decoded_without_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = snapshot_bytes(6, true, true);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let _ = decode(&bytes[..cut.index(bytes.len())], 4096, &mut Seen::default());
+        let _ = decode(bytes.as_slice(), 4096, &mut Seen::default());
+    }
+}
