@@ -72,18 +72,21 @@ impl<'a> Lines<'a> {
             let natural = self.next_natural()?;
             let start = self.line;
             let content = skip_blanks(natural);
-            if content.is_empty() || content.starts_with(b"#") || content.starts_with(b"!") {
+            if content.is_empty() || is_comment(content) {
                 continue;
             }
             let mut logical = content.to_vec();
             while ends_with_continuation(&logical) {
                 logical.pop();
-                match self.next_natural() {
-                    Some(next) => logical.extend_from_slice(skip_blanks(next)),
-                    None => break,
+                let Some(next) = self.next_natural() else { break };
+                let next = skip_blanks(next);
+                // Nothing but continuations so far: a comment can still begin, and ends the line (from Java 9 on).
+                if logical.is_empty() && is_comment(next) {
+                    break;
                 }
+                logical.extend_from_slice(next);
             }
-            // A line of nothing but a continuation and blanks is a blank line.
+            // A line of nothing but continuations and blanks is a blank line.
             if !logical.is_empty() {
                 return Some((start, logical));
             }
@@ -108,6 +111,10 @@ impl<'a> Lines<'a> {
 fn skip_blanks(line: &[u8]) -> &[u8] {
     let start = line.iter().position(|b| !is_blank(*b)).unwrap_or(line.len());
     &line[start..]
+}
+
+fn is_comment(content: &[u8]) -> bool {
+    content.starts_with(b"#") || content.starts_with(b"!")
 }
 
 fn is_blank(byte: u8) -> bool {
@@ -210,6 +217,7 @@ mod tests {
         // What continues a line is never a comment; the blanks before it go.
         assert_eq!(one("a=b,\\\r\n  # c"), ("a".into(), "b,# c".into()));
         assert_eq!(one("a=b\\"), ("a".into(), "b".into()));
+        assert_eq!(pairs("\\\n#x=1\na=b"), vec![(3, "a".into(), "b".into())]);
         assert_eq!(pairs("\\\n\\\n"), vec![]);
         // A blank line ends a continuation, and is joined as nothing.
         assert_eq!(pairs("a=b\\\n\nc=d"), vec![(1, "a".into(), "b".into()), (3, "c".into(), "d".into())]);

@@ -49,6 +49,7 @@ pub(super) const COUNTERS: &[&str] = &[
     "tls_handshake_exceeded",
     "cnxn_closed_without_zk_server_running",
     "skip_learner_request_to_next_processor_count",
+    "requests_not_forwarded_to_commit_processor",
     "response_bytes",
     "watch_bytes",
     "snapshot_error_count",

@@ -188,7 +188,10 @@ mod tests {
         }
         assert!(text.starts_with("zk_version\t3.9.5-ostler-0.1.0, built on"));
         assert_eq!(text.lines().nth(1), Some("zk_server_state\tstandalone"));
-        // What the exporters and operators of the reference look for.
+        // All that a standalone Apache 3.9.5 prints, and nothing else.
+        let apache: BTreeSet<&str> = include_str!("testdata/mntr-keys-3.9.5.txt").lines().collect();
+        assert_eq!(keys, apache);
+        // What exporters, dashboards and alerts look for.
         for key in [
             "zk_avg_latency",
             "zk_max_latency",
