@@ -24,10 +24,12 @@ import org.apache.zookeeper.data.Stat;
  */
 public final class Workload {
     private static final int SESSIONS = 4;
-    private static final int NAMES = 40;
+    private static final int NAMES = 400;
 
     private final String server;
     private final Random random;
+    /** What was created and not deleted, as far as the answers tell. */
+    private final List<String> known = new ArrayList<>();
     private final ZooKeeper[] sessions = new ZooKeeper[SESSIONS];
 
     private Workload(String server, long seed) {
@@ -81,30 +83,34 @@ public final class Workload {
     private String operation(int session) throws Exception {
         ZooKeeper zk = sessions[session];
         int kind = random.nextInt(100);
-        String path = path();
         byte[] data = data();
-        int version = random.nextInt(4) == 0 ? random.nextInt(3) : -1;
-        if (kind < 22) {
-            return "create " + zk.create(path, data, acl(session), CreateMode.PERSISTENT);
-        } else if (kind < 30) {
-            return "create ephemeral " + zk.create(path, data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
-        } else if (kind < 36) {
-            return "create sequential " + zk.create(path + "-", data, acl(session), CreateMode.PERSISTENT_SEQUENTIAL);
-        } else if (kind < 40) {
+        int version = random.nextInt(8) == 0 ? random.nextInt(3) : -1;
+        if (kind < 20) {
+            return "create " + created(zk.create(fresh(), data, acl(session), CreateMode.PERSISTENT));
+        } else if (kind < 28) {
+            return "create ephemeral " + created(zk.create(fresh(), data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL));
+        } else if (kind < 34) {
+            return "create sequential " + created(zk.create(fresh() + "-", data, acl(session), CreateMode.PERSISTENT_SEQUENTIAL));
+        } else if (kind < 38) {
             return "create ephemeral sequential "
-                + zk.create(path + "-", data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL_SEQUENTIAL);
-        } else if (kind < 42) {
-            return "create container " + zk.create(path, data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.CONTAINER);
-        } else if (kind < 62) {
+                + created(zk.create(fresh() + "-", data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL_SEQUENTIAL));
+        } else if (kind < 40) {
+            return "create container " + created(zk.create(fresh(), data, ZooDefs.Ids.OPEN_ACL_UNSAFE, CreateMode.CONTAINER));
+        } else if (kind < 60) {
+            String path = existing();
             return "set " + path + " " + shown(zk.setData(path, data, version));
-        } else if (kind < 74) {
+        } else if (kind < 72) {
+            String path = existing();
             zk.delete(path, version);
+            known.remove(path);
             return "delete " + path;
-        } else if (kind < 79) {
+        } else if (kind < 77) {
+            String path = existing();
             return "acl " + path + " " + shown(zk.setACL(path, acl(session), version));
-        } else if (kind < 94) {
+        } else if (kind < 93) {
             return multi(zk, session);
-        } else if (kind < 97) {
+        } else if (kind < 98) {
+            String path = existing();
             Stat stat = new Stat();
             byte[] read = zk.getData(path, false, stat);
             return "get " + path + " length=" + (read == null ? -1 : read.length) + " " + shown(stat);
@@ -119,21 +125,24 @@ public final class Workload {
         List<Op> ops = new ArrayList<>();
         int count = 1 + random.nextInt(5);
         for (int i = 0; i < count; i++) {
-            String path = path();
             switch (random.nextInt(5)) {
-                case 0 -> ops.add(Op.create(path, data(), acl(session), CreateMode.PERSISTENT));
-                case 1 -> ops.add(Op.create(path + "-", data(), acl(session), CreateMode.EPHEMERAL_SEQUENTIAL));
-                case 2 -> ops.add(Op.setData(path, data(), -1));
-                case 3 -> ops.add(Op.delete(path, -1));
-                default -> ops.add(Op.check(path, random.nextInt(3) == 0 ? 0 : -1));
+                case 0 -> ops.add(Op.create(fresh(), data(), acl(session), CreateMode.PERSISTENT));
+                case 1 -> ops.add(Op.create(fresh() + "-", data(), acl(session), CreateMode.EPHEMERAL_SEQUENTIAL));
+                case 2 -> ops.add(Op.setData(existing(), data(), -1));
+                case 3 -> ops.add(Op.delete(existing(), -1));
+                default -> ops.add(Op.check(existing(), random.nextInt(6) == 0 ? 0 : -1));
             }
         }
         StringBuilder line = new StringBuilder("multi");
         try {
-            for (OpResult result : zk.multi(ops)) {
+            List<OpResult> results = zk.multi(ops);
+            for (int i = 0; i < results.size(); i++) {
+                OpResult result = results.get(i);
                 line.append(' ').append(result.getType());
-                if (result instanceof OpResult.CreateResult created) {
-                    line.append('=').append(created.getPath());
+                if (result instanceof OpResult.CreateResult create) {
+                    line.append('=').append(created(create.getPath()));
+                } else if (result instanceof OpResult.DeleteResult) {
+                    known.remove(ops.get(i).getPath());
                 }
             }
         } catch (KeeperException error) {
@@ -145,14 +154,24 @@ public final class Workload {
         return line.toString();
     }
 
-    /** One of a small number of paths, up to three levels deep, so that operations meet each other. */
-    private String path() {
-        StringBuilder path = new StringBuilder();
-        int depth = random.nextInt(3);
-        for (int i = 0; i <= depth; i++) {
-            path.append("/n").append(random.nextInt(i == 0 ? NAMES : 4));
+    private String created(String path) {
+        known.add(path);
+        return path;
+    }
+
+    /** A path for a new znode: below the root or, up to a depth, below one that is there; sometimes it exists. */
+    private String fresh() {
+        String parent = random.nextInt(2) == 0 ? "" : existing();
+        boolean deep = parent.chars().filter(it -> it == '/').count() > 3;
+        return (deep ? "" : parent) + "/n" + random.nextInt(NAMES);
+    }
+
+    /** The path of a znode that is there; sometimes of one that need not be. */
+    private String existing() {
+        if (known.isEmpty() || random.nextInt(16) == 0) {
+            return "/n" + random.nextInt(NAMES);
         }
-        return path.toString();
+        return known.get(random.nextInt(known.size()));
     }
 
     private byte[] data() {

@@ -7,7 +7,6 @@ mod tidy;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Ostler's project tasks.
@@ -30,11 +29,15 @@ enum Task {
     Compare(compare::Args),
 }
 
-fn main() -> Result<ExitCode> {
-    match Cli::parse().task {
+fn main() -> ExitCode {
+    let result = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::Supply => tidy::run_supply(),
         Task::Compare(args) => compare::run(&args),
-    }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -1,12 +1,23 @@
 //! `ostler-bench`: the load generator alone, without the rest of the `ostler` command.
-#![allow(clippy::print_stdout, reason = "its output is its purpose")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
+
+use std::process::ExitCode;
 
 use clap::Parser;
 use ostler_bench::Args;
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let report = ostler_bench::run(&args)?;
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let report = ostler_bench::run(args)?;
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

@@ -77,9 +77,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let scenarios = chosen(&args.only)?;
     ensure!(args.rounds > 0 && args.seconds > 0, "--rounds and --seconds must be at least 1");
     build(args.against)?;
+    warn_if_busy();
     let dir = target().join("compare");
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let mut results = Results::open(dir.join("results.json"), settings(args)?, args.fresh)?;
+    let mut results = Results::open(&dir, settings(args)?, args.fresh)?;
 
     let sides = args.against.sides();
     for round in 1..=args.rounds {
@@ -131,7 +132,16 @@ fn build(against: Against) -> Result<()> {
     Ok(())
 }
 
-/// What results depend on: with other settings or another binary, earlier ones are worth nothing.
+/// Figures of a machine that does other things as well are worth little, ratios of tails least of all.
+fn warn_if_busy() {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load: f64 = load.split_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or_default();
+    if load > 0.5 {
+        eprintln!("warning: the load average is {load}; wait until the machine is quiet, or distrust the figures");
+    }
+}
+
+/// What results depend on: earlier ones with other settings or of another binary are of no use.
 fn settings(args: &Args) -> Result<String> {
     let settings = format!("{} s after {} s", args.seconds, args.warmup);
     if args.against == Against::ApacheOnly {

@@ -1,7 +1,9 @@
 //! Results so far, kept in a file after each run, so that an interrupted comparison goes on where it was.
 
+use std::collections::hash_map::DefaultHasher;
 use std::fs;
-use std::path::PathBuf;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -80,7 +82,7 @@ struct Kept {
     entries: Vec<Entry>,
 }
 
-/// The results so far.
+/// The results so far, of runs with certain settings.
 #[derive(Debug)]
 pub(crate) struct Results {
     path: PathBuf,
@@ -88,17 +90,16 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Reads what is there, unless it is unwanted or was made with other settings.
-    pub(crate) fn open(path: PathBuf, settings: String, fresh: bool) -> Result<Self> {
+    /// Reads what is in `dir` for these settings, unless it is unwanted.
+    pub(crate) fn open(dir: &Path, settings: String, fresh: bool) -> Result<Self> {
+        let mut hash = DefaultHasher::new();
+        settings.hash(&mut hash);
+        let path = dir.join(format!("results-{:016x}.json", hash.finish()));
         let mut kept = Kept::default();
         if path.exists() && !fresh {
             let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
             kept = serde_json::from_slice(&text)
                 .with_context(|| format!("{} is damaged: start anew with --fresh", path.display()))?;
-            if kept.settings != settings && !kept.entries.is_empty() {
-                println!("Earlier results were made with other settings or another build: starting anew.");
-                kept = Kept::default();
-            }
         }
         kept.settings = settings;
         Ok(Self { path, kept })
