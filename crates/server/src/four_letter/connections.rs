@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
+use wire::OpCode;
+
 use super::java_text::{java_double, socket_address};
 
 /// One client connection.
@@ -27,7 +29,7 @@ pub struct ConnectionStats {
 pub struct SessionOfConnection {
     /// The session.
     pub id: i64,
-    /// The last operation in Apache's letters (`PING`, `GETD`, …, `NA`).
+    /// The last operation in Apache's letters, from [`operation_letters`].
     pub last_operation: &'static str,
     /// When the connection was accepted, in ms since 1970.
     pub established_ms: i64,
@@ -101,6 +103,37 @@ impl ConnectionStats {
             session.latency_ms_avg,
             session.latency_ms_max
         );
+    }
+}
+
+/// The letters of an operation in `lop=`. `None` (no operation yet, or one that leaves no trace): `NA`.
+pub fn operation_letters(op: Option<OpCode>) -> &'static str {
+    match op {
+        Some(OpCode::CreateSession) => "SESS",
+        Some(OpCode::CloseSession) => "CLOS",
+        Some(OpCode::Ping) => "PING",
+        Some(OpCode::Multi) => "MULT",
+        Some(OpCode::MultiRead) => "MLTR",
+        Some(OpCode::Create | OpCode::Create2 | OpCode::CreateTtl | OpCode::CreateContainer) => "CREA",
+        Some(OpCode::Delete | OpCode::DeleteContainer) => "DELE",
+        Some(OpCode::SetData) => "SETD",
+        Some(OpCode::Reconfig) => "RECO",
+        Some(OpCode::SetAcl) => "SETA",
+        Some(OpCode::Sync) => "SYNC",
+        Some(OpCode::Check) => "CHEC",
+        Some(OpCode::Exists) => "EXIS",
+        Some(OpCode::GetData) => "GETD",
+        Some(OpCode::SetWatches) => "SETW",
+        Some(OpCode::SetWatches2) => "STW2",
+        Some(OpCode::AddWatch) => "ADDW",
+        Some(OpCode::GetAcl) => "GETA",
+        Some(OpCode::GetChildren | OpCode::GetChildren2) => "GETC",
+        Some(OpCode::GetAllChildrenNumber) => "GETACN",
+        Some(OpCode::CheckWatches) => "CHKW",
+        Some(OpCode::RemoveWatches) => "REMW",
+        Some(OpCode::WhoAmI) => "HOMI",
+        Some(OpCode::GetEphemerals) => "GETE",
+        Some(OpCode::Notification | OpCode::Auth | OpCode::Sasl | OpCode::Error) | None => "NA",
     }
 }
 

@@ -24,7 +24,7 @@ mod sessions;
 mod watches;
 mod word;
 
-pub use connections::{ConnectionStats, SessionOfConnection, cons};
+pub use connections::{ConnectionStats, SessionOfConnection, cons, operation_letters};
 pub use java_text::{average, java_date, java_double, socket_address};
 pub use mntr::{Gauges, Metrics, Summary, mntr};
 pub use server::{ConfStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat, version_text};
