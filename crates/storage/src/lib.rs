@@ -13,12 +13,14 @@
 //! | [`log`] | the txn log: records, reading, which files to read, writing |
 //! | [`snapshot`] | snapshot files: encoding, writing, decoding |
 //! | [`recover`] | from a directory to a tree: which snapshot, which txns, what is cut |
+//! | [`epoch`] | the files `acceptedEpoch` and `currentEpoch` |
 //! | [`policy`] | when to take a snapshot |
 //! | [`purge`] | which old files may go |
 //!
 //! Formats: `docs/formats/txn-log.md`, `docs/formats/snapshot.md`.
 
 pub mod disk;
+pub mod epoch;
 pub mod log;
 pub mod mem_disk;
 pub mod names;

@@ -6,4 +6,5 @@ pub mod dir;
 pub mod reader;
 pub mod record;
 pub mod tail;
+pub mod truncate;
 pub mod writer;

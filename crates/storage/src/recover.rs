@@ -406,7 +406,7 @@ impl SnapshotVisitor for Visitor<'_> {
     }
 }
 
-fn read_options(options: &RecoverOptions) -> ReadOptions {
+pub(crate) fn read_options(options: &RecoverOptions) -> ReadOptions {
     ReadOptions { blob_max: options.length_max, batch_max: options.batch_max }
 }
 

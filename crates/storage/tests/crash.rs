@@ -1,5 +1,7 @@
 //! A crash between any two effects of the log's writer loses nothing that was acknowledged.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Every truncation and every changed byte of a log gives a prefix of its txns, or a damage that is named.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Snapshots: round trips, every truncation and changed byte, falling back, the decision what a directory is.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
 mod common;
 
 use common::*;

@@ -154,7 +154,9 @@ impl<R: Read> Window<R> {
         if self.end == self.buffer.len() {
             self.buffer.resize((2 * self.end).max(CHUNK), 0);
         }
-        match self.source.read(&mut self.buffer[self.end..]) {
+        // Not more at a time than stays in the cache until it is looked at.
+        let to = self.buffer.len().min(self.end + CHUNK);
+        match self.source.read(&mut self.buffer[self.end..to]) {
             Ok(0) => self.eof = true,
             Ok(n) => self.end += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

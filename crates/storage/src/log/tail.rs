@@ -167,7 +167,7 @@ fn may_be_near(after: Zxid, zxid: Zxid) -> bool {
 }
 
 fn leading_zeros(bytes: &[u8]) -> usize {
-    let zero_blocks = bytes.chunks_exact(64).take_while(|block| block.iter().fold(0, |a, b| a | b) == 0).count();
-    let from = 64 * zero_blocks;
+    let zero_blocks = bytes.chunks_exact(256).take_while(|block| block.iter().fold(0, |a, b| a | b) == 0).count();
+    let from = 256 * zero_blocks;
     from + bytes[from..].iter().take_while(|b| **b == 0).count()
 }

@@ -300,13 +300,18 @@ impl LogWriter {
         current.end + bytes > current.filled && matches!(self.spare, Spare::Ready(_))
     }
 
-    /// The effects that begin `log.<first>`.
-    fn begin_file(&mut self, first: Zxid, effects: &mut Vec<Effect>) {
+    /// Nothing more goes to the current file, and the zeros behind its last record are not needed.
+    fn leave_file(&mut self) {
         if let Some(left) = self.current.take()
             && left.filled > left.end
         {
             self.to_trim.push((left.file, left.end));
         }
+    }
+
+    /// The effects that begin `log.<first>`.
+    fn begin_file(&mut self, first: Zxid, effects: &mut Vec<Effect>) {
+        self.leave_file();
         let (made, filled) = match self.spare {
             Spare::Ready(size) => {
                 self.spare = Spare::Taken;
@@ -380,7 +385,7 @@ impl LogWriter {
         }
         self.appended = last;
         self.durable = last;
-        self.roll_wanted = self.current.is_some();
+        self.leave_file();
         Ok(())
     }
 

@@ -1,5 +1,5 @@
 //! What the tests share: txns, a tree that only remembers, an executor.
-#![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part of it; a test may panic")]
 
 use std::collections::BTreeMap;
 

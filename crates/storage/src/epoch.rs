@@ -1,0 +1,223 @@
+//! The files `acceptedEpoch` and `currentEpoch` of a member of an ensemble (`QuorumPeer.loadDataBase`, `AtomicFileWritingIdiom`).
+//!
+//! The order is the caller's: history, then `currentEpoch`, then the ACK of NEWLEADER; `acceptedEpoch` before ACKEPOCH.
+//! Other than Apache's, the directory is synced too. A standalone server neither reads nor writes them.
+
+use std::fmt;
+use std::io;
+
+use wire::{Epoch, Zxid};
+
+use crate::disk::{Dir, Disk, Effect, FileRef};
+use crate::names::FileName;
+
+/// The longest file that is read.
+const LENGTH_MAX: u64 = 64;
+
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EpochFile {
+    /// The newest epoch that this server has agreed to take part in.
+    Accepted,
+    /// The epoch of the last leader whose history this server has taken.
+    Current,
+}
+
+impl EpochFile {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "acceptedEpoch",
+            Self::Current => "currentEpoch",
+        }
+    }
+
+    fn file(self) -> FileRef {
+        FileRef::new(Dir::Data, FileName::Other(self.name().into()))
+    }
+
+    fn temp(self) -> FileRef {
+        FileRef::new(Dir::Data, FileName::Other(format!("{}.tmp", self.name()).into()))
+    }
+
+    /// The effects after which the file durably holds `epoch`.
+    pub fn write(self, epoch: Epoch) -> Vec<Effect> {
+        let temp = self.temp();
+        vec![
+            Effect::Create(temp.clone()),
+            Effect::WriteAt { file: temp.clone(), offset: 0, bytes: epoch.0.to_string().into_bytes() },
+            Effect::Fsync(temp.clone()),
+            Effect::Rename { file: temp, to: self.file().name },
+            Effect::FsyncDir(Dir::Data),
+        ]
+    }
+}
+
+/// What the two files say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epochs {
+    /// The accepted epoch.
+    pub accepted: Epoch,
+    /// The current epoch.
+    pub current: Epoch,
+    /// To be executed before anything else: writes what was missing.
+    pub effects: Vec<Effect>,
+}
+
+/// Why a server may not start with these files.
+#[derive(Debug)]
+pub enum EpochError {
+    /// The disk failed.
+    Io {
+        /// The file.
+        file: FileRef,
+        /// How.
+        error: io::Error,
+    },
+    /// A file that holds no number.
+    NotANumber {
+        /// The file.
+        file: FileRef,
+    },
+    /// The history is of a later epoch than `currentEpoch`.
+    Behind {
+        /// `currentEpoch`.
+        current: Epoch,
+        /// The last txn.
+        last: Zxid,
+    },
+    /// `acceptedEpoch` is older than `currentEpoch`.
+    AcceptedBehind {
+        /// `acceptedEpoch`.
+        accepted: Epoch,
+        /// `currentEpoch`.
+        current: Epoch,
+    },
+}
+
+impl fmt::Display for EpochError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const ADVICE: &str = "the files of this data directory do not belong together; \
+            move it away and let the server sync from the others";
+        match self {
+            Self::Io { file, error } => write!(f, "{file}: {error}"),
+            Self::NotANumber { file } => write!(f, "{file} does not hold an epoch; {ADVICE}"),
+            Self::Behind { current, last } => {
+                write!(f, "currentEpoch is {current}, but the last txn is {last}, of epoch {}; {ADVICE}", last.epoch())
+            }
+            Self::AcceptedBehind { accepted, current } => {
+                write!(f, "acceptedEpoch is {accepted}, older than currentEpoch, {current}; {ADVICE}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EpochError {}
+
+/// Reads both, after a recovery whose last txn is `last`.
+///
+/// A file that is missing gets the epoch of `last`. If the history is ahead of `currentEpoch`, a `currentEpoch.tmp` from
+/// an interrupted change is taken (ZOOKEEPER-4269), if it says the epoch of `last`, as Apache has it too.
+pub fn read(disk: &dyn Disk, last: Zxid) -> Result<Epochs, EpochError> {
+    let of_last = Epoch(last.epoch().0.max(0));
+    let mut effects = Vec::new();
+    let mut or_write = |file: EpochFile, found: Option<Epoch>| {
+        found.unwrap_or_else(|| {
+            effects.extend(file.write(of_last));
+            of_last
+        })
+    };
+    let mut current = or_write(EpochFile::Current, read_one(disk, &EpochFile::Current.file())?);
+    let accepted = or_write(EpochFile::Accepted, read_one(disk, &EpochFile::Accepted.file())?);
+    if of_last > current {
+        match read_one(disk, &EpochFile::Current.temp()) {
+            Ok(Some(epoch)) if epoch == of_last => {
+                current = epoch;
+                effects.extend(EpochFile::Current.write(epoch));
+            }
+            _ => return Err(EpochError::Behind { current, last }),
+        }
+    }
+    if accepted < current {
+        return Err(EpochError::AcceptedBehind { accepted, current });
+    }
+    Ok(Epochs { accepted, current, effects })
+}
+
+/// The number in the first line.
+fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError> {
+    use io::Read;
+    let io = |error| EpochError::Io { file: file.clone(), error };
+    let source = match disk.open(file) {
+        Ok(source) => source,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io(e)),
+    };
+    let mut bytes = Vec::new();
+    source.take(LENGTH_MAX).read_to_end(&mut bytes).map_err(io)?;
+    let text = str::from_utf8(&bytes).ok().and_then(|text| text.lines().next());
+    let epoch = text.and_then(|line| line.trim().parse().ok());
+    epoch.map(|epoch| Some(Epoch(epoch))).ok_or_else(|| EpochError::NotANumber { file: file.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem_disk::MemDisk;
+
+    const LAST: Zxid = Zxid(0x3_0000_0007);
+
+    fn run(disk: &mut MemDisk, effects: &[Effect]) {
+        for effect in effects {
+            disk.execute(effect).unwrap();
+        }
+    }
+
+    #[test]
+    fn missing_ones_are_written() {
+        let mut disk = MemDisk::default();
+        let epochs = read(&disk, LAST).unwrap();
+        assert_eq!((epochs.accepted, epochs.current), (Epoch(3), Epoch(3)));
+        run(&mut disk, &epochs.effects);
+        disk.crash();
+        assert_eq!(disk.bytes(&EpochFile::Current.file()), Some(&b"3"[..]));
+        assert!(read(&disk, LAST).unwrap().effects.is_empty());
+        assert_eq!(read(&MemDisk::default(), Zxid(-1)).unwrap().current, Epoch(0));
+    }
+
+    #[test]
+    fn each_crash_leaves_the_old_or_the_new() {
+        let effects = EpochFile::Accepted.write(Epoch(12));
+        for crash_at in 0..=effects.len() {
+            for survives in [false, true] {
+                let mut disk = MemDisk::default();
+                disk.put(&EpochFile::Current.file(), b"3\n");
+                disk.put(&EpochFile::Accepted.file(), b"5");
+                run(&mut disk, &effects[..crash_at]);
+                disk.crash_torn(&mut || survives);
+                let accepted = read(&disk, LAST).unwrap().accepted;
+                assert!(accepted == Epoch(5) || accepted == Epoch(12) && crash_at > 3, "{crash_at}");
+                assert!(crash_at < 5 || accepted == Epoch(12));
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let mut disk = MemDisk::default();
+        disk.put(&EpochFile::Current.file(), b"2");
+        disk.put(&EpochFile::Accepted.file(), b"3");
+        assert!(matches!(read(&disk, LAST), Err(EpochError::Behind { .. })));
+        disk.put(&EpochFile::Current.temp(), b"");
+        assert!(matches!(read(&disk, LAST), Err(EpochError::Behind { .. })));
+        disk.put(&EpochFile::Current.temp(), b"3");
+        let epochs = read(&disk, LAST).unwrap();
+        assert_eq!(epochs.current, Epoch(3));
+        run(&mut disk, &epochs.effects);
+        assert!(read(&disk, LAST).unwrap().effects.is_empty());
+        disk.put(&EpochFile::Accepted.file(), b"2");
+        assert!(matches!(read(&disk, LAST), Err(EpochError::AcceptedBehind { .. })));
+        disk.put(&EpochFile::Accepted.file(), b"x");
+        assert!(matches!(read(&disk, LAST), Err(EpochError::NotANumber { .. })));
+    }
+}
