@@ -1,2 +1,58 @@
-//! The ostler command.
-fn main() {}
+//! The `ostler` command.
+
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Ostler: Apache ZooKeeper's service, rebuilt.
+#[derive(Debug, Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a server: on a zoo.cfg, or, without one, on 127.0.0.1:2181 with its data in ./ostler-data
+    Server(server::Args),
+    /// Put load on a server, and measure
+    Bench(bench::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Server(args) => server::run(&args),
+        Command::Bench(args) => run_bench(&args),
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the report is the command's purpose")]
+fn run_bench(args: &bench::Args) -> ExitCode {
+    match bench::run(args) {
+        Ok(report) if args.json => match serde_json::to_string(&report) {
+            Ok(json) => {
+                println!("{json}");
+                ExitCode::SUCCESS
+            }
+            Err(e) => fail(&e.to_string(), 1),
+        },
+        Ok(report) => {
+            print!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => fail(&format!("{e:#}"), 1),
+    }
+}
+
+/// The last line of a command that can't do what it was asked.
+#[allow(clippy::print_stderr, reason = "this is where errors reach the person")]
+fn fail(why: &str, code: u8) -> ExitCode {
+    eprintln!("ostler: {why}");
+    ExitCode::from(code)
+}

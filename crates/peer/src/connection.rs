@@ -98,6 +98,11 @@ impl Connection {
         self.waiting.len()
     }
 
+    /// Has it had no session since before `late_ms`, on the clock that never goes back?
+    pub fn is_stuck_in_handshake(&self, late_ms: i64) -> bool {
+        self.session.0 == 0 && self.heard_ms < late_ms
+    }
+
     /// The bytes that are to be sent.
     pub fn to_send(&self) -> &[u8] {
         &self.out[self.written..]

@@ -72,6 +72,8 @@ pub struct Shard {
     dirty: Vec<u32>,
     /// Connections that have whole frames but had to wait.
     pub(crate) paused: Vec<u32>,
+    /// Connections that may be read again.
+    resumed: Vec<ConnId>,
     pub(crate) inbox: Vec<InboxEntry>,
     /// Paths whose interest could not be taken back yet.
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
@@ -100,6 +102,7 @@ impl Shard {
             submissions: Vec::new(),
             dirty: Vec::new(),
             paused: Vec::new(),
+            resumed: Vec::new(),
             inbox: Vec::new(),
             unwatched: Vec::new(),
         }
@@ -184,6 +187,11 @@ impl Shard {
         }
     }
 
+    /// The connections that had to wait and may be read again, if they want to.
+    pub fn take_resumed(&mut self, into: &mut Vec<ConnId>) {
+        into.append(&mut self.resumed);
+    }
+
     /// Notes that a connection has frames that had to wait.
     fn pause(&mut self, slot: u32) {
         if let Some(conn) = self.connections[slot as usize].as_deref_mut()
@@ -201,8 +209,9 @@ impl Shard {
 
     /// So many of them were sent.
     pub fn sent(&mut self, conn: ConnId, bytes: usize) {
-        let slot = conn.slot;
+        let (slot, out_pause) = (conn.slot, self.config.out_pause);
         let Some(conn) = self.get_mut(conn) else { return };
+        let was_full = conn.to_send().len() > out_pause;
         conn.written += bytes;
         if conn.written == conn.out.len() {
             conn.written = 0;
@@ -215,8 +224,11 @@ impl Shard {
             conn.out.drain(..conn.written);
             conn.written = 0;
         }
+        let id = conn.id;
         if !conn.unread.is_empty() && conn.phase == Phase::Established {
             self.pause(slot);
+        } else if was_full {
+            self.resumed.push(id);
         }
     }
 
@@ -272,6 +284,7 @@ impl Shard {
 
     /// Goes on with frames that had to wait.
     pub(crate) fn resume(&mut self, now: Now, shared: &Shared, conn: ConnId) {
+        self.resumed.push(conn);
         let Some(found) = self.get_mut(conn) else { return };
         let mut unread = std::mem::take(&mut found.unread);
         let used = self.frames(now, shared, conn, &unread);

@@ -1,4 +1,22 @@
 //! The drivers: sockets, disks, threads and clocks around the deciding crates.
+//!
+//! # Threads
+//! * one a shard: its connections and watches ([`shard_thread`]); the first one also accepts and ticks;
+//! * one for the log, one that zero-fills the next log file, one for snapshots, one for the purge ([`threads`]).
+//!
+//! They meet in [`core`](crate::core): the pipeline and the log under one lock that is never held across IO.
 
+pub mod clock;
 pub mod config;
+pub mod core;
+pub mod disk;
 pub mod four_letter;
+pub mod listener;
+pub mod restore;
+pub mod shard_thread;
+pub mod start;
+pub mod threads;
+pub mod words;
+
+pub use config::{Config, ConfigError, Environment};
+pub use start::{Running, StartError, start};

@@ -1,0 +1,275 @@
+//! The pipeline and the log under one lock, and who runs them.
+//!
+//! Whoever has work for the pipeline leaves it in the inbox and tries the lock. Who gets it drains the inbox, also of what
+//! others leave meanwhile; who does not get it goes on with other work. The lock is never held across IO: the disk thread
+//! takes a batch under it, lets go, writes and syncs, and takes it again to tell what is durable now.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use peer::{Pipeline, ShardSet, Shared, Submission};
+use storage::policy::SnapPolicy;
+use storage::{LogJob, LogWriter};
+use tokio::sync::Notify;
+use tree::cut::CutHeader;
+use wire::Zxid;
+
+use crate::clock::Clock;
+
+/// The machines that the lock guards.
+#[derive(Debug)]
+pub struct Machines {
+    /// Prep, commit, sessions.
+    pub pipeline: Pipeline,
+    /// The log.
+    pub log: LogWriter,
+    /// When to take a snapshot.
+    pub policy: SnapPolicy,
+    scratch: Vec<Submission>,
+    snapshot_wanted: bool,
+    snapshot_running: bool,
+    seed: u64,
+}
+
+/// What all threads of a server share.
+#[derive(Debug)]
+pub struct Core {
+    /// Tree, inboxes, counters.
+    pub shared: Arc<Shared>,
+    /// The clocks.
+    pub clock: Clock,
+    inbox: Mutex<Vec<Submission>>,
+    machines: Mutex<Machines>,
+    disk_wake: Condvar,
+    fill_wake: Condvar,
+    fill_lock: Mutex<()>,
+    snapshot_wake: Condvar,
+    snapshot_next: Mutex<Option<CutHeader>>,
+    stopping: AtomicBool,
+    /// A bell a shard.
+    pub bells: Vec<Notify>,
+    image_bytes_max: usize,
+}
+
+/// The most bytes of old images that a snapshot under way may keep.
+pub const IMAGE_BYTES_MAX: usize = 256 << 20;
+
+impl Core {
+    /// Around the machines. `seed` makes the jitter of snapshots.
+    pub fn new(
+        shared: Arc<Shared>,
+        clock: Clock,
+        pipeline: Pipeline,
+        log: LogWriter,
+        policy: SnapPolicy,
+        seed: u64,
+    ) -> Self {
+        let bells = shared.inboxes.iter().map(|_| Notify::new()).collect();
+        let machines = Machines {
+            pipeline,
+            log,
+            policy,
+            scratch: Vec::new(),
+            snapshot_wanted: false,
+            snapshot_running: false,
+            seed,
+        };
+        Self {
+            shared,
+            clock,
+            inbox: Mutex::new(Vec::new()),
+            machines: Mutex::new(machines),
+            disk_wake: Condvar::new(),
+            fill_wake: Condvar::new(),
+            fill_lock: Mutex::new(()),
+            snapshot_wake: Condvar::new(),
+            snapshot_next: Mutex::new(None),
+            stopping: AtomicBool::new(false),
+            bells,
+            image_bytes_max: IMAGE_BYTES_MAX,
+        }
+    }
+
+    /// Leaves submissions, and runs the pipeline unless somebody else does.
+    pub fn submit(&self, submissions: &mut Vec<Submission>) {
+        {
+            let mut inbox = self.inbox.lock();
+            if inbox.is_empty() {
+                std::mem::swap(&mut *inbox, submissions);
+            } else {
+                inbox.append(submissions);
+            }
+        }
+        self.run();
+    }
+
+    fn run(&self) {
+        loop {
+            let Some(mut machines) = self.machines.try_lock() else { return };
+            let woken = self.drain(&mut machines);
+            let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
+            drop(machines);
+            if disk_is_idle {
+                self.disk_wake.notify_one();
+            }
+            self.wake(woken);
+            // Somebody may have left work between the drain and the unlock, and gone.
+            if self.inbox.lock().is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn drain(&self, machines: &mut Machines) -> ShardSet {
+        let mut scratch = std::mem::take(&mut machines.scratch);
+        std::mem::swap(&mut *self.inbox.lock(), &mut scratch);
+        let mut woken = ShardSet::default();
+        if !scratch.is_empty() {
+            woken = machines.pipeline.process(self.clock.now(), &self.shared, &mut scratch);
+        }
+        machines.scratch = scratch;
+        machines.append();
+        woken
+    }
+
+    /// Rings the bells of these shards.
+    pub fn wake(&self, shards: ShardSet) {
+        for shard in shards.iter() {
+            self.bells[shard].notify_one();
+        }
+    }
+
+    /// Has the pipeline look at its clock: sessions that ran out of time.
+    pub fn tick(&self) {
+        let Some(mut machines) = self.machines.try_lock() else { return };
+        let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
+        woken.extend(self.drain(&mut machines));
+        let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
+        drop(machines);
+        if disk_is_idle {
+            self.disk_wake.notify_one();
+        }
+        self.wake(woken);
+    }
+
+    /// The machines, for a look or for the start and the end.
+    pub fn lock(&self) -> MutexGuard<'_, Machines> {
+        self.machines.lock()
+    }
+
+    /// The disk thread waits for a batch; `None` when the server stops and nothing is left.
+    pub fn next_job(&self, delay: Duration) -> Option<LogJob> {
+        let mut machines = self.machines.lock();
+        loop {
+            if let Some(job) = machines.log.next_job() {
+                return Some(job);
+            }
+            if self.is_stopping() {
+                return None;
+            }
+            self.disk_wake.wait(&mut machines);
+            if !delay.is_zero() && !self.is_stopping() {
+                // `flushDelay`: the first of a batch waits for company.
+                MutexGuard::unlocked(&mut machines, || std::thread::sleep(delay));
+            }
+        }
+    }
+
+    /// A batch is durable: commits, applies, answers, and takes the next one.
+    pub fn job_done(&self, job: LogJob) -> Option<LogJob> {
+        let mut machines = self.machines.lock();
+        let zxid = machines.log.job_done(job);
+        let mut woken = machines.pipeline.logged(self.clock.now(), &self.shared, zxid);
+        woken.extend(self.drain(&mut machines));
+        self.maybe_begin_snapshot(&mut machines);
+        let next = machines.log.next_job();
+        drop(machines);
+        self.wake(woken);
+        self.fill_wake.notify_one();
+        if !self.inbox.lock().is_empty() {
+            self.run();
+        }
+        next
+    }
+
+    fn maybe_begin_snapshot(&self, machines: &mut Machines) {
+        if machines.snapshot_wanted && !machines.snapshot_running {
+            machines.snapshot_wanted = false;
+            machines.snapshot_running = true;
+            let header = machines.pipeline.begin_cut(&self.shared, self.image_bytes_max);
+            *self.snapshot_next.lock() = Some(header);
+            self.snapshot_wake.notify_one();
+        }
+    }
+
+    /// The snapshot thread waits for a cut; `None` when the server stops.
+    pub fn next_snapshot(&self) -> Option<CutHeader> {
+        let mut next = self.snapshot_next.lock();
+        loop {
+            if self.is_stopping() {
+                return None;
+            }
+            if let Some(header) = next.take() {
+                return Some(header);
+            }
+            self.snapshot_wake.wait(&mut next);
+        }
+    }
+
+    /// The snapshot is written, or given up.
+    pub fn snapshot_done(&self) {
+        self.machines.lock().snapshot_running = false;
+    }
+
+    /// The fill thread waits for work; `None` when the server stops.
+    pub fn next_fill(&self) -> Option<storage::FillJob> {
+        let mut idle = self.fill_lock.lock();
+        loop {
+            if self.is_stopping() {
+                return None;
+            }
+            if let Some(job) = self.machines.lock().log.next_fill() {
+                return Some(job);
+            }
+            // A bell that rings between the look and the wait is missed; the next batch rings again.
+            self.fill_wake.wait_for(&mut idle, Duration::from_millis(500));
+        }
+    }
+
+    /// Stops the threads that wait here; the disk thread finishes what is pending first.
+    pub fn stop(&self) {
+        self.stopping.store(true, Release);
+        drop(self.machines.lock());
+        self.disk_wake.notify_all();
+        self.fill_wake.notify_all();
+        drop(self.snapshot_next.lock());
+        self.snapshot_wake.notify_all();
+    }
+
+    /// Is the server stopping?
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Acquire)
+    }
+}
+
+impl Machines {
+    /// Hands the log what was proposed.
+    pub fn append(&mut self) {
+        let Self { pipeline, log, policy, snapshot_wanted, seed, .. } = self;
+        pipeline.take_unlogged(|zxid: Zxid, entry: &[u8]| {
+            if let Err(e) = log.append(zxid, entry) {
+                // After a failed sync nothing is accepted any more, and the disk thread is ending the process.
+                assert!(log.has_failed(), "the log refuses its own server's txn: {e}");
+            }
+            if policy.logged(1, entry.len() as u64) {
+                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                policy.reset(*seed >> 16);
+                log.roll();
+                *snapshot_wanted = true;
+            }
+        });
+    }
+}

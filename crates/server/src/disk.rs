@@ -1,0 +1,171 @@
+//! Real files under the effects of the storage machines.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use storage::disk::{DiskRead, Entry};
+use storage::{Dir, Disk, Effect, FileRef};
+
+/// The directories of a server, and the files that are open in them. Each thread that executes effects has its own.
+#[derive(Debug)]
+pub struct RealDisk {
+    data: PathBuf,
+    log: PathBuf,
+    open: HashMap<FileRef, File>,
+}
+
+/// The directory inside `dataDir` and `dataLogDir`.
+pub const VERSION_DIR: &str = "version-2";
+
+const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+impl RealDisk {
+    /// Over `dataDir` and `dataLogDir`.
+    pub fn new(data_dir: &Path, log_dir: &Path) -> Self {
+        Self { data: data_dir.to_owned(), log: log_dir.to_owned(), open: HashMap::new() }
+    }
+
+    fn dir(&self, dir: Dir) -> PathBuf {
+        match dir {
+            Dir::Data => self.data.join(VERSION_DIR),
+            Dir::Log => self.log.join(VERSION_DIR),
+            Dir::DataParent => self.data.clone(),
+            Dir::LogParent => self.log.clone(),
+        }
+    }
+
+    /// Where a file is.
+    pub fn path(&self, file: &FileRef) -> PathBuf {
+        self.dir(file.dir).join(file.name.to_string())
+    }
+
+    /// A file that is there, opened once and kept.
+    fn file(&mut self, file: &FileRef) -> io::Result<&File> {
+        if !self.open.contains_key(file) {
+            let opened = OpenOptions::new().read(true).write(true).open(self.path(file))?;
+            // A log file that was left is not written again.
+            self.open.retain(|other, _| other.dir != file.dir);
+            self.open.insert(file.clone(), opened);
+        }
+        self.open.get(file).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn do_it(&mut self, effect: &Effect) -> io::Result<()> {
+        match effect {
+            Effect::Create(file) => {
+                let path = self.path(file);
+                let created = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+                self.open.insert(file.clone(), created);
+                Ok(())
+            }
+            Effect::WriteAt { file, offset, bytes } => self.file(file)?.write_all_at(bytes, *offset),
+            Effect::ZeroFill { file, from, to } => {
+                let opened = self.file(file)?;
+                let mut at = *from;
+                while at < *to {
+                    let n = (to - at).min(ZEROS.len() as u64);
+                    opened.write_all_at(&ZEROS[..n as usize], at)?;
+                    at += n;
+                }
+                Ok(())
+            }
+            Effect::Truncate { file, length } => self.file(file)?.set_len(*length),
+            Effect::Fdatasync(file) => self.file(file)?.sync_data(),
+            Effect::Fsync(file) => self.file(file)?.sync_all(),
+            Effect::Rename { file, to } => {
+                let renamed = FileRef::new(file.dir, to.clone());
+                std::fs::rename(self.path(file), self.path(&renamed))?;
+                if let Some(opened) = self.open.remove(file) {
+                    self.open.insert(renamed, opened);
+                }
+                Ok(())
+            }
+            Effect::Remove(file) => {
+                self.open.remove(file);
+                match std::fs::remove_file(self.path(file)) {
+                    Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+                    done => done,
+                }
+            }
+            Effect::FsyncDir(dir) => File::open(self.dir(*dir))?.sync_all(),
+        }
+    }
+}
+
+impl Disk for RealDisk {
+    fn is_separate(&self) -> bool {
+        self.data != self.log
+    }
+
+    fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
+        let listing = match std::fs::read_dir(self.dir(dir)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            listing => listing?,
+        };
+        let mut entries = Vec::new();
+        for entry in listing {
+            let entry = entry?;
+            // A name that is no text is none of ours.
+            let (Ok(meta), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+            if meta.is_file() {
+                entries.push(Entry { name, length: meta.len() });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+        Ok(Box::new(File::open(self.path(file))?))
+    }
+
+    fn execute(&mut self, effect: &Effect) -> io::Result<()> {
+        self.do_it(effect).map_err(|e| {
+            let dir = match effect {
+                Effect::FsyncDir(dir) => self.dir(*dir),
+                Effect::Create(file)
+                | Effect::WriteAt { file, .. }
+                | Effect::ZeroFill { file, .. }
+                | Effect::Truncate { file, .. }
+                | Effect::Fdatasync(file)
+                | Effect::Fsync(file)
+                | Effect::Rename { file, .. }
+                | Effect::Remove(file) => self.dir(file.dir),
+            };
+            io::Error::new(e.kind(), format!("{} in {}: {e}", effect.describe(), dir.display()))
+        })
+    }
+}
+
+/// The sum of the lengths of the files in a directory, for `dirs` and `conf`.
+pub fn directory_bytes(dir: &Path) -> u64 {
+    let Ok(listing) = std::fs::read_dir(dir) else { return 0 };
+    listing
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|m| m.len())
+        .sum()
+}
+
+/// A lock on a data directory, held until it is dropped.
+#[derive(Debug)]
+pub struct DirLock(#[allow(dead_code, reason = "holding it open is holding the lock")] File);
+
+impl DirLock {
+    /// Takes it, or says that another server has it.
+    pub fn take(dir: &Path) -> io::Result<Self> {
+        let path = dir.join(VERSION_DIR).join("ostler.lock");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self(file)),
+            Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
+                ErrorKind::AddrInUse,
+                format!("another server uses it (it holds the lock {})", path.display()),
+            )),
+            Err(e) => Err(io::Error::new(io::Error::from(e).kind(), format!("can't lock {}: {e}", path.display()))),
+        }
+    }
+}

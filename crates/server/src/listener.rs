@@ -1,0 +1,157 @@
+//! The client port: who may connect, and to which shard a connection goes.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::mpsc;
+
+use crate::config::ClientConfig;
+use crate::shard_thread::{ToShard, limit_key};
+
+/// How many connections there are, in total and from each address.
+#[derive(Debug, Default)]
+pub struct Counts {
+    total: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A place among the connections allowed; dropping it gives it back.
+#[derive(Debug)]
+pub struct Admission {
+    counts: Arc<Mutex<Counts>>,
+    address: IpAddr,
+}
+
+impl Admission {
+    /// A place, if the limits leave one.
+    pub fn take(counts: &Arc<Mutex<Counts>>, peer: SocketAddr, limits: &Limits) -> Result<Self, String> {
+        let address = limit_key(peer);
+        let mut all = counts.lock();
+        if limits.total.is_some_and(|max| all.total >= max as usize) {
+            return Err(format!("Too many connections - max is {}", limits.total.unwrap_or(0)));
+        }
+        let from_there = all.by_address.entry(address).or_insert(0);
+        if limits.per_address.is_some_and(|max| *from_there >= max as usize) {
+            return Err(format!("Too many connections from /{address} - max is {}", limits.per_address.unwrap_or(0)));
+        }
+        *from_there += 1;
+        all.total += 1;
+        Ok(Self { counts: counts.clone(), address })
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut all = self.counts.lock();
+        all.total -= 1;
+        if let Some(from_there) = all.by_address.get_mut(&self.address) {
+            *from_there -= 1;
+            if *from_there == 0 {
+                all.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// `maxCnxns` and `maxClientCnxns`.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// In total.
+    pub total: Option<u32>,
+    /// From one address.
+    pub per_address: Option<u32>,
+}
+
+/// Opens the client port.
+pub fn bind(config: &ClientConfig) -> io::Result<std::net::TcpListener> {
+    let address = match &config.address {
+        None => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, config.port)),
+        Some(name) => (name.as_str(), config.port)
+            .to_socket_addrs()?
+            .next()
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address")))?,
+    };
+    match listen(address, config) {
+        // A machine without IPv6: all interfaces are those of IPv4.
+        Err(_) if config.address.is_none() && !has_ipv6() => {
+            listen(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.port)), config)
+        }
+        done => done,
+    }
+    .map_err(|e| {
+        let what = match e.kind() {
+            io::ErrorKind::AddrInUse => "the port is taken: is another server running? (clientPort chooses another)",
+            io::ErrorKind::PermissionDenied => "not permitted: ports below 1024 are for root",
+            io::ErrorKind::AddrNotAvailable => "this machine does not have that address (clientPortAddress)",
+            _ => "",
+        };
+        io::Error::new(
+            e.kind(),
+            format!("can't listen on {address}: {e}{}{what}", if what.is_empty() { "" } else { "; " }),
+        )
+    })
+}
+
+fn has_ipv6() -> bool {
+    Socket::new(Domain::IPV6, Type::STREAM, None).is_ok()
+}
+
+fn listen(address: SocketAddr, config: &ClientConfig) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(config.listen_backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Accepts connections and deals them out to the shards, until the task is dropped.
+pub async fn run(
+    listener: std::net::TcpListener,
+    shards: Vec<mpsc::Sender<ToShard>>,
+    limits: Limits,
+    keep_alive: bool,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let counts = Arc::new(Mutex::new(Counts::default()));
+    let mut next = 0;
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of file descriptors, mostly: others may close some.
+                tracing::warn!("can't accept a connection: {e}");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let admission = match Admission::take(&counts, peer, &limits) {
+            Ok(admission) => admission,
+            Err(why) => {
+                tracing::warn!("{why}");
+                continue;
+            }
+        };
+        let Ok(stream) = prepare(stream, keep_alive) else { continue };
+        if shards[next].send(ToShard::Accept(stream, peer, admission)).await.is_err() {
+            return Ok(());
+        }
+        next = (next + 1) % shards.len();
+    }
+}
+
+fn prepare(stream: tokio::net::TcpStream, keep_alive: bool) -> io::Result<std::net::TcpStream> {
+    stream.set_nodelay(true)?;
+    let stream = stream.into_std()?;
+    if keep_alive {
+        socket2::SockRef::from(&stream).set_keepalive(true)?;
+    }
+    Ok(stream)
+}

@@ -1,0 +1,428 @@
+//! The thread of one shard: a current-thread runtime, a task a connection, one for the inbox, one that submits.
+//!
+//! A connection's task reads; whoever filled a connection's buffer tries to write it at once, and leaves the rest to the
+//! task when the socket is full. Submissions of all connections that were ready in one round go to the pipeline together:
+//! the submitting task is woken by the first and runs behind the others.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use peer::{ConnId, Shard, ShardConfig, Submission};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::{LocalSet, spawn_local};
+
+use crate::core::Core;
+use crate::four_letter::{ConnectionStats, SessionOfConnection, Word};
+use crate::listener::{self, Admission, Limits};
+use crate::words::Words;
+
+/// What a shard's thread is told.
+#[derive(Debug)]
+pub enum ToShard {
+    /// A new connection, with its place among those allowed.
+    Accept(std::net::TcpStream, SocketAddr, Admission),
+    /// Describe your connections.
+    Describe(oneshot::Sender<Vec<ConnectionStats>>),
+    /// Read nothing more; what is under way is answered.
+    Drain,
+    /// Close all connections once what they were told is written.
+    Close,
+}
+
+/// A listener, the shards to deal connections out to, the limits, and `clientTcpKeepAlive`.
+pub type Accept = (std::net::TcpListener, Vec<mpsc::Sender<ToShard>>, Limits, bool);
+
+/// The most connections on their way to a shard.
+pub const TO_SHARD_MAX: usize = 1024;
+
+/// How a shard's thread behaves.
+#[derive(Debug, Clone)]
+pub struct ShardOptions {
+    /// Of the shard itself.
+    pub shard: ShardConfig,
+    /// `nio.sessionlessCnxnTimeout`.
+    pub handshake_timeout: Duration,
+}
+
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 64 * 1024;
+/// How often what waits for room, or for a handshake, is looked at.
+const SWEEP: Duration = Duration::from_millis(50);
+
+struct Io {
+    writer: OwnedWriteHalf,
+    id: ConnId,
+    waker: RefCell<Option<Waker>>,
+    close: Cell<bool>,
+    is_full: Cell<bool>,
+}
+
+struct Driver {
+    shard: RefCell<Shard>,
+    core: Arc<Core>,
+    words: Arc<Words>,
+    number: usize,
+    io: RefCell<Vec<Option<Rc<Io>>>>,
+    buffer: RefCell<Box<[u8]>>,
+    submit: Notify,
+    is_draining: Cell<bool>,
+    handshake_timeout_ms: i64,
+}
+
+/// Runs a shard until the server stops.
+///
+/// One of the shards is given the listener, too.
+pub fn run(
+    core: Arc<Core>,
+    words: Arc<Words>,
+    options: ShardOptions,
+    inbox: mpsc::Receiver<ToShard>,
+    accept: Option<Accept>,
+) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let number = options.shard.shard as usize;
+    let driver = Rc::new(Driver {
+        shard: RefCell::new(Shard::new(options.shard)),
+        core,
+        words,
+        number,
+        io: RefCell::new(Vec::new()),
+        buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+        submit: Notify::new(),
+        is_draining: Cell::new(false),
+        handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
+    });
+    let local = LocalSet::new();
+    local.spawn_local(driver.clone().submit_loop());
+    local.spawn_local(driver.clone().inbox_loop());
+    local.spawn_local(driver.clone().sweep_loop());
+    if let Some((listener, shards, limits, keep_alive)) = accept {
+        local.spawn_local(async move {
+            if let Err(e) = listener::run(listener, shards, limits, keep_alive).await {
+                tracing::error!("no more connections can be accepted: {e}");
+            }
+        });
+    }
+    runtime.block_on(local.run_until(driver.command_loop(inbox)));
+    Ok(())
+}
+
+impl Driver {
+    async fn command_loop(self: Rc<Self>, mut inbox: mpsc::Receiver<ToShard>) {
+        while let Some(command) = inbox.recv().await {
+            match command {
+                ToShard::Accept(stream, peer, admission) => {
+                    if let Err(e) = self.accept(stream, peer, admission) {
+                        tracing::debug!("{peer}: {e}");
+                    }
+                }
+                ToShard::Describe(answer) => {
+                    // Nobody waiting any more is no harm.
+                    let _ = answer.send(self.describe());
+                }
+                ToShard::Drain => self.is_draining.set(true),
+                ToShard::Close => {
+                    for io in self.io.borrow().iter().flatten() {
+                        io.close.set(true);
+                        wake(io);
+                    }
+                    // The tasks get their turn to close.
+                    for _ in 0..100 {
+                        if self.io.borrow().iter().all(Option::is_none) {
+                            break;
+                        }
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn accept(
+        self: &Rc<Self>,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        admission: Admission,
+    ) -> std::io::Result<()> {
+        stream.set_nonblocking(true)?;
+        let (reader, writer) = TcpStream::from_std(stream)?.into_split();
+        let id = self.shard.borrow_mut().open(self.core.clock.now(), peer);
+        self.core.shared.shard_stats[self.number].connections.add(1);
+        let io =
+            Rc::new(Io { writer, id, waker: RefCell::new(None), close: Cell::new(false), is_full: Cell::new(false) });
+        let mut all = self.io.borrow_mut();
+        if all.len() <= id.slot as usize {
+            all.resize_with(id.slot as usize + 1, || None);
+        }
+        all[id.slot as usize] = Some(io.clone());
+        spawn_local(self.clone().serve(io, reader, admission));
+        Ok(())
+    }
+
+    async fn serve(self: Rc<Self>, io: Rc<Io>, mut reader: OwnedReadHalf, admission: Admission) {
+        if let Some(word) = self.first_bytes(&io, &mut reader).await {
+            self.answer_word(&io, &mut reader, word).await;
+        } else if !io.close.get() {
+            std::future::poll_fn(|cx| self.poll(cx, &io, &mut reader)).await;
+        }
+        self.io.borrow_mut()[io.id.slot as usize] = None;
+        self.shard.borrow_mut().closed(&self.core.shared, io.id);
+        let stats = &self.core.shared.shard_stats[self.number].connections;
+        stats.set(stats.get().saturating_sub(1));
+        drop(admission);
+    }
+
+    /// The first four bytes decide: a four-letter word, or the length of a ConnectRequest, which is handed on.
+    async fn first_bytes(&self, io: &Io, reader: &mut OwnedReadHalf) -> Option<Word> {
+        let mut first = [0; 4];
+        let mut filled = 0;
+        while filled < first.len() {
+            let read = std::future::poll_fn(|cx| {
+                set_waker(io, cx);
+                if io.close.get() {
+                    return Poll::Ready(Ok(0));
+                }
+                let mut buffer = ReadBuf::new(&mut first[filled..]);
+                match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+                    Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
+                    Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+                    Poll::Pending => Poll::Pending,
+                }
+            });
+            match read.await {
+                Ok(0) | Err(_) => {
+                    io.close.set(true);
+                    return None;
+                }
+                Ok(n) => filled += n,
+            }
+        }
+        let word = Word::from_bytes(first);
+        if word.is_none() {
+            self.shard.borrow_mut().receive(self.core.clock.now(), &self.core.shared, io.id, &first);
+            self.settle();
+        }
+        word
+    }
+
+    async fn answer_word(&self, io: &Io, reader: &mut OwnedReadHalf, word: Word) {
+        let text = self.words.answer(word, reader).await;
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() && !io.close.get() {
+            if io.writer.writable().await.is_err() {
+                return;
+            }
+            match io.writer.try_write(rest) {
+                Ok(n) => rest = &rest[n..],
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>, reader: &mut OwnedReadHalf) -> Poll<()> {
+        set_waker(io, cx);
+        if io.is_full.get() {
+            match io.writer.as_ref().poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {
+                    io.is_full.set(false);
+                    self.write(io);
+                    self.settle();
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {}
+            }
+        }
+        // A connection that always has more gives the others a turn.
+        for _ in 0..8 {
+            if io.close.get() || self.shard.borrow().get(io.id).is_none() {
+                return Poll::Ready(());
+            }
+            if self.is_draining.get() || !self.shard.borrow().wants_read(io.id) {
+                return Poll::Pending;
+            }
+            let mut scratch = self.buffer.borrow_mut();
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {
+                    let now = self.core.clock.now();
+                    self.shard.borrow_mut().receive(now, &self.core.shared, io.id, buffer.filled());
+                    drop(scratch);
+                    self.settle();
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// After the shard did something: writes what it has to say, submits what it can't answer.
+    fn settle(&self) {
+        let mut dirty = Vec::new();
+        {
+            let mut shard = self.shard.borrow_mut();
+            if shard.has_submissions() {
+                self.submit.notify_one();
+            }
+            shard.take_dirty(&mut dirty);
+        }
+        for id in dirty {
+            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+            if let Some(io) = io.filter(|io| io.id == id) {
+                self.write(&io);
+            }
+        }
+    }
+
+    fn write(&self, io: &Rc<Io>) {
+        let mut shard = self.shard.borrow_mut();
+        while !io.is_full.get() {
+            let bytes = shard.to_send(io.id);
+            if bytes.is_empty() {
+                break;
+            }
+            match io.writer.try_write(bytes) {
+                Ok(n) => shard.sent(io.id, n),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                    io.is_full.set(true);
+                    wake(io);
+                }
+                Err(_) => {
+                    io.close.set(true);
+                    wake(io);
+                    return;
+                }
+            }
+        }
+        if shard.wants_close(io.id) {
+            io.close.set(true);
+            wake(io);
+        }
+    }
+
+    async fn submit_loop(self: Rc<Self>) {
+        let mut submissions: Vec<Submission> = Vec::new();
+        loop {
+            self.submit.notified().await;
+            self.shard.borrow_mut().take_submissions(&mut submissions);
+            if !submissions.is_empty() {
+                self.core.submit(&mut submissions);
+                submissions.clear();
+            }
+        }
+    }
+
+    async fn inbox_loop(self: Rc<Self>) {
+        let bell = &self.core.bells[self.number];
+        loop {
+            bell.notified().await;
+            self.drain();
+        }
+    }
+
+    fn drain(&self) {
+        self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
+        self.settle();
+        // Writing may have made room.
+        for _ in 0..4 {
+            if !self.shard.borrow().has_paused() {
+                break;
+            }
+            self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
+            self.settle();
+        }
+        self.wake_readers();
+    }
+
+    /// Connections that may be read again.
+    fn wake_readers(&self) {
+        let mut shard = self.shard.borrow_mut();
+        let mut resumed = Vec::new();
+        shard.take_resumed(&mut resumed);
+        for id in resumed {
+            if let Some(io) = self.io.borrow().get(id.slot as usize).and_then(Option::as_ref).filter(|io| io.id == id) {
+                wake(io);
+            }
+        }
+    }
+
+    async fn sweep_loop(self: Rc<Self>) {
+        let mut rounds = 0u32;
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            if self.shard.borrow().has_paused() {
+                self.drain();
+            }
+            if self.number == 0 {
+                self.core.tick();
+            }
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(20) {
+                let late = self.core.clock.now().mono_ms() - self.handshake_timeout_ms;
+                let shard = self.shard.borrow();
+                for conn in shard.connections().filter(|conn| conn.is_stuck_in_handshake(late)) {
+                    if let Some(Some(io)) = self.io.borrow().get(conn.id.slot as usize) {
+                        io.close.set(true);
+                        wake(io);
+                    }
+                }
+            }
+        }
+    }
+
+    fn describe(&self) -> Vec<ConnectionStats> {
+        let shard = self.shard.borrow();
+        let describe = |conn: &peer::connection::Connection| ConnectionStats {
+            remote: conn.peer,
+            interest_ops: 1,
+            queued: conn.outstanding() as i64,
+            received: conn.received as i64,
+            sent: conn.sent as i64,
+            session: (conn.session.0 != 0).then(|| SessionOfConnection {
+                id: conn.session.0,
+                last_operation: "NA",
+                established_ms: 0,
+                timeout_ms: conn.timeout_ms as u32,
+                last_cxid: -1,
+                last_zxid: -1,
+                last_response_ms: 0,
+                latency_ms_last: 0,
+                latency_ms_min: 0,
+                latency_ms_avg: 0,
+                latency_ms_max: 0,
+            }),
+        };
+        shard.connections().map(describe).collect()
+    }
+}
+
+fn wake(io: &Io) {
+    if let Some(waker) = io.waker.borrow().as_ref() {
+        waker.wake_by_ref();
+    }
+}
+
+fn set_waker(io: &Io, cx: &Context<'_>) {
+    let mut waker = io.waker.borrow_mut();
+    match &mut *waker {
+        Some(known) => known.clone_from(cx.waker()),
+        None => *waker = Some(cx.waker().clone()),
+    }
+}
+
+/// The address that limits count connections by.
+pub fn limit_key(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}

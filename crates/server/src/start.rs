@@ -1,0 +1,389 @@
+//! From a configuration to a running server, and back down in order.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use peer::{Pipeline, PipelineConfig, ShardConfig, Shared};
+use storage::policy::SnapPolicy;
+use storage::recover::{Origin, Progress};
+use storage::{LogOptions, LogWriter, RecoverError, RecoverOptions, recover};
+use tokio::sync::mpsc;
+use tree::owner::OwnerRules;
+use tree::{HashKeys, TreeConfig};
+use wire::ServerId;
+
+use crate::clock::Clock;
+use crate::config::{Config, StorageConfig};
+use crate::core::{Core, IMAGE_BYTES_MAX};
+use crate::disk::{DirLock, RealDisk, VERSION_DIR};
+use crate::listener::{self, Limits};
+use crate::restore::Rebuild;
+use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
+use crate::threads::{self, LogThread, SnapshotOptions};
+use crate::words::Words;
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A directory can't be used.
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// What is in the directory can't be read.
+    Recover {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: Box<RecoverError>,
+    },
+    /// The client port can't be opened.
+    Listen(io::Error),
+    /// A thread can't be started, or the like.
+    System(io::Error),
+}
+
+impl StartError {
+    /// The exit code that Apache's server would end with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Directory { .. } | Self::Recover { .. } => 3,
+            Self::Listen(_) | Self::System(_) => 1,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Recover { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Listen(error) => write!(f, "{error}"),
+            Self::System(error) => write!(f, "the system refuses: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A step of the start, for whoever shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Its name.
+    pub name: &'static str,
+    /// What it came to.
+    pub result: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    core: Arc<Core>,
+    shards: Vec<mpsc::Sender<ToShard>>,
+    shard_threads: Vec<JoinHandle<()>>,
+    log_thread: JoinHandle<()>,
+    other_threads: Vec<JoinHandle<()>>,
+    log_disk: RealDisk,
+    /// Where it listens.
+    pub address: SocketAddr,
+    _lock: Vec<DirLock>,
+}
+
+/// How a server ends when its disk does: told to whoever runs it, who must end the process.
+pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
+
+/// Starts a server. `show` is told each step as it is done.
+pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> Result<Running, StartError> {
+    let clock = Clock::default();
+    let storage = &config.storage;
+    make_directories(storage)?;
+    let locks = lock_directories(storage)?;
+    let mut step = Instant::now();
+    let mut tell = |name: &'static str, result: String| {
+        let took = step.elapsed();
+        step = Instant::now();
+        show(Step { name, result, took });
+    };
+    let seed = random();
+    let tree_config = TreeConfig {
+        keys: HashKeys([seed[0], seed[1], seed[2], seed[3]]),
+        owner_rules: OwnerRules { extended_types: config.tree.extended_types, emulate_353: config.tree.ttl_layout_353 },
+    };
+    let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    let (rebuilt, recovered) = rebuild(config, tree_config, &mut disk)?;
+    let (tree, sessions, warnings) = rebuilt.finish();
+    for warning in recovered.warnings.iter().chain(&warnings) {
+        tracing::warn!("{warning}");
+    }
+    let what = match recovered.origin {
+        Origin::Snapshot { zxid, nodes, .. } => {
+            format!("snapshot.{:x} with {nodes} znodes, and {} txns behind it", zxid.0, recovered.txns_replayed)
+        }
+        Origin::LogsOnly => format!("{} txns, no snapshot", recovered.txns_replayed),
+        Origin::New | Origin::Nothing => "a new database".to_owned(),
+    };
+    tell("recovery", format!("{what}; the last zxid is {}", tree.last_processed()));
+
+    let session_count = sessions.len();
+    let shard_count = shard_count();
+    let last = tree.last_processed();
+    let needs_snapshot = !matches!(recovered.origin, Origin::Snapshot { .. });
+    let shared = Arc::new(Shared::new(tree, shard_count));
+    let auth = Arc::new(config.auth.clone());
+    let pipeline = Pipeline::new(
+        PipelineConfig {
+            server: ServerId(1),
+            tick_ms: i64::from(config.sessions.tick_ms),
+            auth: auth.clone(),
+            length_max: config.limits.record_bytes_max as usize,
+            digests: config.tree.digest,
+            close_session_paths: config.tree.close_session_paths,
+            keys: tree_config.keys,
+        },
+        &shared.tree.read(),
+        sessions,
+        shard_count,
+        clock.now(),
+    );
+    let snapshot_options = SnapshotOptions {
+        force_sync: storage.force_sync,
+        digest: config.tree.digest,
+        last_processed: storage.last_processed_zxid_in_snapshot,
+    };
+    if needs_snapshot {
+        // As Apache does: without it, logs alone would be taken for a database that lost its snapshots.
+        let header = pipeline.begin_cut(&shared, IMAGE_BYTES_MAX);
+        threads::write_snapshot(&shared, &mut disk, header, snapshot_options)
+            .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
+    }
+    let log = LogWriter::new(
+        LogOptions {
+            preallocate: storage.preallocation_bytes.unwrap_or(0),
+            size_limit: storage.log_file_bytes_max.unwrap_or(0),
+            batch_txns: storage.batch_txns_max.unwrap_or(0) as usize,
+            force_sync: storage.force_sync,
+            ..LogOptions::default()
+        },
+        last,
+    );
+    let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
+    policy.logged(recovered.txns_replayed, 0);
+    let core = Arc::new(Core::new(shared, clock, pipeline, log, policy, seed[1]));
+    {
+        let mut machines = core.lock();
+        machines.pipeline.close_orphans(clock.now(), &core.shared);
+        machines.append();
+    }
+    tell("sessions", format!("{session_count} restored, each with its whole timeout ahead"));
+
+    let listening = listener::bind(&config.client).map_err(StartError::Listen)?;
+    let address = listening.local_addr().map_err(StartError::Listen)?;
+    let running = launch(config, core, auth, listening, address, snapshot_options, on_fatal, locks)
+        .map_err(StartError::System)?;
+    tell("listener", format!("{address}, {shard_count} shards"));
+    Ok(running)
+}
+
+fn rebuild(
+    config: &Config,
+    tree_config: TreeConfig,
+    disk: &mut RealDisk,
+) -> Result<(Rebuild, storage::Recovered), StartError> {
+    let storage = &config.storage;
+    let mut rebuilt = Rebuild::new(tree_config);
+    let options = RecoverOptions {
+        trust_empty: storage.trust_empty_snapshot,
+        autocreate: storage.database_autocreate,
+        length_max: config.limits.record_bytes_max as usize,
+        ..RecoverOptions::default()
+    };
+    let (began, mut told) = (Instant::now(), Instant::now());
+    let mut progress = |progress: Progress| {
+        // Only a start that takes long enough to wonder about says how far it is.
+        if began.elapsed() < Duration::from_secs(2) || told.elapsed() < Duration::from_secs(1) {
+            return;
+        }
+        told = Instant::now();
+        match progress {
+            Progress::Snapshot { zxid, bytes, total } => {
+                tracing::info!("reading snapshot.{:x}: {} %", zxid.0, bytes * 100 / total.max(1));
+            }
+            Progress::Txns { txns, zxid } => tracing::info!("replayed {txns} txns, up to {zxid}"),
+        }
+    };
+    recover(disk, &options, &mut rebuilt, &mut progress)
+        .map(|recovered| (rebuilt, recovered))
+        .map_err(|error| StartError::Recover { path: storage.data_dir.clone(), error: Box::new(error) })
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of a server, once")]
+fn launch(
+    config: &Config,
+    core: Arc<Core>,
+    auth: Arc<auth::AuthConfig>,
+    listening: std::net::TcpListener,
+    address: SocketAddr,
+    snapshot_options: SnapshotOptions,
+    on_fatal: OnFatal,
+    lock: Vec<DirLock>,
+) -> io::Result<Running> {
+    let storage = &config.storage;
+    let disk = || RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    let how = LogThread {
+        warn_after: Duration::from_millis(storage.sync_warning_ms),
+        delay: Duration::from_millis(storage.flush_delay_ms),
+    };
+    let log_thread = spawn("ostler-log", {
+        let (core, disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());
+        move || {
+            if let Err(e) = threads::run_log(&core, disk, how) {
+                on_fatal(format!(
+                    "the txn log can't be written, and nothing that is not in it may be acknowledged: {e}"
+                ));
+            }
+        }
+    })?;
+    let mut other_threads = vec![
+        spawn("ostler-fill", {
+            let (core, disk) = (core.clone(), disk());
+            move || threads::run_fill(&core, disk)
+        })?,
+        spawn("ostler-snapshot", {
+            let (core, disk) = (core.clone(), disk());
+            move || threads::run_snapshots(&core, disk, snapshot_options)
+        })?,
+    ];
+    if let Some(purge) = &storage.purge {
+        let (core, disk) = (core.clone(), disk());
+        let (retain, interval) = (purge.snapshots_kept as usize, Duration::from_hours(u64::from(purge.interval_hours)));
+        other_threads.push(spawn("ostler-purge", move || threads::run_purge(&core, disk, retain, interval))?);
+    }
+
+    let (shards, mut inboxes): (Vec<_>, Vec<_>) =
+        (0..core.shared.inboxes.len()).map(|_| mpsc::channel(TO_SHARD_MAX)).unzip();
+    let words = Arc::new(Words::new(core.clone(), shards.clone(), config.clone()));
+    let limits =
+        Limits { total: config.client.connections_max, per_address: config.client.connections_per_address_max };
+    let mut shard_threads = Vec::new();
+    let mut listening = Some(listening);
+    for (number, inbox) in inboxes.drain(..).enumerate() {
+        let options = ShardOptions {
+            shard: ShardConfig {
+                shard: number as u16,
+                frame_max: config.limits.frame_bytes_max as usize,
+                length_max: config.limits.record_bytes_max as usize,
+                timeout_min_ms: config.sessions.timeout_ms_min as i32,
+                timeout_max_ms: config.sessions.timeout_ms_max as i32,
+                auth: auth.clone(),
+                in_flight_max: config.limits.outstanding_max as usize,
+                in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
+                out_pause: OUT_PAUSE_BYTES,
+                out_max: OUT_MAX_BYTES,
+                keys: HashKeys(random()),
+            },
+            handshake_timeout: Duration::from_millis(u64::from(config.client.sessionless_timeout_ms)),
+        };
+        let (core, words) = (core.clone(), words.clone());
+        let accept = listening.take().map(|l| (l, shards.clone(), limits, config.client.tcp_keep_alive));
+        let on_fatal = on_fatal.clone();
+        shard_threads.push(spawn(&format!("ostler-shard-{number}"), move || {
+            if let Err(e) = shard_thread::run(core, words, options, inbox, accept) {
+                on_fatal(format!("shard {number} can't run: {e}"));
+            }
+        })?);
+    }
+    let log_disk = disk();
+    Ok(Running { core, shards, shard_threads, log_thread, other_threads, log_disk, address, _lock: lock })
+}
+
+/// Bytes of requests in the pipeline beyond which nothing is read: a disk that is slower than the clients.
+const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// Bytes to be sent to a connection beyond which it is not read.
+const OUT_PAUSE_BYTES: usize = 1 << 20;
+/// Bytes to be sent to a connection beyond which it is closed: it gets events but does not read them.
+const OUT_MAX_BYTES: usize = 16 << 20;
+
+/// Shards: one a core, within reason.
+fn shard_count() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, 16)
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+/// Numbers that clients can't guess.
+fn random() -> [u64; 4] {
+    use std::hash::{BuildHasher, RandomState};
+    std::array::from_fn(|i| RandomState::new().hash_one(i))
+}
+
+fn make_directories(storage: &StorageConfig) -> Result<(), StartError> {
+    for dir in [&storage.data_dir, &storage.data_log_dir] {
+        let path = dir.join(VERSION_DIR);
+        if path.is_dir() {
+            continue;
+        }
+        if !storage.directories_autocreate {
+            return Err(StartError::Directory {
+                path,
+                reason: "does not exist, and zookeeper.datadir.autocreate=false forbids to create it".to_owned(),
+            });
+        }
+        std::fs::create_dir_all(&path)
+            .map_err(|e| StartError::Directory { path, reason: format!("can't be created: {e}") })?;
+    }
+    Ok(())
+}
+
+fn lock_directories(storage: &StorageConfig) -> Result<Vec<DirLock>, StartError> {
+    let take = |dir: &Path| {
+        DirLock::take(dir).map_err(|e| StartError::Directory { path: dir.to_owned(), reason: e.to_string() })
+    };
+    let mut locks = vec![take(&storage.data_dir)?];
+    if storage.data_dir != storage.data_log_dir {
+        locks.push(take(&storage.data_log_dir)?);
+    }
+    Ok(locks)
+}
+
+impl Running {
+    /// Ends it in order: what clients were promised is written and told, then connections close, and the directory is
+    /// left without anything that is not Apache's.
+    pub fn stop(mut self) -> io::Result<()> {
+        let drained = Instant::now();
+        for shard in &self.shards {
+            // A shard that is gone has nothing to close.
+            let _ = shard.blocking_send(ToShard::Drain);
+        }
+        while self.core.shared.in_flight.load(Relaxed) > 0 && drained.elapsed() < DRAIN_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for shard in self.shards.drain(..) {
+            let _ = shard.blocking_send(ToShard::Close);
+        }
+        for thread in self.shard_threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.core.stop();
+        let _ = self.log_thread.join();
+        for thread in self.other_threads.drain(..) {
+            let _ = thread.join();
+        }
+        let effects = self.core.lock().log.close();
+        threads::execute(&mut self.log_disk, &effects.unwrap_or_default())
+    }
+}
+
+/// How long a stop waits for writes that are under way.
+const DRAIN_MAX: Duration = Duration::from_secs(5);

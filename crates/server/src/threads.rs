@@ -1,0 +1,180 @@
+//! The threads that do disk IO: one for the log, one that fills the next log file, one for snapshots and the purge.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use peer::Shared;
+use storage::snapshot::SnapshotDigest;
+use storage::snapshot::encode::SnapshotEncoder;
+use storage::snapshot::write::SnapshotWriter;
+use storage::{Disk, Effect};
+use tree::cut::{Chunk, CutHeader};
+use wire::AclVec;
+use wire::txn::DIGEST_VERSION;
+
+use crate::core::Core;
+use crate::disk::RealDisk;
+
+/// How the log thread behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct LogThread {
+    /// `fsync.warningthresholdms`.
+    pub warn_after: Duration,
+    /// `flushDelay`.
+    pub delay: Duration,
+}
+
+/// Executes effects, in order, up to the first that fails.
+pub fn execute(disk: &mut RealDisk, effects: &[Effect]) -> io::Result<()> {
+    effects.iter().try_for_each(|effect| disk.execute(effect))
+}
+
+/// Writes the log until the server stops. An error is final: it is returned, and nothing is called durable any more.
+pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()> {
+    let mut next = core.next_job(how.delay);
+    while let Some(job) = next {
+        let began = Instant::now();
+        execute(&mut disk, job.effects())?;
+        let took = began.elapsed();
+        if took > how.warn_after {
+            tracing::warn!(
+                "fsync-ing the write ahead log took {}ms which will adversely effect operation latency; {} bytes, {} txns",
+                took.as_millis(),
+                job.bytes(),
+                job.txns()
+            );
+        }
+        next = core.job_done(job).or_else(|| core.next_job(how.delay));
+    }
+    Ok(())
+}
+
+/// Fills the next log file with zeros, whenever there is one to fill.
+pub fn run_fill(core: &Core, mut disk: RealDisk) {
+    while let Some(job) = core.next_fill() {
+        match execute(&mut disk, job.effects()) {
+            Ok(()) => core.lock().log.fill_done(job),
+            Err(e) => {
+                tracing::warn!("the next log file can't be prepared, writes will be slower: {e}");
+                core.lock().log.fill_failed(job);
+            }
+        }
+    }
+}
+
+/// About how many bytes of znodes are read under one guard: some tens of µs.
+const CHUNK_BYTES: usize = 24 * 1024;
+/// How many bytes go to the disk at once.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// How snapshots are written.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotOptions {
+    /// `forceSync`.
+    pub force_sync: bool,
+    /// `digest.enabled`.
+    pub digest: bool,
+    /// `serializeLastProcessedZxid.enabled`.
+    pub last_processed: bool,
+}
+
+/// Writes snapshots until the server stops.
+pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
+    while let Some(header) = core.next_snapshot() {
+        let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
+        match write_snapshot(&core.shared, &mut disk, header, options) {
+            Ok(Some(bytes)) => {
+                tracing::info!("snapshot.{:x}: {nodes} znodes, {bytes} bytes, {:?}", zxid.0, began.elapsed());
+            }
+            Ok(None) => tracing::warn!(
+                "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later"
+            ),
+            Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
+        }
+        core.snapshot_done();
+    }
+}
+
+/// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes.
+pub fn write_snapshot(
+    shared: &Arc<Shared>,
+    disk: &mut RealDisk,
+    header: CutHeader,
+    options: SnapshotOptions,
+) -> io::Result<Option<u64>> {
+    let mut writer = SnapshotWriter::new(header.zxid, options.force_sync);
+    match walk(shared, disk, &mut writer, &header, options) {
+        Ok(true) => {
+            let bytes = writer.bytes();
+            execute(disk, &writer.finish())?;
+            Ok(Some(bytes))
+        }
+        Ok(false) => execute(disk, &writer.abandon()).map(|()| None),
+        Err(e) => {
+            shared.tree.read().end_cut();
+            // The first error says more than one while cleaning up.
+            let _ = execute(disk, &writer.abandon());
+            Err(e)
+        }
+    }
+}
+
+fn walk(
+    shared: &Arc<Shared>,
+    disk: &mut RealDisk,
+    writer: &mut SnapshotWriter,
+    header: &CutHeader,
+    options: SnapshotOptions,
+) -> io::Result<bool> {
+    execute(disk, &writer.start())?;
+    let mut encoder = SnapshotEncoder::new();
+    let mut out = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 4);
+    let acls: Vec<(i64, AclVec<'_>)> =
+        header.acls.iter().filter_map(|(id, encoded)| AclVec::parse(encoded).ok().map(|acl| (*id, acl))).collect();
+    encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
+    loop {
+        let state = {
+            let tree = shared.tree.read();
+            tree.read_cut(CHUNK_BYTES, |node| {
+                encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
+            })
+        };
+        match state {
+            Chunk::GivenUp => return Ok(false),
+            Chunk::Done => break,
+            Chunk::More => {}
+        }
+        if out.len() >= WRITE_BYTES {
+            execute(disk, &writer.chunk(std::mem::take(&mut out)))?;
+            out.reserve(WRITE_BYTES + WRITE_BYTES / 4);
+        }
+    }
+    let digest = SnapshotDigest { zxid: header.zxid, version: DIGEST_VERSION, digest: header.digest.0 };
+    let last_processed = options.last_processed.then_some(header.zxid);
+    encoder.finish(options.digest.then_some(digest), last_processed, &mut out);
+    execute(disk, &writer.chunk(out))?;
+    Ok(true)
+}
+
+/// Removes old files at the start and then at each interval, until the server stops.
+pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, interval: Duration) {
+    let mut next = Instant::now();
+    while !core.is_stopping() {
+        if Instant::now() >= next {
+            next += interval;
+            let done = storage::purge::plan(&disk, retain).and_then(|files| {
+                for file in &files {
+                    disk.execute(&Effect::Remove(file.clone()))?;
+                }
+                Ok(files.len())
+            });
+            match done {
+                Ok(0) => {}
+                Ok(files) => tracing::info!("purged {files} old files"),
+                Err(e) => tracing::warn!("old files can't be purged: {e}"),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
