@@ -1,6 +1,6 @@
 //! What to do, as a command line says it.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
@@ -14,8 +14,8 @@ pub struct Args {
     #[arg(value_enum, default_value_t = Workload::Mixed)]
     pub workload: Workload,
 
-    /// The server: address and client port.
-    #[arg(long, default_value = "127.0.0.1:2181", value_name = "ADDR:PORT")]
+    /// The server: name or address, and its client port.
+    #[arg(long, default_value = "127.0.0.1:2181", value_name = "HOST:PORT", value_parser = resolve)]
     pub host: SocketAddr,
 
     /// Bytes of data in a znode.
@@ -90,6 +90,13 @@ pub enum Workload {
     Children,
     /// `--reads` percent get, the others set.
     Mixed,
+}
+
+/// The first address of a host.
+fn resolve(host: &str) -> Result<SocketAddr, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("{error}; it must be HOST:PORT, such as 127.0.0.1:2181");
+    let mut addrs = host.to_socket_addrs().map_err(|error| wrong(&error))?;
+    addrs.next().ok_or_else(|| wrong(&"no address"))
 }
 
 impl Args {
