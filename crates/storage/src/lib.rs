@@ -1,9 +1,9 @@
 //! Txn log, snapshots and recovery, byte for byte as Apache ZooKeeper 3.9 keeps them.
 //!
-//! Everything here *decides* which bytes go where and *asks others* to put them there: the machines give
-//! [`Effect`](disk::Effect)s, an executor (the server's disk threads on real files, [`mem_disk::MemDisk`] or a simulator on virtual ones)
-//! carries them out and reports back. There is no file system, clock, thread or random number in this crate, and every
-//! machine is `Clone`, so a world that holds one can be forked between any two effects.
+//! Everything here *decides* which bytes go where and *asks others* to put them there: the machines give [`Effect`]s, an
+//! executor (the server's disk threads on real files, [`MemDisk`] or a simulator on virtual ones) carries them out and
+//! reports back. There is no file system, clock, thread or random number in this crate, and every machine is `Clone`, so
+//! a world that holds one can be forked between any two effects.
 //!
 //! | room | job |
 //! |---|---|
@@ -12,7 +12,7 @@
 //! | [`names`] | the names of files, as Apache gives and sorts them |
 //! | [`log`] | the txn log: records, reading, which files to read, writing |
 //! | [`snapshot`] | snapshot files: encoding, writing, decoding |
-//! | [`recover`] | from a directory to a tree: which snapshot, which txns, what is cut |
+//! | [`mod@recover`] | from a directory to a tree: which snapshot, which txns, what is cut |
 //! | [`epoch`] | the files `acceptedEpoch` and `currentEpoch` |
 //! | [`policy`] | when to take a snapshot |
 //! | [`purge`] | which old files may go |
