@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use storage::disk::{DiskRead, Entry};
@@ -15,17 +15,33 @@ pub struct RealDisk {
     data: PathBuf,
     log: PathBuf,
     open: HashMap<FileRef, File>,
+    direct: Direct,
+}
+
+/// A file open past the page cache, for filling.
+#[derive(Debug)]
+enum Direct {
+    Closed,
+    Refused,
+    Open(FileRef, File),
 }
 
 /// The directory inside `dataDir` and `dataLogDir`.
 pub const VERSION_DIR: &str = "version-2";
 
-const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+/// What is written over a file that is being filled. Aligned, so that it can go past the page cache.
+#[repr(align(4096))]
+struct Zeros([u8; 256 * 1024]);
+
+static ZEROS: Zeros = Zeros([0; 256 * 1024]);
+
+/// What O_DIRECT asks of offsets and lengths.
+const DIRECT_ALIGN: u64 = 4096;
 
 impl RealDisk {
     /// Over `dataDir` and `dataLogDir`.
     pub fn new(data_dir: &Path, log_dir: &Path) -> Self {
-        Self { data: data_dir.to_owned(), log: log_dir.to_owned(), open: HashMap::new() }
+        Self { data: data_dir.to_owned(), log: log_dir.to_owned(), open: HashMap::new(), direct: Direct::Closed }
     }
 
     fn dir(&self, dir: Dir) -> PathBuf {
@@ -53,25 +69,53 @@ impl RealDisk {
         self.open.get(file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
+    /// Writes zeros, past the page cache where the file system can: they will not be read, and copying them costs more
+    /// than anything else about them.
+    fn zero_fill(&mut self, file: &FileRef, from: u64, to: u64) -> io::Result<()> {
+        let write = |to_file: &File| -> io::Result<()> {
+            let mut at = from;
+            while at < to {
+                let n = (to - at).min(ZEROS.0.len() as u64);
+                to_file.write_all_at(&ZEROS.0[..n as usize], at)?;
+                at += n;
+            }
+            Ok(())
+        };
+        if from.is_multiple_of(DIRECT_ALIGN)
+            && to.is_multiple_of(DIRECT_ALIGN)
+            && !matches!(self.direct, Direct::Refused)
+        {
+            if !matches!(&self.direct, Direct::Open(open, _) if open == file) {
+                let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
+                self.direct = match OpenOptions::new().write(true).custom_flags(flags).open(self.path(file)) {
+                    Ok(opened) => Direct::Open(file.clone(), opened),
+                    Err(_) => Direct::Refused,
+                };
+            }
+            if let Direct::Open(_, opened) = &self.direct {
+                match write(opened) {
+                    // Some file systems accept the flag and refuse the write.
+                    Err(e) if e.kind() == ErrorKind::InvalidInput => self.direct = Direct::Refused,
+                    done => return done,
+                }
+            }
+        }
+        write(self.file(file)?)
+    }
+
     fn do_it(&mut self, effect: &Effect) -> io::Result<()> {
         match effect {
             Effect::Create(file) => {
+                if matches!(&self.direct, Direct::Open(open, _) if open == file) {
+                    self.direct = Direct::Closed;
+                }
                 let path = self.path(file);
                 let created = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
                 self.open.insert(file.clone(), created);
                 Ok(())
             }
             Effect::WriteAt { file, offset, bytes } => self.file(file)?.write_all_at(bytes, *offset),
-            Effect::ZeroFill { file, from, to } => {
-                let opened = self.file(file)?;
-                let mut at = *from;
-                while at < *to {
-                    let n = (to - at).min(ZEROS.len() as u64);
-                    opened.write_all_at(&ZEROS[..n as usize], at)?;
-                    at += n;
-                }
-                Ok(())
-            }
+            Effect::ZeroFill { file, from, to } => self.zero_fill(file, *from, *to),
             Effect::Truncate { file, length } => self.file(file)?.set_len(*length),
             Effect::Fdatasync(file) => self.file(file)?.sync_data(),
             Effect::Fsync(file) => self.file(file)?.sync_all(),

@@ -50,10 +50,27 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
     Ok(())
 }
 
+/// Between two pieces of a fill, so that the disk has time for the log.
+const FILL_PAUSE: Duration = Duration::from_micros(500);
+
+/// A thread whose work can wait has no claim to a core that a request needs.
+fn yield_to_others() {
+    if let Err(e) = rustix::process::nice(10) {
+        tracing::debug!("a background thread keeps its priority: {e}");
+    }
+}
+
 /// Fills the next log file with zeros, whenever there is one to fill.
 pub fn run_fill(core: &Core, mut disk: RealDisk) {
+    yield_to_others();
     while let Some(job) = core.next_fill() {
-        match execute(&mut disk, job.effects()) {
+        let done = job.effects().iter().try_for_each(|effect| {
+            if matches!(effect, Effect::ZeroFill { .. }) {
+                std::thread::sleep(FILL_PAUSE);
+            }
+            disk.execute(effect)
+        });
+        match done {
             Ok(()) => core.lock().log.fill_done(job),
             Err(e) => {
                 tracing::warn!("the next log file can't be prepared, writes will be slower: {e}");
@@ -81,6 +98,7 @@ pub struct SnapshotOptions {
 
 /// Writes snapshots until the server stops.
 pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
+    yield_to_others();
     while let Some(header) = core.next_snapshot() {
         let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
         match write_snapshot(&core.shared, &mut disk, header, options) {
@@ -159,6 +177,7 @@ fn walk(
 
 /// Removes old files at the start and then at each interval, until the server stops.
 pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, interval: Duration) {
+    yield_to_others();
     let mut next = Instant::now();
     while !core.is_stopping() {
         if Instant::now() >= next {

@@ -37,7 +37,7 @@ fn first_start_write_stop_start() {
     fill(&mut writer, &mut disk);
     assert_eq!(disk.names(Dir::Log), ["ostler.next", "snapshot.0"], "no log before the first append");
     write(&mut writer, &mut disk, 1..=5);
-    assert_eq!(disk.names(Dir::Log), ["log.1", "snapshot.0"]);
+    assert_eq!(disk.names(Dir::Log), ["log.1", "ostler.next", "snapshot.0"], "always one ahead");
     let effects = writer.close().unwrap();
     run(&mut disk, &effects);
     assert_eq!(disk.bytes(&FileRef::log(Zxid(1))).unwrap().len(), 16 + 5 * (entry(Zxid(1), 50, 0).len() + 13));
@@ -48,7 +48,7 @@ fn first_start_write_stop_start() {
     let mut writer = LogWriter::new(LogOptions::default(), found.last_zxid);
     fill(&mut writer, &mut disk);
     write(&mut writer, &mut disk, 6..=7);
-    assert_eq!(disk.names(Dir::Log), ["log.1", "log.6", "snapshot.0"], "a start begins a new file");
+    assert_eq!(disk.names(Dir::Log), ["log.1", "log.6", "ostler.next", "snapshot.0"], "a start begins a new file");
     let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
     assert_eq!((found.last_zxid, memory.zxids()), (Zxid(7), vec![1, 2, 3, 4, 5, 6, 7]));
     assert_eq!(found.warnings, Vec::<String>::new(), "zeros behind the last record are nothing to talk about");
@@ -61,7 +61,7 @@ fn log_of(disk: &MemDisk, zxid: i64) -> Option<usize> {
 }
 
 #[test]
-fn the_next_file_is_made_when_half_is_used_and_taken_when_all_is() {
+fn the_next_file_is_made_ahead_and_taken_when_the_current_one_is_full() {
     let mut disk = MemDisk::new(true);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     fill(&mut writer, &mut disk);
@@ -73,13 +73,13 @@ fn the_next_file_is_made_when_half_is_used_and_taken_when_all_is() {
         drain(writer, disk);
     };
     append(&mut writer, &mut disk, 1);
-    assert_eq!((log_of(&disk, 1), writer.next_fill()), (Some(FIRST_FILL as usize), None));
+    assert_eq!(log_of(&disk, 1), Some(FIRST_FILL as usize));
     append(&mut writer, &mut disk, 2);
-    // Half is used: the next one is four times as long, in pieces, with syncs between them.
+    // The next one is four times as long, in small pieces, synced once.
     let job = writer.next_fill().unwrap();
     assert!(writer.next_fill().is_none(), "one at a time");
     let syncs = job.effects().iter().filter(|effect| matches!(effect, Effect::Fdatasync(_))).count();
-    assert_eq!((job.effects().len(), syncs), (2 + 16 + 2, 2));
+    assert_eq!((job.effects().len(), syncs), (2 + 64 + 1, 1));
     append(&mut writer, &mut disk, 3);
     append(&mut writer, &mut disk, 4);
     assert!(log_of(&disk, 1).unwrap() as u64 > FIRST_FILL, "it is full, and grows as long as there is no other");
@@ -97,7 +97,10 @@ fn a_roll_gives_back_what_the_old_file_does_not_need() {
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     writer.roll();
     fill(&mut writer, &mut disk);
-    write(&mut writer, &mut disk, 1..=2);
+    for zxid in 1..=2 {
+        writer.append(Zxid(zxid), &entry(Zxid(zxid), 50, zxid as u8)).unwrap();
+        drain(&mut writer, &mut disk);
+    }
     writer.roll();
     // The next file is not there yet; rather than go on without one, the old one is used a little longer.
     let job = writer.next_fill().unwrap();

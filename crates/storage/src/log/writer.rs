@@ -27,10 +27,12 @@ use crate::names::FileName;
 
 /// The size of the first zero-filled file, in bytes.
 pub const FIRST_FILL: u64 = 4 << 20;
-/// How much one effect of a fill writes, in bytes.
-pub const FILL_CHUNK: u64 = 1 << 20;
-/// How much a fill writes between two syncs, in bytes: a burst of 64 MiB would stall the syncs of the log itself.
-const FILL_SYNC: u64 = 8 << 20;
+/// How much one effect of a fill writes, in bytes: so little that a sync of the log that meets it waits for some hundred
+/// microseconds at most.
+pub const FILL_CHUNK: u64 = 256 << 10;
+/// What filling and writing keep to, in bytes, so that a filled file can be written past the page cache and a page that
+/// is not in the cache is never read back for a part of it.
+pub const PAGE: u64 = 4096;
 /// How many empty buffers are kept for reuse.
 const SPARE_BUFFERS: usize = 4;
 
@@ -281,7 +283,13 @@ impl LogWriter {
             let file = current.file.clone();
             let offset = current.end;
             current.end += bytes as u64;
-            effects.push(Effect::WriteAt { file: file.clone(), offset, bytes: batch.records });
+            let mut records = batch.records;
+            // Zeros over zeros, up to the end of the page: the page need not be read for what is behind the records.
+            let page_end = current.end.next_multiple_of(PAGE);
+            if page_end <= current.filled {
+                records.resize((page_end - offset) as usize, 0);
+            }
+            effects.push(Effect::WriteAt { file: file.clone(), offset, bytes: records });
             if self.options.force_sync {
                 effects.push(Effect::Fdatasync(file));
             }
@@ -413,7 +421,7 @@ impl LogWriter {
         if self.options.preallocate <= HEADER_LENGTH {
             return false;
         }
-        self.roll_wanted || self.current.as_ref().is_none_or(|current| 2 * current.end >= current.filled)
+        true
     }
 
     /// A fill job's effects are done.
@@ -498,14 +506,16 @@ pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
 fn fill_effects(size: u64, force_sync: bool, effects: &mut Vec<Effect>) {
     let file = FileRef::new(Dir::Log, FileName::NextLog);
     effects.push(Effect::Create(file.clone()));
-    effects.push(Effect::WriteAt { file: file.clone(), offset: 0, bytes: HEADER.to_vec() });
-    let mut from = HEADER_LENGTH;
+    let mut first_page = HEADER.to_vec();
+    first_page.resize(PAGE.min(size) as usize, 0);
+    let mut from = first_page.len() as u64;
+    effects.push(Effect::WriteAt { file: file.clone(), offset: 0, bytes: first_page });
     while from < size {
         let to = (from / FILL_CHUNK + 1).saturating_mul(FILL_CHUNK).min(size);
         effects.push(Effect::ZeroFill { file: file.clone(), from, to });
-        if force_sync && (to == size || to.is_multiple_of(FILL_SYNC)) {
-            effects.push(Effect::Fdatasync(file.clone()));
-        }
         from = to;
+    }
+    if force_sync {
+        effects.push(Effect::Fdatasync(file));
     }
 }
