@@ -26,6 +26,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Huge pages would make an idle server twice as large, and the kernel's search for them stalls writers. First of
+    // all, since the allocator asks for them; a kernel that has no such switch changes nothing.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     match Cli::parse().command {
         Command::Server(args) => server::run(&args),
         Command::Bench(args) => run_bench(&args),

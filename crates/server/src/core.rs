@@ -219,9 +219,13 @@ impl Core {
         }
     }
 
-    /// The snapshot is written, or given up.
-    pub fn snapshot_done(&self) {
-        self.machines.lock().snapshot_running = false;
+    /// The snapshot is written, and so many bytes long, or given up.
+    pub fn snapshot_done(&self, written: Option<u64>) {
+        let mut machines = self.machines.lock();
+        machines.snapshot_running = false;
+        if let Some(bytes) = written {
+            machines.policy.snapshot_written(bytes);
+        }
     }
 
     /// The fill thread waits for work; `None` when the server stops.

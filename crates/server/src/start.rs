@@ -177,6 +177,9 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         last,
     );
     let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
+    if let Origin::Snapshot { bytes, .. } = recovered.origin {
+        policy.snapshot_written(bytes);
+    }
     policy.logged(recovered.txns_replayed, 0);
     let core = Arc::new(Core::new(shared, clock, pipeline, log, policy, seed[1]));
     {

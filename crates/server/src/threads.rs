@@ -101,7 +101,9 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
     yield_to_others();
     while let Some(header) = core.next_snapshot() {
         let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
-        match write_snapshot(&core.shared, &mut disk, header, options) {
+        let done = write_snapshot(&core.shared, &mut disk, header, options);
+        let written = done.as_ref().ok().copied().flatten();
+        match done {
             Ok(Some(bytes)) => {
                 tracing::info!("snapshot.{:x}: {nodes} znodes, {bytes} bytes, {:?}", zxid.0, began.elapsed());
             }
@@ -110,7 +112,7 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
             ),
             Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
         }
-        core.snapshot_done();
+        core.snapshot_done(written);
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! After a random half to whole of `snapCount` txns, or of `snapSizeLimitInKb` bytes of log, so that the members of an
 //! ensemble don't all do it at once. Only txns count, not reads (ZOOKEEPER-4362).
+//!
+//! Unlike Apache, which writes a tree of a gigabyte again after every 100,000 small txns, a snapshot also waits until the
+//! log behind the last one has grown to that one's size: then what is written for snapshots is at most what is written to
+//! the log, and a start replays at most as many bytes as it loads. It waits [`PATIENCE`] times `snapCount` txns at most,
+//! which bounds the replay of a large tree with small txns.
 
 /// Decides when to roll the log and begin a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -12,7 +17,11 @@ pub struct SnapPolicy {
     bytes: u64,
     txns_at: u64,
     bytes_at: u64,
+    snapshot_bytes: u64,
 }
+
+/// How many times `snapCount` txns a snapshot of a large tree may wait.
+pub const PATIENCE: u64 = 10;
 
 /// `snapCount` if nothing is set.
 pub const SNAP_COUNT_DEFAULT: u64 = 100_000;
@@ -23,7 +32,7 @@ impl SnapPolicy {
     /// `snap_count` txns (at least 2 are taken) or `snap_size` bytes (0: only txns count). `random` is any number; it is
     /// spread over both jitters.
     pub fn new(snap_count: u64, snap_size: u64, random: u64) -> Self {
-        let mut policy = Self { count: snap_count.max(2), size: snap_size, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0 };
+        let mut policy = Self { count: snap_count.max(2), size: snap_size, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0, snapshot_bytes: 0 };
         policy.reset(random);
         policy
     }
@@ -33,7 +42,13 @@ impl SnapPolicy {
     pub fn logged(&mut self, txns: u64, bytes: u64) -> bool {
         self.txns += txns;
         self.bytes += bytes;
-        self.txns > self.txns_at || (self.size > 0 && self.bytes > self.bytes_at)
+        let is_worth_it = self.bytes >= self.snapshot_bytes || self.txns > self.txns_at.saturating_mul(PATIENCE);
+        self.txns > self.txns_at && is_worth_it || (self.size > 0 && self.bytes > self.bytes_at)
+    }
+
+    /// The newest snapshot has so many bytes.
+    pub fn snapshot_written(&mut self, bytes: u64) {
+        self.snapshot_bytes = bytes;
     }
 
     /// Begins to count anew, with a new jitter.
@@ -49,6 +64,15 @@ impl SnapPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_large_snapshot_waits_for_as_much_log() {
+        let mut policy = SnapPolicy::new(100, 0, 0);
+        policy.snapshot_written(5000);
+        assert_eq!((1..2000).find(|_| policy.logged(1, 20)), Some(250));
+        policy.reset(0);
+        assert_eq!((1..2000).find(|_| policy.logged(1, 1)), Some(501), "but not for ever");
+    }
 
     #[test]
     fn between_half_and_whole() {

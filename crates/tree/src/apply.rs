@@ -153,6 +153,10 @@ impl Tree {
     fn create(&mut self, header: &TxnHeader, new: &NewNode<'_>, triggers: &mut Vec<Trigger>) -> Applied {
         let Some((parent_path, name)) = wire::path::split(new.path) else { return failed(ErrorCode::BAD_ARGUMENTS) };
         let Some(parent) = self.find(parent_path) else { return failed(ErrorCode::NO_NODE) };
+        let cversion = match new.parent_cversion {
+            -1 => self.ext(parent).map_or(0, |e| e.cversion).wrapping_add(1),
+            given => given,
+        };
         let existing = if name.is_empty() { Some(parent) } else { self.find_child(parent, name) };
         if let Some(id) = existing {
             // Only the replay over a fuzzy snapshot gets here: its ACL table may lack the list (ZOOKEEPER-4846).
@@ -161,14 +165,10 @@ impl Tree {
             let old = std::mem::replace(&mut self.nodes.get_mut(id.0).acl, acl);
             self.acls.release(old);
             if new.raises_parent_on_conflict {
-                self.raise_parent(parent, parent_path, new.parent_cversion, header.zxid);
+                self.raise_parent(parent, parent_path, cversion, header.zxid);
             }
             return failed(ErrorCode::NODE_EXISTS);
         }
-        let cversion = match new.parent_cversion {
-            -1 => self.ext(parent).map_or(0, |e| e.cversion).wrapping_add(1),
-            given => given,
-        };
         self.touch(parent);
         self.raise_parent(parent, parent_path, cversion, header.zxid);
         let stat = StatPersisted {

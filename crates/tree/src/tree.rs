@@ -59,7 +59,7 @@ pub struct Tree {
     pub(crate) digest: TreeDigest,
     pub(crate) last_processed: Zxid,
     pub(crate) count: usize,
-    /// Bytes of all paths and data (Apache's `approximate_data_size`).
+    /// Bytes of all paths and data.
     pub(crate) data_size: i64,
 }
 
@@ -156,9 +156,9 @@ impl Tree {
         self.ephemeral_count
     }
 
-    /// The bytes of all paths and data, as Apache's `approximate_data_size` counts them.
+    /// The bytes of all paths and data, as Apache's `approximate_data_size` counts them: with the root's second key, `/`.
     pub fn approximate_data_size(&self) -> i64 {
-        self.data_size
+        self.data_size + 1
     }
 
     /// The ACL table.
