@@ -206,6 +206,11 @@ impl Connection {
         Ok(reply)
     }
 
+    /// The next frame, without its length; none when the server has closed the connection.
+    pub fn frame_or_end(&mut self) -> Result<Option<Vec<u8>>> {
+        self.next_frame()
+    }
+
     /// Waits until the server closes the connection; anything it sends before that is an error.
     pub fn expect_closed(&mut self) -> Result<()> {
         match self.next_frame()? {

@@ -41,7 +41,7 @@ impl Options {
             jvm: Vec::new(),
             env: Vec::new(),
             ready: Ready::Serving,
-            start_limit: Duration::from_secs(60),
+            start_limit: Duration::from_mins(1),
         }
     }
 

@@ -1,0 +1,58 @@
+//! Where Ostler answers otherwise than Apache, on purpose. Each case holds what both do, so that neither changes unseen.
+
+use ostler_conformance::script::{Body, create, set, watch};
+use ostler_conformance::{Options, Server, apache, ostler, raw};
+
+fn both(check: impl Fn(&str, raw::Connection)) {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let apache = apache::Server::start(&Options::new(dirs[0].path())).unwrap();
+    let ostler = ostler::Server::start(&Options::new(dirs[1].path())).unwrap();
+    check("apache", raw::Connection::session(apache.addr()).unwrap().0);
+    check("ostler", raw::Connection::session(ostler.addr()).unwrap().0);
+}
+
+/// A write that can't be read is answered -5. Apache logs an error txn under a zxid that is in use already; ours gets a
+/// zxid of its own: two txns with one zxid are what recovery and learners must never meet.
+#[test]
+fn a_write_that_cannot_be_read_gets_a_zxid_of_its_own() {
+    both(|name, mut client| {
+        let first = client.call(1, 1, &create("/a", b"", 0)).unwrap();
+        let broken = client.call(2, 5, &set("/a", Some(b"x"), 0)[..5]).unwrap();
+        let next = client.call(3, 5, &set("/a", Some(b"x"), 0)).unwrap();
+        assert_eq!((first.err, broken.err, next.err), (0, -5, 0), "{name}");
+        let of_its_own = i64::from(name == "ostler");
+        assert_eq!(broken.zxid, first.zxid + of_its_own, "{name}");
+        assert_eq!(next.zxid, broken.zxid + 1, "{name}");
+    });
+}
+
+/// createTTL with the flags of an ordinary znode and a negative TTL passes Apache's checks, and the txn then ends the
+/// thread that applies it: the server hangs. Ostler refuses it.
+#[test]
+fn create_ttl_without_a_ttl_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+    let (mut client, _) = raw::Connection::session(server.addr()).unwrap();
+    let body = Body::new().raw(&create("/ttl", b"", 0)).long(-1).0;
+    assert_eq!(client.call(1, 21, &body).unwrap().err, -8);
+    assert_eq!(client.call(2, 3, &watch("/ttl", false)).unwrap().err, -101);
+}
+
+/// Apache answers a request behind a closeSession with -112, or not at all, as its threads happen to run. Ostler never
+/// looks at it.
+#[test]
+fn requests_behind_close_session_are_not_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+    for _ in 0..20 {
+        let (mut client, _) = raw::Connection::session(server.addr()).unwrap();
+        let frame =
+            |xid: i32, op: i32, body: &[u8]| Body::new().buffer(Some(&Body::new().int(xid).int(op).raw(body).0)).0;
+        let bytes = [frame(1, -11, &[]), frame(2, 3, &watch("/", false)), frame(3, 1, &create("/late", b"", 0))];
+        client.send_bytes(&bytes.concat()).unwrap();
+        assert_eq!(client.read().unwrap().xid, 1);
+        client.expect_closed().unwrap();
+    }
+    let (mut client, _) = raw::Connection::session(server.addr()).unwrap();
+    assert_eq!(client.call(1, 3, &watch("/late", false)).unwrap().err, -101);
+}

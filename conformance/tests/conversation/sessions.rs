@@ -1,0 +1,142 @@
+//! Handshakes, and how sessions go on and end.
+
+use anyhow::Result;
+use ostler_conformance::raw::ConnectRequest;
+use ostler_conformance::script::{Body, Talk, create, set, watch};
+
+pub fn run(talk: &mut Talk) -> Result<()> {
+    handshakes(talk)?;
+    renewal(talk)?;
+    pipelined_handshake(talk)?;
+    behind_a_write(talk)?;
+    expiry(talk)
+}
+
+fn handshakes(talk: &mut Talk) -> Result<()> {
+    talk.part("handshakes");
+    let new = ConnectRequest::default;
+    let requests = [
+        new(),
+        ConnectRequest { read_only: None, ..new() },
+        ConnectRequest { read_only: Some(true), ..new() },
+        ConnectRequest { password: None, ..new() },
+        ConnectRequest { password: Some(Vec::new()), ..new() },
+        ConnectRequest { password: Some(vec![9; 40]), read_only: None, ..new() },
+        ConnectRequest { timeout_ms: 0, ..new() },
+        ConnectRequest { timeout_ms: -5, ..new() },
+        ConnectRequest { timeout_ms: i32::MAX, ..new() },
+        ConnectRequest { timeout_ms: 1234, ..new() },
+        ConnectRequest { protocol_version: 7, ..new() },
+        ConnectRequest { last_zxid_seen: 1, ..new() },
+    ];
+    for request in requests {
+        talk.connect_with("h", &request)?;
+        talk.call("h", 3, &watch("/", false))?;
+        talk.close("h")?;
+    }
+    for request in [
+        ConnectRequest { last_zxid_seen: i64::MAX, ..new() },
+        ConnectRequest { session_id: 7, ..new() },
+        ConnectRequest { session_id: 7, read_only: None, ..new() },
+        ConnectRequest { session_id: 7, password: None, ..new() },
+        ConnectRequest { session_id: -7, password: Some(vec![1; 3]), ..new() },
+    ] {
+        talk.connect_with("h", &request)?;
+    }
+    // Right for this id, but there is no such session.
+    let password = vec![0x05, 0x4c, 0xc7, 0x4a, 0x37, 0x32, 0x7d, 0xb2, 0x15, 0xe7, 0x02, 0xe2, 0x0c, 0x73, 0xf0, 0x05];
+    talk.connect_with("h", &ConnectRequest { session_id: 0x100000000000001, password: Some(password), ..new() })?;
+    talk.until_closed("h")
+}
+
+/// What continues the session of `name`.
+fn renew(talk: &Talk, name: &str) -> Result<ConnectRequest> {
+    let granted = talk.granted(name)?;
+    Ok(ConnectRequest { session_id: granted.session_id, password: Some(granted.password), ..ConnectRequest::default() })
+}
+
+fn renewal(talk: &mut Talk) -> Result<()> {
+    talk.part("renewal");
+    talk.connect("a")?;
+    talk.connect("x")?;
+    talk.call("a", 1, &create("/mine", b"", 1))?;
+    talk.call("x", 3, &watch("/mine", true))?;
+    let right = renew(talk, "a")?;
+    let wrong = ConnectRequest { password: Some(vec![3; 16]), ..right.clone() };
+    talk.call("a", 4, &watch("/mine", true))?;
+    talk.hang_up("a");
+    talk.connect_with("a", &wrong)?;
+    talk.until_closed("a")?;
+    talk.connect_with("a", &ConnectRequest { timeout_ms: 5000, ..right.clone() })?;
+    talk.call("a", 103, &Body::new().text("/").0)?;
+    // Watches went with the connection, identities too.
+    talk.call("x", 5, &set("/mine", Some(b"by x"), -1))?;
+    talk.ping("a")?;
+    talk.call("a", 107, &[])?;
+    talk.part("a session that moves while its connection lives");
+    talk.connect_with("b", &ConnectRequest { read_only: None, ..right.clone() })?;
+    talk.until_closed("a")?;
+    talk.call("b", 1, &create("/mine2", b"", 1))?;
+    talk.call("b", 103, &Body::new().text("/").0)?;
+    talk.call("x", 3, &watch("/mine", true))?;
+    talk.close("b")?;
+    talk.ping("x")?;
+    talk.call("x", 3, &watch("/mine2", false))?;
+    talk.connect_with("a", &right)?;
+    talk.until_closed("a")?;
+    talk.close("x")
+}
+
+fn pipelined_handshake(talk: &mut Talk) -> Result<()> {
+    talk.part("requests right behind the handshake");
+    talk.connect("p")?;
+    let mut bytes = Vec::new();
+    for (xid, path) in [(1, "/"), (2, "/none")] {
+        let body = Body::new().int(xid).int(3).raw(&watch(path, false)).0;
+        bytes.extend(Body::new().buffer(Some(&body)).0);
+    }
+    talk.send_bytes("p", &bytes)?;
+    talk.read("p", 2)?;
+    talk.close("p")
+}
+
+fn behind_a_write(talk: &mut Talk) -> Result<()> {
+    talk.part("closeSession right behind a write");
+    talk.connect("a")?;
+    talk.connect("x")?;
+    talk.call("a", 1, &create("/gone", b"", 1))?;
+    talk.call("x", 3, &watch("/gone", true))?;
+    talk.call("x", 8, &watch("/", true))?;
+    let frame = |xid: i32, op: i32, body: &[u8]| Body::new().buffer(Some(&Body::new().int(xid).int(op).raw(body).0)).0;
+    // Requests behind it are in `deviations`: whether Apache answers them is a matter of timing.
+    let bytes = [frame(50, 5, &set("/gone", Some(b"1"), -1)), frame(51, -11, &[])].concat();
+    talk.send_bytes("a", &bytes)?;
+    talk.until_closed("a")?;
+    talk.ping("x")?;
+    talk.close("x")
+}
+
+fn expiry(talk: &mut Talk) -> Result<()> {
+    talk.part("expiry");
+    talk.connect("x")?;
+    let short = ConnectRequest { timeout_ms: 1, ..ConnectRequest::default() };
+    talk.connect_with("s", &short)?;
+    talk.call("s", 1, &create("/short", b"", 1))?;
+    talk.call("x", 3, &watch("/short", true))?;
+    talk.call("x", 8, &watch("/", true))?;
+    let again = renew(talk, "s")?;
+    // No ping: the session runs out of time, its connection is closed, its ephemeral is deleted.
+    talk.until_closed("s")?;
+    talk.read("x", 2)?;
+    talk.ping("x")?;
+    talk.connect_with("s", &again)?;
+    talk.until_closed("s")?;
+    talk.part("expiry of a session without a connection");
+    talk.connect_with("s", &short)?;
+    talk.call("s", 1, &create("/short", b"", 1))?;
+    talk.call("x", 3, &watch("/short", true))?;
+    talk.hang_up("s");
+    talk.read("x", 1)?;
+    talk.call("x", 3, &watch("/short", false))?;
+    talk.close("x")
+}
