@@ -12,7 +12,7 @@ use wire::acl::{ADMIN, CREATE, DELETE, READ, WRITE};
 use wire::multi::{MultiOp, MultiRequest};
 use wire::request::{
     CheckVersionRequest, CreateMode, CreateRequest, CreateTtlRequest, DeleteContainerRequest, DeleteRequest,
-    SetAclRequest, SetDataRequest,
+    ReconfigRequest, SetAclRequest, SetDataRequest,
 };
 use wire::stat::CONTAINER_OWNER;
 use wire::txn::{
@@ -80,7 +80,10 @@ impl Prep<'_> {
             OpCode::SetData => self.set_data(&bytes, &r.read().map_err(unreadable)?, out),
             OpCode::SetAcl => self.set_acl(&r.read().map_err(unreadable)?, out),
             OpCode::Multi => self.multi(&bytes, &r.read().map_err(unreadable)?, out),
-            OpCode::Reconfig => Err(ErrorCode::RECONFIG_DISABLED),
+            OpCode::Reconfig => {
+                let _: ReconfigRequest<'_> = r.read().map_err(unreadable)?;
+                Err(ErrorCode::RECONFIG_DISABLED)
+            }
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }
     }
@@ -194,7 +197,8 @@ impl Prep<'_> {
     }
 
     fn delete_container(&mut self, path: Option<&[u8]>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
-        let path = path.and_then(|p| std::str::from_utf8(p).ok()).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        let path = path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let path = std::str::from_utf8(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         let parent_path = parent_of_deletable(path)?;
         let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         if record.children > 0 {

@@ -106,9 +106,12 @@ impl ReadContext<'_> {
             }
             OpCode::GetAllChildrenNumber => {
                 let request: PathRequest<'_> = read(&mut r)?;
-                let node = request.path.as_deref().and_then(|path| self.tree.get(path)).ok_or(ErrorCode::NO_NODE)?;
+                let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+                let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
                 self.allowed(node, READ)?;
-                descendants(node).write(out);
+                // Apache counts the keys that begin with the path and a slash; for the path "" the key of the root does.
+                let root = i32::from(path.is_empty());
+                (descendants(node) + root).write(out);
                 Ok(())
             }
             OpCode::WhoAmI => {

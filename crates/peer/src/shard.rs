@@ -15,7 +15,7 @@ use tree::watch::WatchTable;
 use wire::connect::{ConnectRequest, ConnectResponse};
 use wire::frame::{self, ReplyHeader, RequestHeader};
 use wire::request::AuthPacket;
-use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
+use wire::{Buffer, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
@@ -385,6 +385,9 @@ impl Shard {
         if op == Some(OpCode::Auth) {
             return self.auth(shared, conn, header.xid, body);
         }
+        if op == Some(OpCode::Sasl) {
+            return self.sasl(shared, conn, header.xid, body);
+        }
         found.heard = true;
         let session = found.session;
         match op.map(class_of) {
@@ -572,6 +575,24 @@ impl Shard {
             }
         };
         self.reply(shared, conn, xid, Zxid::ZERO, err);
+        Step::Next
+    }
+
+    /// A SASL token, where SASL is not set up: answered with no token at all, as Apache does.
+    fn sasl(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
+        let mut r = Reader::with_limit(body, self.config.length_max);
+        if r.read::<Buffer<'_>>().is_err() {
+            return Step::Close;
+        }
+        let Some(found) = self.get_mut(conn) else { return Step::Close };
+        let start = frame::begin(&mut found.out);
+        ReplyHeader { xid, zxid: Zxid::ZERO, err: ErrorCode::OK }.write(&mut found.out);
+        let no_token: Buffer<'_> = None;
+        no_token.write(&mut found.out);
+        frame::finish(&mut found.out, start);
+        found.sent += 1;
+        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
+        self.mark_dirty(conn.slot);
         Step::Next
     }
 

@@ -168,6 +168,10 @@ impl Shard {
         for (path, gone) in std::mem::take(&mut self.unwatched) {
             let left = self.watches.modes_on(&path);
             let kept: Vec<_> = left.interests().collect();
+            if !kept.is_empty() && tree.get(&path).is_none() {
+                // Where there is no znode, one bit stands for all kinds of interest.
+                continue;
+            }
             for interest in gone.interests().filter(|interest| !kept.contains(interest)) {
                 tree.remove_interest(&path, interest, shard);
             }
@@ -193,16 +197,12 @@ impl Shard {
                     data_watches: request.data_watches,
                     exist_watches: request.exist_watches,
                     child_watches: request.child_watches,
-                    persistent_watches: None,
-                    persistent_recursive_watches: None,
+                    persistent_watches: Some(Vec::new()),
+                    persistent_recursive_watches: Some(Vec::new()),
                 };
-                self.set_watches(tree, conn, &all, &mut events);
-                ErrorCode::OK
+                self.set_watches(tree, conn, &all, &mut events)
             }),
-            OpCode::SetWatches2 => r.read::<SetWatches2<'_>>().map(|request| {
-                self.set_watches(tree, conn, &request, &mut events);
-                ErrorCode::OK
-            }),
+            OpCode::SetWatches2 => r.read::<SetWatches2<'_>>().map(|request| self.set_watches(tree, conn, &request, &mut events)),
             OpCode::AddWatch => r.read::<AddWatchRequest<'_>>().map(|request| {
                 let modes = match request.mode {
                     0 => Modes::PERSISTENT,
@@ -256,7 +256,23 @@ impl Shard {
     }
 
     /// Registers watches again; those whose event was missed are answered by it instead.
-    fn set_watches(&mut self, tree: &Tree, conn: ConnId, request: &SetWatches2<'_>, events: &mut Vec<u8>) {
+    fn set_watches(
+        &mut self,
+        tree: &Tree,
+        conn: ConnId,
+        request: &SetWatches2<'_>,
+        events: &mut Vec<u8>,
+    ) -> ErrorCode {
+        let lists = [
+            &request.data_watches,
+            &request.exist_watches,
+            &request.child_watches,
+            &request.persistent_watches,
+            &request.persistent_recursive_watches,
+        ];
+        if lists.iter().any(|list| list.is_none()) {
+            return ErrorCode::MARSHALLING_ERROR;
+        }
         let seen = request.relative_zxid;
         let paths = |list: &Option<Vec<UStr<'_>>>| -> Vec<String> {
             list.iter().flatten().filter_map(|p| p.as_deref().map(str::to_owned)).collect()
@@ -288,6 +304,7 @@ impl Shard {
         for path in paths(&request.persistent_recursive_watches) {
             self.register(tree, conn, &path, Modes::RECURSIVE);
         }
+        ErrorCode::OK
     }
 }
 
