@@ -203,7 +203,7 @@ impl Tree {
 
     pub(crate) fn find_child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
         let hash = self.index.hash(parent, name.as_bytes());
-        self.index.find(hash, |&id| self.nodes.get(id.0).parent == parent && self.name_bytes(id) == name.as_bytes())
+        self.index.find(hash, |id| self.nodes.get(id.0).parent == parent && self.name_bytes(id) == name.as_bytes())
     }
 
     pub(crate) fn name_bytes(&self, id: NodeId) -> &[u8] {
@@ -280,18 +280,7 @@ impl Tree {
     ) -> NodeId {
         let id = self.insert_slot(parent, name, data, acl, stat);
         let hash = self.index.hash(parent, name.as_bytes());
-        let Self { index, nodes, arena, .. } = self;
-        let rehash = |other: &NodeId| {
-            let node = nodes.get(other.0);
-            let blob = arena.get(node.blob);
-            let (length, at) = read_varint(blob);
-            (node.parent, &blob[at..at + length])
-        };
-        let hasher = index.clone_hasher();
-        index.insert(hash, id, |other| {
-            let (parent, name) = rehash(other);
-            hasher.hash_one((parent.0, name))
-        });
+        self.index.insert(hash, id);
         let siblings = self.ext_mut(parent);
         let last = std::mem::replace(&mut siblings.last, id);
         siblings.children += 1;
