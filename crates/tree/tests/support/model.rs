@@ -1,0 +1,319 @@
+//! The tree in its plainest form: a map from paths to znodes, every rule written out, every number computed from scratch.
+
+use std::collections::BTreeMap;
+
+use ostler_tree::TriggerKind;
+use ostler_tree::owner::{Owner, OwnerRules};
+use wire::stat::CONTAINER_OWNER;
+use wire::txn::{Txn, TxnEntry, TxnHeader};
+use wire::{AclVec, ErrorCode, OpCode, Reader, Stat, StatPersisted, Zxid};
+
+/// A znode.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelNode {
+    pub data: Option<Vec<u8>>,
+    /// In wire form; a null list is the open one.
+    pub acl: Vec<u8>,
+    pub stat: StatPersisted,
+    /// Its place among its siblings.
+    pub born: u64,
+}
+
+/// What a txn led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelApplied {
+    pub err: ErrorCode,
+    pub stat: Option<Stat>,
+    pub subs: Option<Vec<ModelSub>>,
+}
+
+/// What an operation of a multi led to: type, error, path, Stat.
+pub type ModelSub = (OpCode, ErrorCode, Option<String>, Option<Stat>);
+
+/// What happened to which znode, and the ACL that decides who may hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelEvent {
+    pub kind: TriggerKind,
+    pub path: String,
+    pub acl: Vec<u8>,
+}
+
+/// The map; the root's key is empty.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub nodes: BTreeMap<String, ModelNode>,
+    pub last: Zxid,
+    pub rules: OwnerRules,
+    born: u64,
+}
+
+fn parent_of(path: &str) -> &str {
+    &path[..path.rfind('/').unwrap()]
+}
+
+fn key(path: &str) -> &str {
+    if path == "/" { "" } else { path }
+}
+
+fn shown(path: &str) -> String {
+    if path.is_empty() { "/".into() } else { path.into() }
+}
+
+fn open_if_null(acl: AclVec<'_>) -> Vec<u8> {
+    if acl == AclVec::NULL { AclVec::OPEN.as_bytes().to_vec() } else { acl.as_bytes().to_vec() }
+}
+
+impl Model {
+    /// A fresh database.
+    pub fn new(rules: OwnerRules) -> Self {
+        let mut model = Self { nodes: BTreeMap::new(), last: Zxid(0), rules, born: 0 };
+        for (path, acl, aversion) in [
+            ("", AclVec::OPEN, 0),
+            ("/zookeeper", AclVec::OPEN, 0),
+            ("/zookeeper/quota", AclVec::OPEN, 0),
+            ("/zookeeper/config", AclVec::READ, -1),
+        ] {
+            let stat = StatPersisted { aversion, ..StatPersisted::default() };
+            model.put_new(path, Some(b""), acl, stat);
+        }
+        model
+    }
+
+    fn put_new(&mut self, path: &str, data: Option<&[u8]>, acl: AclVec<'_>, stat: StatPersisted) {
+        self.born += 1;
+        let node = ModelNode { data: data.map(Into::into), acl: open_if_null(acl), stat, born: self.born };
+        self.nodes.insert(path.into(), node);
+    }
+
+    /// The children's names, oldest first.
+    pub fn children(&self, path: &str) -> Vec<&str> {
+        let path = key(path);
+        let mut children: Vec<_> = self.nodes.iter().filter(|(p, _)| !p.is_empty() && parent_of(p) == path).collect();
+        children.sort_by_key(|(_, node)| node.born);
+        children.into_iter().map(|(p, _)| &p[path.len() + 1..]).collect()
+    }
+
+    /// What clients see.
+    pub fn stat(&self, path: &str) -> Stat {
+        let node = &self.nodes[key(path)];
+        let children = self.children(path).len() as i32;
+        let s = node.stat;
+        Stat {
+            czxid: s.czxid,
+            mzxid: s.mzxid,
+            ctime: s.ctime,
+            mtime: s.mtime,
+            version: s.version,
+            cversion: s.cversion.wrapping_mul(2).wrapping_sub(children),
+            aversion: s.aversion,
+            ephemeral_owner: match self.rules.decode(s.ephemeral_owner) {
+                Owner::Session(session) => session.0,
+                _ => 0,
+            },
+            data_length: node.data.as_ref().map_or(0, Vec::len) as i32,
+            num_children: children,
+            pzxid: s.pzxid,
+        }
+    }
+
+    /// The paths of a session's ephemerals.
+    pub fn ephemerals(&self, session: i64) -> Vec<String> {
+        let mine =
+            |node: &ModelNode| self.rules.decode(node.stat.ephemeral_owner) == Owner::Session(wire::SessionId(session));
+        self.nodes.iter().filter(|(_, node)| mine(node)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// All sessions with ephemerals, ascending.
+    pub fn owners(&self) -> Vec<i64> {
+        let mut all: Vec<i64> = self
+            .nodes
+            .values()
+            .filter_map(|node| match self.rules.decode(node.stat.ephemeral_owner) {
+                Owner::Session(session) => Some(session.0),
+                _ => None,
+            })
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Apache's `approximate_data_size`: the root stands in its map twice, as `` and as `/`.
+    pub fn data_size(&self) -> i64 {
+        let of = |(path, node): (&String, &ModelNode)| path.len() + node.data.as_ref().map_or(0, Vec::len);
+        1 + self.nodes.iter().map(of).sum::<usize>() as i64
+    }
+
+    /// The digest, over all znodes.
+    pub fn digest(&self) -> i64 {
+        let counted = self.nodes.iter().filter(|(path, _)| !path.starts_with("/zookeeper/"));
+        counted.fold(0i64, |sum, (path, node)| {
+            let s = &node.stat;
+            let mut bytes = path.as_bytes().to_vec();
+            bytes.extend_from_slice(node.data.as_deref().unwrap_or_default());
+            for long in [s.czxid.0, s.mzxid.0, s.pzxid.0, s.ctime, s.mtime] {
+                bytes.extend_from_slice(&long.to_be_bytes());
+            }
+            for int in [s.version, s.cversion, s.aversion] {
+                bytes.extend_from_slice(&int.to_be_bytes());
+            }
+            bytes.extend_from_slice(&s.ephemeral_owner.to_be_bytes());
+            sum.wrapping_add(i64::from(crc32(&bytes)))
+        })
+    }
+
+    /// Applies a txn by the rules of `DataTree`; appends what happened.
+    pub fn apply(&mut self, entry: &TxnEntry<'_>, events: &mut Vec<ModelEvent>) -> ModelApplied {
+        let applied = self.body(&entry.header, entry.header.op, &entry.txn, events);
+        self.last = self.last.max(entry.header.zxid);
+        applied
+    }
+
+    fn body(&mut self, h: &TxnHeader, op: OpCode, txn: &Txn<'_>, events: &mut Vec<ModelEvent>) -> ModelApplied {
+        let path_of = |path: &wire::UStr<'_>| path.as_deref().unwrap().to_owned();
+        match txn {
+            Txn::Create(t) => {
+                let owner = if t.ephemeral { h.session.0 } else { 0 };
+                let raises = op == OpCode::Create;
+                self.create(h, &path_of(&t.path), t.data, t.acl, owner, t.parent_cversion, raises, events)
+            }
+            Txn::CreateTtl(t) => {
+                let owner = (0xffu64 << 56) as i64 | t.ttl;
+                self.create(h, &path_of(&t.path), t.data, t.acl, owner, t.parent_cversion, false, events)
+            }
+            Txn::CreateContainer(t) => {
+                self.create(h, &path_of(&t.path), t.data, t.acl, CONTAINER_OWNER, t.parent_cversion, false, events)
+            }
+            Txn::Delete(t) => only(self.delete(h.zxid, &path_of(&t.path), events)),
+            Txn::SetData(t) => {
+                let path = path_of(&t.path);
+                let Some(node) = self.nodes.get_mut(key(&path)) else { return only(ErrorCode::NO_NODE) };
+                node.data = t.data.map(Into::into);
+                node.stat.mtime = h.time_ms;
+                node.stat.mzxid = h.zxid;
+                node.stat.version = t.version;
+                let acl = node.acl.clone();
+                events.push(ModelEvent { kind: TriggerKind::DataChanged, path: path.clone(), acl });
+                done(self.stat(&path))
+            }
+            Txn::SetAcl(t) => {
+                let path = path_of(&t.path);
+                let Some(node) = self.nodes.get_mut(key(&path)) else { return only(ErrorCode::NO_NODE) };
+                node.acl = open_if_null(t.acl);
+                node.stat.aversion = t.version;
+                done(self.stat(&path))
+            }
+            Txn::Check(_) | Txn::CreateSession(_) => only(ErrorCode::OK),
+            Txn::CloseSession(t) => {
+                for path in t.iter().filter_map(|t| t.paths_to_delete.as_ref()).flatten() {
+                    self.delete(h.zxid, &path_of(path), events);
+                }
+                // What the txn does not list; whatever it is, all of it goes.
+                let mut rest = self.ephemerals(h.session.0);
+                rest.sort_by_key(|path| self.nodes[path].born);
+                for path in rest {
+                    self.delete(h.zxid, &path, events);
+                }
+                only(ErrorCode::OK)
+            }
+            Txn::Error(t) => only(t.err),
+            Txn::Multi(t) => self.multi(h, t, events),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the fields of three txns")]
+    fn create(
+        &mut self,
+        h: &TxnHeader,
+        path: &str,
+        data: Option<&[u8]>,
+        acl: AclVec<'_>,
+        owner: i64,
+        parent_cversion: i32,
+        raises: bool,
+        events: &mut Vec<ModelEvent>,
+    ) -> ModelApplied {
+        let parent_path = parent_of(path).to_owned();
+        let exists = self.nodes.contains_key(path);
+        let Some(parent) = self.nodes.get_mut(&parent_path) else { return only(ErrorCode::NO_NODE) };
+        let cversion = if parent_cversion == -1 { parent.stat.cversion.wrapping_add(1) } else { parent_cversion };
+        if (!exists || raises) && cversion > parent.stat.cversion {
+            parent.stat.cversion = cversion;
+            parent.stat.pzxid = h.zxid;
+        }
+        let parent_acl = parent.acl.clone();
+        if exists {
+            self.nodes.get_mut(path).unwrap().acl = open_if_null(acl);
+            return only(ErrorCode::NODE_EXISTS);
+        }
+        let stat = StatPersisted {
+            czxid: h.zxid,
+            mzxid: h.zxid,
+            pzxid: h.zxid,
+            ctime: h.time_ms,
+            mtime: h.time_ms,
+            ephemeral_owner: owner,
+            ..StatPersisted::default()
+        };
+        self.put_new(path, data, acl, stat);
+        events.push(ModelEvent { kind: TriggerKind::Created, path: path.into(), acl: open_if_null(acl) });
+        events.push(ModelEvent { kind: TriggerKind::ChildrenChanged, path: shown(&parent_path), acl: parent_acl });
+        done(self.stat(path))
+    }
+
+    fn delete(&mut self, zxid: Zxid, path: &str, events: &mut Vec<ModelEvent>) -> ErrorCode {
+        let parent_path = parent_of(path).to_owned();
+        let Some(parent) = self.nodes.get_mut(&parent_path) else { return ErrorCode::NO_NODE };
+        parent.stat.pzxid = parent.stat.pzxid.max(zxid);
+        let parent_acl = parent.acl.clone();
+        if !self.nodes.contains_key(path) {
+            return ErrorCode::NO_NODE;
+        }
+        if !self.children(path).is_empty() {
+            return ErrorCode::NOT_EMPTY;
+        }
+        let node = self.nodes.remove(path).unwrap();
+        events.push(ModelEvent { kind: TriggerKind::Deleted, path: path.into(), acl: node.acl });
+        events.push(ModelEvent { kind: TriggerKind::ChildrenChanged, path: shown(&parent_path), acl: parent_acl });
+        ErrorCode::OK
+    }
+
+    fn multi(&mut self, h: &TxnHeader, txn: &wire::txn::MultiTxn<'_>, events: &mut Vec<ModelEvent>) -> ModelApplied {
+        let subs = txn.txns.as_deref().unwrap_or_default();
+        let failed = subs.iter().any(|sub| sub.kind == -1);
+        let mut results = Vec::new();
+        for sub in subs {
+            let op = OpCode::from_code(sub.kind).unwrap();
+            let body = Txn::read_body(op, true, &mut Reader::new(sub.data.unwrap())).unwrap();
+            if failed {
+                let err = if let Txn::Error(t) = body { t.err } else { ErrorCode::OK };
+                results.push((OpCode::Error, err, None, None));
+                continue;
+            }
+            let applied = self.body(h, op, &body, events);
+            let path = match &body {
+                Txn::Create(t) => t.path.as_deref().map(Into::into),
+                Txn::CreateTtl(t) => t.path.as_deref().map(Into::into),
+                Txn::CreateContainer(t) => t.path.as_deref().map(Into::into),
+                _ => None,
+            };
+            results.push((op, applied.err, path, applied.stat));
+        }
+        ModelApplied { err: ErrorCode::OK, stat: None, subs: Some(results) }
+    }
+}
+
+fn only(err: ErrorCode) -> ModelApplied {
+    ModelApplied { err, stat: None, subs: None }
+}
+
+fn done(stat: Stat) -> ModelApplied {
+    ModelApplied { err: ErrorCode::OK, stat: Some(stat), subs: None }
+}
+
+/// CRC-32, a bit at a time.
+pub fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 })
+    })
+}
