@@ -146,7 +146,7 @@ impl Process {
     fn is_ready(&self, ready: Ready) -> bool {
         match ready {
             Ready::Started => true,
-            Ready::Answering => four_letter::ask(self.addr(), "ruok").is_ok_and(|it| it == "imok"),
+            Ready::Answering => four_letter::is_ok(self.addr()),
             Ready::Serving => self.is_ready(Ready::Answering) && raw::is_serving(self.addr()),
         }
     }

@@ -242,10 +242,15 @@ impl Connection {
 }
 
 /// Whether the server looks at sessions: it refuses one that cannot be, which writes no txn, where a server that does not
-/// serve yet would close the connection.
+/// serve yet would close the connection. An Apache server that is still starting may forget to, so the wait is short.
 pub fn is_serving(addr: SocketAddr) -> bool {
     let request = ConnectRequest { session_id: 1, password: Some(vec![1; 16]), ..ConnectRequest::default() };
-    Connection::connect(addr, &request).is_ok()
+    let ask = || -> Result<ConnectResponse> {
+        let mut connection = Connection::open(addr)?;
+        connection.stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        connection.handshake(&request)
+    };
+    ask().is_ok()
 }
 
 #[cfg(test)]
