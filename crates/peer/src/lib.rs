@@ -30,10 +30,12 @@ pub mod shard;
 mod shard_inbox;
 pub mod shared;
 pub mod stats;
+pub mod sweep;
 pub mod time;
 
 pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use pipeline::{Pipeline, PipelineConfig};
 pub use shard::{Shard, ShardConfig};
 pub use shared::{ShardSet, Shared};
+pub use sweep::ContainerRules;
 pub use time::Now;

@@ -13,6 +13,7 @@ use auth::{AuthConfig, Identities};
 use bytes::Bytes;
 use tree::cut::CutHeader;
 use tree::{Applied, HashKeys, Outcome, Tree, Trigger};
+use wire::request::DeleteContainerRequest;
 use wire::txn::{CreateSessionTxn, DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
@@ -23,6 +24,7 @@ use crate::prep::Prep;
 use crate::reads::ReadContext;
 use crate::session_tracker::SessionTracker;
 use crate::shared::{ShardSet, Shared};
+use crate::sweep::{ContainerRules, Sweep};
 use crate::time::Now;
 
 /// What a pipeline is told at its start.
@@ -40,6 +42,8 @@ pub struct PipelineConfig {
     pub digests: bool,
     /// `closeSessionTxn.enabled`: closeSession txns list the ephemerals.
     pub close_session_paths: bool,
+    /// When containers and TTL znodes go.
+    pub containers: ContainerRules,
     /// Keys of the hash maps.
     pub keys: HashKeys,
 }
@@ -88,6 +92,7 @@ pub struct Pipeline {
     /// Entries on their way to the inboxes, a vector a shard.
     outbox: Vec<Vec<InboxEntry>>,
     triggers: Vec<Trigger>,
+    sweep: Sweep,
 }
 
 impl Pipeline {
@@ -116,6 +121,7 @@ impl Pipeline {
             round_began_ms: 0,
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
+            sweep: Sweep::new(&config.containers, now),
             config,
         }
     }
@@ -204,7 +210,26 @@ impl Pipeline {
             }
             return;
         }
-        let mut entry = self.begin_entry(session, xid, now);
+        let entry = self.begin_entry(session, xid, now);
+        let bytes = body.len();
+        self.prepare(now, tree, entry, op, &body, origin, session, &identities, received_us, reads_before, bytes);
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a write")]
+    fn prepare(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        mut entry: (Zxid, Vec<u8>),
+        op: OpCode,
+        body: &Bytes,
+        origin: Origin,
+        session: SessionId,
+        identities: &Identities,
+        received_us: u64,
+        reads_before: Vec<ReadRequest>,
+        bytes: usize,
+    ) {
         let body_start = entry.1.len();
         let mut prep = Prep {
             tree,
@@ -215,9 +240,9 @@ impl Pipeline {
             zxid: entry.0,
             time_ms: now.wall_ms,
             session,
-            identities: &identities,
+            identities,
         };
-        let op = match prep.write(op, &body, &mut entry.1) {
+        let op = match prep.write(op, body, &mut entry.1) {
             Ok(op) => op,
             Err(err) => {
                 entry.1.truncate(body_start);
@@ -225,7 +250,7 @@ impl Pipeline {
                 OpCode::Error
             }
         };
-        self.propose(now, entry, op, origin, session, received_us, reads_before, body.len());
+        self.propose(now, entry, op, origin, session, received_us, reads_before, bytes);
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a pending closeSession")]
@@ -404,6 +429,39 @@ impl Pipeline {
     /// When [`tick`](Self::tick) has something to do, on the clock that never goes back, in ms.
     pub fn next_timeout_ms(&self) -> Option<i64> {
         if self.waiting_for == ShardSet::default() { self.tracker.next_expiry_ms() } else { None }
+    }
+
+    /// Looks for containers and TTL znodes whose time is up, if it is time to look. Call it often: a look at many is
+    /// spread over several calls.
+    pub fn sweep(&mut self, now: Now, shared: &Shared) {
+        if !self.sweep.is_due(now) {
+            return;
+        }
+        let tree = shared.tree.read();
+        for path in self.sweep.next(&self.config.containers, &tree, now) {
+            // What prep finds now decides; a child or a set that is on its way makes it an error txn.
+            let Some(record) = self.outstanding.get(&tree, &path) else { continue };
+            if record.children > 0 {
+                continue;
+            }
+            let body = Bytes::from(DeleteContainerRequest { path: Some(path.as_bytes()) }.to_vec());
+            let entry = self.begin_entry(SessionId(0), Xid(0), now);
+            let origin = Origin::Server;
+            let identities = Identities::none();
+            self.prepare(
+                now,
+                &tree,
+                entry,
+                OpCode::DeleteContainer,
+                &body,
+                origin,
+                SessionId(0),
+                &identities,
+                now.mono_us,
+                Vec::new(),
+                0,
+            );
+        }
     }
 
     /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so

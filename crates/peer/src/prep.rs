@@ -36,6 +36,9 @@ pub(crate) struct Prep<'a> {
     pub identities: &'a Identities,
 }
 
+/// A list that is not the open one: its wire form, and its entries.
+type FixedAcl = (Vec<u8>, Vec<Acl>);
+
 /// The body of a request and the bytes it points into, so that data can be kept without copying it.
 struct Body<'a> {
     bytes: &'a Bytes,
@@ -97,7 +100,7 @@ impl Prep<'_> {
     }
 
     /// The list as it will be logged, and as it will be checked (`None`: open).
-    fn fix_acl(&self, acl: AclVec<'_>) -> Result<Option<(Vec<u8>, Vec<Acl>)>, ErrorCode> {
+    fn fix_acl(&self, acl: AclVec<'_>) -> Result<Option<FixedAcl>, ErrorCode> {
         if acl == AclVec::OPEN {
             return Ok(None);
         }

@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn passwords_are_apaches() {
         assert_eq!(hex(&password(SessionId(0x100_0000_0000_0001))), "054cc74a37327db215e702e20c73f005");
-        assert_eq!(hex(&password(SessionId(0x1000_d2b4_c9e0_000))), "00fff3298dc492f4de29111f1e903658");
+        assert_eq!(hex(&password(SessionId(0x0100_0d2b_4c9e_0000))), "00fff3298dc492f4de29111f1e903658");
         let id = SessionId(77);
         assert!(password_matches(id, Some(&password(id))));
         assert!(!password_matches(id, Some(&password(SessionId(78)))));

@@ -202,7 +202,9 @@ impl Shard {
                 };
                 self.set_watches(tree, conn, &all, &mut events)
             }),
-            OpCode::SetWatches2 => r.read::<SetWatches2<'_>>().map(|request| self.set_watches(tree, conn, &request, &mut events)),
+            OpCode::SetWatches2 => {
+                r.read::<SetWatches2<'_>>().map(|request| self.set_watches(tree, conn, &request, &mut events))
+            }
             OpCode::AddWatch => r.read::<AddWatchRequest<'_>>().map(|request| {
                 let modes = match request.mode {
                     0 => Modes::PERSISTENT,
@@ -256,13 +258,7 @@ impl Shard {
     }
 
     /// Registers watches again; those whose event was missed are answered by it instead.
-    fn set_watches(
-        &mut self,
-        tree: &Tree,
-        conn: ConnId,
-        request: &SetWatches2<'_>,
-        events: &mut Vec<u8>,
-    ) -> ErrorCode {
+    fn set_watches(&mut self, tree: &Tree, conn: ConnId, request: &SetWatches2<'_>, events: &mut Vec<u8>) -> ErrorCode {
         let lists = [
             &request.data_watches,
             &request.exist_watches,

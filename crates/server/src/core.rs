@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Release};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use peer::{Pipeline, ShardSet, Shared, Submission};
@@ -52,6 +52,17 @@ pub struct Core {
     /// A bell a shard.
     pub bells: Vec<Notify>,
     image_bytes_max: usize,
+}
+
+/// How long writes wait for others to be synced with them.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupCommit {
+    /// `flushDelay`; zero: not at all.
+    pub delay: Duration,
+    /// `maxWriteQueuePollTime`: no longer than this when no other comes.
+    pub idle: Duration,
+    /// `maxBatchSize`: nor when there are so many.
+    pub txns: usize,
 }
 
 /// The most bytes of old images that a snapshot under way may keep.
@@ -142,10 +153,11 @@ impl Core {
         }
     }
 
-    /// Has the pipeline look at its clock: sessions that ran out of time.
+    /// Has the pipeline look at its clock: sessions that ran out of time, containers and TTL znodes that did.
     pub fn tick(&self) {
         let Some(mut machines) = self.machines.try_lock() else { return };
         let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
+        machines.pipeline.sweep(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
         let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
         drop(machines);
@@ -161,7 +173,7 @@ impl Core {
     }
 
     /// The disk thread waits for a batch; `None` when the server stops and nothing is left.
-    pub fn next_job(&self, delay: Duration) -> Option<LogJob> {
+    pub fn next_job(&self, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
         loop {
             if let Some(job) = machines.log.next_job() {
@@ -171,9 +183,15 @@ impl Core {
                 return None;
             }
             self.disk_wake.wait(&mut machines);
-            if !delay.is_zero() && !self.is_stopping() {
-                // `flushDelay`: the first of a batch waits for company.
-                MutexGuard::unlocked(&mut machines, || std::thread::sleep(delay));
+            // `flushDelay`: the first of a batch waits for company, unless none comes (`maxWriteQueuePollTime`).
+            let began = Instant::now();
+            while let Some(left) = wait.delay.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+                let before = machines.log.pending_txns();
+                MutexGuard::unlocked(&mut machines, || std::thread::sleep(left.min(wait.idle)));
+                let now = machines.log.pending_txns();
+                if now == before || now >= wait.txns || self.is_stopping() {
+                    break;
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::core::Core;
-use crate::four_letter::{ConnectionStats, SessionOfConnection, Word};
+use crate::four_letter::{ConnectionStats, Word};
 use crate::listener::{self, Admission, Limits};
 use crate::words::Words;
 
@@ -390,19 +390,8 @@ impl Driver {
             queued: conn.outstanding() as i64,
             received: conn.received as i64,
             sent: conn.sent as i64,
-            session: (conn.session.0 != 0).then(|| SessionOfConnection {
-                id: conn.session.0,
-                last_operation: "NA",
-                established_ms: 0,
-                timeout_ms: conn.timeout_ms as u32,
-                last_cxid: -1,
-                last_zxid: -1,
-                last_response_ms: 0,
-                latency_ms_last: 0,
-                latency_ms_min: 0,
-                latency_ms_avg: 0,
-                latency_ms_max: 0,
-            }),
+            // Of interest to `cons` alone, which is not built yet.
+            session: None,
         };
         shard.connections().map(describe).collect()
     }

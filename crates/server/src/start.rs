@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use peer::{Pipeline, PipelineConfig, ShardConfig, Shared};
+use peer::{ContainerRules, Pipeline, PipelineConfig, ShardConfig, Shared};
 use storage::policy::SnapPolicy;
 use storage::recover::{Origin, Progress};
 use storage::{LogOptions, LogWriter, RecoverError, RecoverOptions, recover};
@@ -20,7 +20,7 @@ use wire::ServerId;
 
 use crate::clock::Clock;
 use crate::config::{Config, StorageConfig};
-use crate::core::{Core, IMAGE_BYTES_MAX};
+use crate::core::{Core, GroupCommit, IMAGE_BYTES_MAX};
 use crate::disk::{DirLock, RealDisk, VERSION_DIR};
 use crate::listener::{self, Limits};
 use crate::restore::Rebuild;
@@ -148,6 +148,11 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             length_max: config.limits.record_bytes_max as usize,
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
+            containers: ContainerRules {
+                check_ms: i64::from(config.tree.container_check_ms),
+                per_minute_max: config.tree.container_deletions_per_minute_max as usize,
+                never_used_ms: config.tree.container_never_used_ms.and_then(|ms| i64::try_from(ms).ok()),
+            },
             keys: tree_config.keys,
         },
         &shared.tree.read(),
@@ -244,7 +249,11 @@ fn launch(
     let disk = || RealDisk::new(&storage.data_dir, &storage.data_log_dir);
     let how = LogThread {
         warn_after: Duration::from_millis(storage.sync_warning_ms),
-        delay: Duration::from_millis(storage.flush_delay_ms),
+        group: GroupCommit {
+            delay: Duration::from_millis(storage.flush_delay_ms),
+            idle: Duration::from_millis(storage.idle_flush_ms.max(1)),
+            txns: storage.batch_txns_max.map_or(usize::MAX, |max| max as usize),
+        },
     };
     let log_thread = spawn("ostler-log", {
         let (core, disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());

@@ -13,7 +13,7 @@ use tree::cut::{Chunk, CutHeader};
 use wire::AclVec;
 use wire::txn::DIGEST_VERSION;
 
-use crate::core::Core;
+use crate::core::{Core, GroupCommit};
 use crate::disk::RealDisk;
 
 /// How the log thread behaves.
@@ -21,8 +21,8 @@ use crate::disk::RealDisk;
 pub struct LogThread {
     /// `fsync.warningthresholdms`.
     pub warn_after: Duration,
-    /// `flushDelay`.
-    pub delay: Duration,
+    /// How long writes wait for others.
+    pub group: GroupCommit,
 }
 
 /// Executes effects, in order, up to the first that fails.
@@ -32,7 +32,7 @@ pub fn execute(disk: &mut RealDisk, effects: &[Effect]) -> io::Result<()> {
 
 /// Writes the log until the server stops. An error is final: it is returned, and nothing is called durable any more.
 pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()> {
-    let mut next = core.next_job(how.delay);
+    let mut next = core.next_job(how.group);
     while let Some(job) = next {
         let began = Instant::now();
         execute(&mut disk, job.effects())?;
@@ -45,7 +45,7 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
                 job.txns()
             );
         }
-        next = core.job_done(job).or_else(|| core.next_job(how.delay));
+        next = core.job_done(job).or_else(|| core.next_job(how.group));
     }
     Ok(())
 }

@@ -40,7 +40,6 @@ impl Words {
             Word::Ruok => text::RUOK.to_owned(),
             Word::Srvr => text::srvr(&self.stats()),
             Word::Stat => text::stat(&self.stats(), &self.connections().await),
-            Word::Cons => text::cons(&self.connections().await),
             Word::Mntr => text::mntr(&self.stats(), &self.gauges(), &self.metrics()),
             Word::Isro => text::isro(Some(Mode::Standalone)).to_owned(),
             Word::Dirs => {
@@ -73,7 +72,9 @@ impl Words {
                 }
                 text::SRST.to_owned()
             }
-            _ => word.refusal(),
+            Word::Cons | Word::Crst | Word::Dump | Word::Hash | Word::Wchc | Word::Wchp => {
+                format!("{} is not built yet.\n", word.name())
+            }
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Tree {
     /// The ephemerals of each session, in ascending order of slots.
     pub(crate) ephemerals: HashMap<SessionId, std::collections::BTreeSet<NodeId>, RandomState>,
     pub(crate) ephemeral_count: usize,
+    /// Containers and TTL znodes.
+    pub(crate) timed: std::collections::BTreeSet<NodeId>,
     /// Interest in paths where there is no znode.
     pub(crate) absent: Mutex<HashMap<Box<str>, u8, RandomState>>,
     /// How many recursive-interest bits were ever set: while 0, no event looks at ancestors.
@@ -73,6 +75,7 @@ impl Clone for Tree {
             acls: self.acls.clone(),
             ephemerals: self.ephemerals.clone(),
             ephemeral_count: self.ephemeral_count,
+            timed: self.timed.clone(),
             absent: Mutex::new(lock(&self.absent).clone()),
             recursive_seen: AtomicU8::new(self.recursive_seen.load(Relaxed)),
             cut: Mutex::new(lock(&self.cut).clone()),
@@ -125,6 +128,7 @@ impl Tree {
             acls: AclTable::new(hasher.clone()),
             ephemerals: HashMap::with_hasher(hasher.clone()),
             ephemeral_count: 0,
+            timed: std::collections::BTreeSet::new(),
             absent: Mutex::new(HashMap::with_hasher(hasher)),
             recursive_seen: AtomicU8::new(0),
             cut: Mutex::new(None),
@@ -184,6 +188,11 @@ impl Tree {
     /// The session's ephemerals, oldest slot first.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = NodeRef<'_>> {
         self.ephemerals.get(&session).into_iter().flatten().map(|&id| self.node(id))
+    }
+
+    /// Containers and TTL znodes from the slot `from` on, at most `max` of them, in ascending order of slots.
+    pub fn timed(&self, from: NodeId, max: usize) -> impl Iterator<Item = NodeRef<'_>> {
+        self.timed.range(from..).take(max).map(|&id| self.node(id))
     }
 
     /// The sessions that have ephemerals, in ascending order.
@@ -290,9 +299,15 @@ impl Tree {
             self.nodes.get_mut(last.0).next = id;
         }
         self.nodes.get_mut(id.0).previous = last;
-        if let Owner::Session(session) = self.config.owner_rules.decode(stat.ephemeral_owner) {
-            self.ephemerals.entry(session).or_default().insert(id);
-            self.ephemeral_count += 1;
+        match self.config.owner_rules.decode(stat.ephemeral_owner) {
+            Owner::Session(session) => {
+                self.ephemerals.entry(session).or_default().insert(id);
+                self.ephemeral_count += 1;
+            }
+            Owner::Container | Owner::Ttl(_) => {
+                self.timed.insert(id);
+            }
+            Owner::Void => {}
         }
         self.redigest(id, path);
         self.count += 1;
@@ -403,6 +418,7 @@ impl Tree {
                 }
             }
             self.exts.free(node.ext);
+            self.timed.remove(&id);
         }
         self.digest = self.digest.replace(node.digest, 0);
         self.acls.release(node.acl);

@@ -308,7 +308,7 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("tickTime", "2000"),
     ("autopurge.purgeInterval", "1"),
     ("admin.enableServer", "false"),
-    ("4lw.commands.whitelist", "srvr, ruok, stat, mntr, isro, conf, cons, dirs, envi, wchs"),
+    ("4lw.commands.whitelist", "srvr, ruok, stat, mntr, isro, conf, dirs, envi, wchs"),
 ];
 
 impl Config {

@@ -219,12 +219,12 @@ fn numbers_as_java_reads_them() {
 
 #[test]
 fn booleans_as_java_reads_them() {
-    assert!(good("enforceQuota=TRUE").tree.enforce_quota);
-    let config = good("enforceQuota=yes\ndigest.enabled=on");
-    assert!(!config.tree.enforce_quota && !config.tree.digest);
+    assert!(good("extendedTypesEnabled=TRUE").tree.extended_types);
+    let config = good("extendedTypesEnabled=yes\ndigest.enabled=on");
+    assert!(!config.tree.extended_types && !config.tree.digest);
     assert_eq!(
         texts(&config)[0],
-        "zoo.cfg:3: enforceQuota = \"yes\" is read as false, as in Java; write true or false"
+        "zoo.cfg:3: extendedTypesEnabled = \"yes\" is read as false, as in Java; write true or false"
     );
     assert!(good("skipACL=yes").auth.skip_acl);
     assert!(!good("skipACL=true").auth.skip_acl && !good("skipACL=YES").auth.skip_acl);
@@ -243,6 +243,7 @@ fn booleans_as_java_reads_them() {
 fn what_is_missing_here_is_refused_by_name() {
     for line in [
         "server.1=a:2888:3888",
+        "enforceQuota=true",
         "group.1=1:2:3",
         "weight.1=1",
         "dynamicConfigFile=/x",

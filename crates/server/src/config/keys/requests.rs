@@ -25,13 +25,15 @@ pub(super) const CHAPTER: Chapter = Chapter {
             Kind::Decimal(I32_MIN, I32_MAX),
             "-1",
             "Size in bytes from which a request counts as large. 0 or less: none does.",
-        ),
+        )
+        .not_yet(&["-1", "0"]),
         key(
             "largeRequestMaxBytes",
             Kind::Decimal(1, I32_MAX),
             "104857600",
             "Bytes of large requests in process above which a connection that sends one more is closed.",
-        ),
+        )
+        .not_yet(&["104857600"]),
         key(
             "throttled_op_wait_time",
             Kind::Decoded(I32_MIN, I32_MAX),

@@ -25,7 +25,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "snapCount",
             Kind::Decimal(super::I32_MIN, I32_MAX),
             "100000",
-            "Transactions between two snapshots; the real number is random between half of it and all of it. Below 2: 2, and a warning.",
+            "Transactions between two snapshots; the real number is random between half of it and all of it, and up to ten times that while the log since the last snapshot is smaller than that snapshot. Below 2: 2, and a warning.",
         ),
         key(
             "snapSizeLimitInKb",
@@ -133,7 +133,8 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Time in ms after which a container that never had a child is deleted. 0: never. Java reads it only from `-D`.",
         )
         .bare(),
-        key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a quota instead of a log line."),
+        key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a quota instead of a log line.")
+            .refused(&["false"], "quotas are not built yet; remove the line"),
         key("commitLogCount", Kind::Text, "500", "Transactions kept in memory for learners.")
             .no_effect("a standalone server has no learners"),
         key("snapshotSizeFactor", Kind::Text, "0.33", "Share of a snapshot up to which learners are synced from the log.")
