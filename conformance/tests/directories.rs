@@ -1,6 +1,6 @@
 //! Data directories that wander between Apache and Ostler: each opens what the other wrote under load and was killed
 //! over, with nothing lost, nothing added, and each goes on with it.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -184,7 +184,7 @@ fn renew(server: &dyn Server, session: i64, password: &[u8]) -> Connection {
     let request = ConnectRequest {
         session_id: session,
         password: Some(password.to_vec()),
-        timeout_ms: 4000,
+        timeout_ms: 20_000,
         ..ConnectRequest::default()
     };
     let (connection, granted) = Connection::connect(server.addr(), &request).unwrap();
@@ -197,7 +197,8 @@ fn sessions_move(first: Kind, second: Kind) {
     let dir = tempfile::tempdir().unwrap();
     let mut server = first.start(dir.path());
     let short = ConnectRequest { timeout_ms: 4000, ..ConnectRequest::default() };
-    let (mut stays, granted) = Connection::connect(server.addr(), &short).unwrap();
+    let long = ConnectRequest { timeout_ms: 20_000, ..ConnectRequest::default() };
+    let (mut stays, granted) = Connection::connect(server.addr(), &long).unwrap();
     let (mut goes, _) = Connection::connect(server.addr(), &short).unwrap();
     assert_eq!(stays.call(1, 1, &create("/stays", b"x", 1)).unwrap().err, 0);
     assert_eq!(goes.call(1, 1, &create("/goes", b"x", 1)).unwrap().err, 0);
