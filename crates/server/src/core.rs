@@ -5,8 +5,8 @@
 //! takes a batch under it, lets go, writes and syncs, and takes it again to tell what is durable now.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -49,10 +49,14 @@ pub struct Core {
     snapshot_wake: Condvar,
     snapshot_next: Mutex<Option<CutHeader>>,
     stopping: AtomicBool,
+    mismatches_told: AtomicU64,
     /// A bell a shard.
     pub bells: Vec<Notify>,
     image_bytes_max: usize,
 }
+
+/// How long a tick waits for the pipeline.
+const TICK_PATIENCE: Duration = Duration::from_micros(300);
 
 /// How long writes wait for others to be synced with them.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +103,7 @@ impl Core {
             snapshot_wake: Condvar::new(),
             snapshot_next: Mutex::new(None),
             stopping: AtomicBool::new(false),
+            mismatches_told: AtomicU64::new(0),
             bells,
             image_bytes_max: IMAGE_BYTES_MAX,
         }
@@ -155,7 +160,8 @@ impl Core {
 
     /// Has the pipeline look at its clock: sessions that ran out of time, containers and TTL znodes that did.
     pub fn tick(&self) {
-        let Some(mut machines) = self.machines.try_lock() else { return };
+        // Under load the lock is rarely free at the first try; what is due can wait for the next tick, but not for ever.
+        let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
         let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
         machines.pipeline.sweep(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
@@ -165,6 +171,13 @@ impl Core {
             self.disk_wake.notify_one();
         }
         self.wake(woken);
+        let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
+        if mismatches > self.mismatches_told.swap(mismatches, Relaxed) {
+            tracing::error!(
+                "{mismatches} txns led to another digest than was predicted: the tree in memory is not to be trusted; \
+                 restart this server, and report this with its log and snapshots"
+            );
+        }
     }
 
     /// The machines, for a look or for the start and the end.
