@@ -1,0 +1,142 @@
+//! Clients that don't read, and more connections than anyone needs.
+
+use std::io::{ErrorKind, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use ostler_conformance::Server;
+use ostler_conformance::raw::ConnectRequest;
+use ostler_conformance::script::{Body, create, set, watch};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::Bystander;
+
+/// More than what the server may hold for a few clients that do not read.
+const GROWTH_MAX: usize = 96 << 20;
+/// The same, for one that writes without reading: 64 MiB of requests may be on their way, each of them as a request, as
+/// a txn and in the log's buffer.
+const WRITES_GROWTH_MAX: usize = 320 << 20;
+/// Connections that say nothing, or half a word.
+const CROWD: usize = 2000;
+
+/// A session whose socket is ours, to write without reading.
+fn deaf(bystander: &Bystander) -> TcpStream {
+    let mut stream = TcpStream::connect(bystander.server.addr()).unwrap();
+    stream.write_all(&Body::new().buffer(Some(&ConnectRequest::default().encode())).0).unwrap();
+    let mut answer = [0; 41];
+    std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+    stream.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream
+}
+
+fn request(op: i32, body: &[u8]) -> Vec<u8> {
+    Body::new().buffer(Some(&Body::new().int(1).int(op).raw(body).0)).0
+}
+
+/// Sends until the server takes no more, or drops us, or `frames` are sent.
+fn send_until_refused(stream: &mut TcpStream, frame: &[u8], frames: usize) -> usize {
+    let batch = 64.min(frames);
+    let bytes = frame.repeat(batch);
+    for sent in 0..frames / batch {
+        match stream.write_all(&bytes) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return sent * batch,
+            Err(_) => return sent * batch,
+        }
+    }
+    frames
+}
+
+#[test]
+fn a_client_that_never_reads() {
+    let mut bystander = Bystander::new();
+    let big = vec![7; 900_000];
+    let mut other = bystander.other();
+    assert_eq!(other.call(1, 1, &create("/big", &big, 0)).unwrap().err, 0);
+    let before = bystander.resident();
+    let asked = [
+        ("getData", request(4, &watch("/big", true)), 1_000_000),
+        ("ping", request(11, &[]), 4_000_000),
+        ("whoAmI", request(107, &[]), 2_000_000),
+    ];
+    let mut kept = Vec::new();
+    for (name, frame, frames) in asked {
+        let mut stream = deaf(&bystander);
+        let sent = send_until_refused(&mut stream, &frame, frames);
+        assert!(sent < frames, "{name}: all {sent} requests were taken");
+        kept.push(stream);
+        bystander.works(name);
+    }
+    let grown = bystander.resident().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{} MB for clients that do not read", grown >> 20);
+    // Those that write are served, as long as their replies find room.
+    for (name, frame, frames) in [
+        ("setData", request(5, &set("/big", Some(&big), -1)), 448),
+        ("create", request(15, &create("/seq-", b"", 3)), 32_000),
+    ] {
+        let mut stream = deaf(&bystander);
+        send_until_refused(&mut stream, &frame, frames);
+        kept.push(stream);
+        bystander.works(name);
+    }
+    let grown = bystander.resident().saturating_sub(before);
+    assert!(grown < WRITES_GROWTH_MAX, "{} MB for clients that write and do not read", grown >> 20);
+}
+
+#[test]
+fn a_watcher_that_never_reads() {
+    let mut bystander = Bystander::new();
+    let name = "x".repeat(400);
+    let path = format!("/{name}");
+    let mut other = bystander.other();
+    assert_eq!(other.call(1, 1, &create(&path, b"", 0)).unwrap().err, 0);
+    let mut deaf = deaf(&bystander);
+    deaf.write_all(&request(106, &Body::new().text("/").int(1).0)).unwrap();
+    bystander.works("a watcher");
+    let before = bystander.resident();
+    // 100,000 events of 440 bytes.
+    let batch = 500;
+    for _ in 0..200 {
+        for xid in 0..batch {
+            other.send(xid, 5, &set(&path, Some(b"x"), -1)).unwrap();
+        }
+        for _ in 0..batch {
+            assert_eq!(other.read().unwrap().err, 0);
+        }
+    }
+    bystander.works("100,000 events");
+    let grown = bystander.resident().saturating_sub(before);
+    assert!(grown < GROWTH_MAX, "{} MB for a watcher that does not read", grown >> 20);
+}
+
+#[test]
+fn two_thousand_half_open_connections() {
+    let limit = getrlimit(Resource::Nofile);
+    // Servers started from here on inherit it.
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    assert!(limit.maximum.is_none_or(|max| max > 3 * CROWD as u64), "this machine allows too few open files");
+    let mut bystander = Bystander::new();
+    let mut crowd = Vec::with_capacity(CROWD);
+    let handshake = Body::new().buffer(Some(&ConnectRequest::default().encode())).0;
+    for at in 0..CROWD {
+        let mut stream = TcpStream::connect(bystander.server.addr()).unwrap();
+        stream.write_all(&handshake[..(at * 7) % handshake.len()]).unwrap();
+        crowd.push(stream);
+        if at % 250 == 0 {
+            bystander.works(&format!("{at} connections"));
+        }
+    }
+    bystander.works("all of them");
+    assert!(bystander.resident() < 200 << 20);
+    drop(crowd);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let open = std::fs::read_dir(format!("/proc/{}/fd", bystander.server.pid())).unwrap().count();
+        if open < 100 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{open} files are still open");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bystander.works("their end");
+}

@@ -1,0 +1,54 @@
+//! What no client should do, and what no operator means to do: after each of it the server lives, and the session of
+//! another client works; or the server says in its last line why it does not start.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod crowds;
+mod frames;
+mod starts;
+
+use ostler_conformance::raw::Connection;
+use ostler_conformance::script::{create, set, watch};
+use ostler_conformance::{Options, Server, ostler};
+
+/// A server, and a client whose session must work whatever the others do.
+struct Bystander {
+    server: ostler::Server,
+    client: Connection,
+    session: i64,
+    sets: i32,
+    _dir: tempfile::TempDir,
+}
+
+impl Bystander {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+        let (mut client, granted) = Connection::session(server.addr()).unwrap();
+        assert_eq!(client.call(1, 1, &create("/bystander", b"", 1)).unwrap().err, 0);
+        Self { server, client, session: granted.session_id, sets: 0, _dir: dir }
+    }
+
+    /// A client that will misbehave.
+    fn other(&self) -> Connection {
+        Connection::session(self.server.addr()).unwrap().0
+    }
+
+    /// The server lives, this session works, and nothing that was done to the server is to be seen in it.
+    fn works(&mut self, after: &str) {
+        assert!(self.server.process_mut().exited().unwrap().is_none(), "the server ended after {after}");
+        let reply = self.client.call(2, 5, &set("/bystander", Some(after.as_bytes()), self.sets)).unwrap();
+        assert_eq!(reply.err, 0, "after {after}");
+        self.sets += 1;
+        let reply = self.client.call(3, 4, &watch("/bystander", false)).unwrap();
+        assert_eq!(&reply.body[4..4 + after.len()], after.as_bytes());
+        assert_eq!(&reply.body[4 + after.len() + 44..][..8], &self.session.to_be_bytes(), "the owner");
+        let _ = self.other();
+    }
+
+    /// The server's resident memory in bytes.
+    fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a size");
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+}
