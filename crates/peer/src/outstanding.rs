@@ -11,6 +11,8 @@ use tree::digest::{TreeDigest, node_digest};
 use tree::{NodeId, Tree};
 use wire::{Acl, StatPersisted, Zxid};
 
+use crate::state::hash_text;
+
 /// Where a znode's data is.
 #[derive(Debug, Clone)]
 pub(crate) enum Data {
@@ -133,6 +135,12 @@ impl Outstanding {
                 self.records.remove(&path);
             }
         }
+    }
+
+    pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
+        let mut all: Vec<_> = self.records.iter().collect();
+        all.sort_unstable_by_key(|(path, _)| *path);
+        hash_text(&(all, &self.changes, self.digest), hasher);
     }
 
     /// What is not applied yet, in no particular order: sort before use.

@@ -6,6 +6,7 @@
 //! before that guard is let go.
 
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -24,6 +25,7 @@ use crate::prep::Prep;
 use crate::reads::ReadContext;
 use crate::session_tracker::SessionTracker;
 use crate::shared::{ShardSet, Shared};
+use crate::state::hash_text;
 use crate::sweep::{ContainerRules, Sweep};
 use crate::time::Now;
 
@@ -501,6 +503,13 @@ impl Pipeline {
                 self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
             }
         }
+    }
+
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        self.tracker.hash_state(hasher);
+        self.outstanding.hash_state(hasher);
+        hash_text(&(&self.zab, &self.pending, self.handed_over, &self.outbox), hasher);
+        hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.

@@ -11,6 +11,7 @@ use wire::{ServerId, SessionId};
 
 use crate::inbox::ConnId;
 use crate::session::first_session_id;
+use crate::state::hash_text;
 
 /// A session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,12 @@ impl SessionTracker {
         let mut all: Vec<_> = self.sessions.iter().map(|(id, s)| (*id, s.logged_timeout_ms)).collect();
         all.sort_unstable();
         all
+    }
+
+    pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
+        let mut all: Vec<_> = self.sessions.iter().collect();
+        all.sort_unstable_by_key(|(id, _)| **id);
+        hash_text(&(all, &self.buckets, self.next_id), hasher);
     }
 
     /// The next tick boundary that has sessions to end.

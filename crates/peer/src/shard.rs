@@ -4,6 +4,7 @@
 //! A read that waits when another write of its connection comes travels with that write through the pipeline, so that
 //! it is answered from the state between the two.
 
+use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,17 +13,15 @@ use auth::AuthConfig;
 use parking_lot::RwLockReadGuard;
 use tree::Tree;
 use tree::watch::WatchTable;
-use wire::connect::{ConnectRequest, ConnectResponse};
-use wire::frame::{self, ReplyHeader, RequestHeader};
-use wire::request::AuthPacket;
-use wire::{Buffer, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
+use wire::frame::{self, RequestHeader};
+use wire::{OpCode, Reader, Xid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::pipeline::keep_body;
 use crate::reads::{ReadContext, can_travel};
-use crate::session::{password, password_matches};
 use crate::shared::Shared;
+use crate::state::hash_text;
 use crate::time::Now;
 
 /// What a shard is told at its start.
@@ -80,7 +79,7 @@ pub struct Shard {
 }
 
 /// What one frame led to.
-enum Step {
+pub(crate) enum Step {
     /// On to the next.
     Next,
     /// It must wait; so must what is behind it.
@@ -193,7 +192,7 @@ impl Shard {
     }
 
     /// Notes that a connection has frames that had to wait.
-    fn pause(&mut self, slot: u32) {
+    pub(crate) fn pause(&mut self, slot: u32) {
         if let Some(conn) = self.connections[slot as usize].as_deref_mut()
             && !conn.paused
         {
@@ -253,7 +252,9 @@ impl Shard {
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.get(conn).is_some_and(|c| match c.phase {
             Phase::Handshake => true,
-            Phase::Connecting | Phase::Closing => c.unread.len() <= self.config.frame_max && c.phase != Phase::Closing,
+            // What comes meanwhile waits, a frame's worth of it.
+            Phase::Connecting => c.unread.len() <= self.config.frame_max,
+            Phase::Closing => false,
             Phase::Established => {
                 c.to_send().len() <= self.config.out_pause && !c.unread_has_frame(self.config.frame_max)
             }
@@ -495,126 +496,6 @@ impl Shard {
         stats.watched_paths.set(self.watches.path_count() as u64);
     }
 
-    fn connect(&mut self, shared: &Shared, conn: ConnId, payload: &[u8]) -> Step {
-        let mut r = Reader::with_limit(payload, self.config.length_max);
-        let Ok(request) = r.read::<ConnectRequest<'_>>() else { return Step::Close };
-        if request.last_zxid_seen > shared.tree.read().last_processed() {
-            // It has seen a future that this server does not know: it shall try another one.
-            return Step::Close;
-        }
-        let timeout_ms = request.timeout_ms.max(self.config.timeout_min_ms).min(self.config.timeout_max_ms);
-        let Some(found) = self.get_mut(conn) else { return Step::Close };
-        found.sends_read_only = request.read_only.is_some();
-        found.phase = Phase::Connecting;
-        found.heard = true;
-        let session = request.session;
-        if session.0 == 0 {
-            self.submissions.push(Submission::Connect { conn, timeout_ms });
-        } else if password_matches(session, request.password) {
-            self.submissions.push(Submission::Renew { conn, session, timeout_ms });
-        } else {
-            self.expired(conn);
-        }
-        Step::Next
-    }
-
-    /// Answers a ConnectRequest whose session is there.
-    pub(crate) fn established(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
-        let Some(found) = self.get_mut(conn) else { return };
-        found.phase = Phase::Established;
-        found.session = session;
-        found.timeout_ms = timeout_ms;
-        found.heard_ms = now.mono_ms();
-        let response = ConnectResponse {
-            protocol_version: 0,
-            timeout_ms,
-            session,
-            password: Some(&password(session)),
-            read_only: found.sends_read_only.then_some(false),
-        };
-        let start = frame::begin(&mut found.out);
-        response.write(&mut found.out);
-        frame::finish(&mut found.out, start);
-        found.sent += 1;
-        if !found.unread.is_empty() {
-            self.pause(conn.slot);
-        }
-        self.mark_dirty(conn.slot);
-    }
-
-    /// Answers a ConnectRequest whose session is over.
-    pub(crate) fn expired(&mut self, conn: ConnId) {
-        let Some(found) = self.get_mut(conn) else { return };
-        let response = ConnectResponse::expired(found.sends_read_only.then_some(false));
-        let start = frame::begin(&mut found.out);
-        response.write(&mut found.out);
-        frame::finish(&mut found.out, start);
-        found.phase = Phase::Closing;
-        self.mark_dirty(conn.slot);
-    }
-
-    /// An auth packet acts at once: what is behind it has the new identity. Its reply may overtake.
-    fn auth(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
-        let auth = self.config.auth.clone();
-        let mut r = Reader::with_limit(body, self.config.length_max);
-        let packet = r.read::<AuthPacket<'_>>();
-        let Some(found) = self.get_mut(conn) else { return Step::Close };
-        let login = packet.ok().and_then(|packet| {
-            let scheme = packet.scheme.as_deref().unwrap_or_default();
-            found.identities.login(&auth, scheme, packet.auth.unwrap_or_default()).ok()
-        });
-        let err = match login {
-            Some(identities) => {
-                found.identities = identities;
-                ErrorCode::OK
-            }
-            None => {
-                found.phase = Phase::Closing;
-                shared.shard_stats[self.config.shard as usize].auth_failed.add(1);
-                ErrorCode::AUTH_FAILED
-            }
-        };
-        self.reply(shared, conn, xid, Zxid::ZERO, err);
-        Step::Next
-    }
-
-    /// A SASL token, where SASL is not set up: answered with no token at all, as Apache does.
-    fn sasl(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
-        let mut r = Reader::with_limit(body, self.config.length_max);
-        if r.read::<Buffer<'_>>().is_err() {
-            return Step::Close;
-        }
-        let Some(found) = self.get_mut(conn) else { return Step::Close };
-        let start = frame::begin(&mut found.out);
-        ReplyHeader { xid, zxid: Zxid::ZERO, err: ErrorCode::OK }.write(&mut found.out);
-        let no_token: Buffer<'_> = None;
-        no_token.write(&mut found.out);
-        frame::finish(&mut found.out, start);
-        found.sent += 1;
-        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
-        self.mark_dirty(conn.slot);
-        Step::Next
-    }
-
-    /// An operation that this server does not have: said so, then closed. The session lives on.
-    fn unimplemented(&mut self, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
-        self.reply(shared, conn, xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
-        if let Some(found) = self.get_mut(conn) {
-            found.phase = Phase::Closing;
-        }
-        Step::Next
-    }
-
-    fn reply(&mut self, shared: &Shared, conn: ConnId, xid: Xid, zxid: Zxid, err: ErrorCode) {
-        let Some(found) = self.get_mut(conn) else { return };
-        let start = frame::begin(&mut found.out);
-        ReplyHeader { xid, zxid, err }.write(&mut found.out);
-        frame::finish(&mut found.out, start);
-        found.sent += 1;
-        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
-        self.mark_dirty(conn.slot);
-    }
-
     /// Marks a connection to be closed without a word beyond what it was told already.
     pub(crate) fn drop_connection(&mut self, shared: &Shared, conn: ConnId) {
         if let Some(found) = self.get_mut(conn) {
@@ -624,6 +505,12 @@ impl Shard {
             shared.shard_stats[self.config.shard as usize].dropped.add(1);
             self.mark_dirty(conn.slot);
         }
+    }
+
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        hash_text(&(&self.connections, &self.generations, &self.free), hasher);
+        hash_text(&(&self.submissions, &self.dirty, &self.paused, &self.resumed, &self.unwatched), hasher);
+        self.watches.hash_state(hasher);
     }
 
     pub(crate) fn submit(&mut self, submission: Submission) {

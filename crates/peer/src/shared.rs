@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use tree::Tree;
 
 use crate::inbox::InboxEntry;
+use crate::state::hash_text;
 use crate::stats::{PipelineStats, ShardStats};
 
 /// A set of shards, at most 64.
@@ -95,6 +96,12 @@ impl Shared {
             in_flight_bytes: AtomicUsize::new(0),
             shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
             pipeline_stats: PipelineStats::default(),
+        }
+    }
+
+    pub(crate) fn hash_inboxes(&self, hasher: &mut impl std::hash::Hasher) {
+        for inbox in &self.inboxes {
+            hash_text(&*inbox.entries.lock(), hasher);
         }
     }
 

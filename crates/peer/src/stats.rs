@@ -112,10 +112,8 @@ pub struct PipelineStats {
     pub expired: Counter,
     /// From receipt to proposal.
     pub prep: Summary,
-    /// From proposal to the log's word that it is durable.
+    /// From proposal to its application, which follows the log's word that it is durable.
     pub log: Summary,
-    /// From the log's word to its application.
-    pub apply: Summary,
     /// Txns whose applied digest was not the predicted one.
     pub digest_mismatches: Counter,
 }

@@ -27,6 +27,7 @@ mod interest;
 pub mod node;
 pub mod owner;
 pub mod restore;
+mod state;
 mod tree;
 pub mod watch;
 

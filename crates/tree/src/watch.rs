@@ -123,6 +123,12 @@ impl WatchTable {
         self.paths.len() - self.free.len()
     }
 
+    /// Every path, watcher and set of modes, in no particular order.
+    pub(crate) fn all(&self) -> Vec<(&str, Watcher, u8)> {
+        let entries = self.paths.iter().flat_map(|entry| entry.watchers.iter().map(move |w| (entry, w)));
+        entries.map(|(entry, (watcher, modes))| (&*entry.path, *watcher, modes.0)).collect()
+    }
+
     fn find(&self, path: &str) -> Option<u32> {
         let hash = self.hasher.hash_one(path);
         self.index.find(hash, |&id| &*self.paths[id as usize].path == path).copied()
