@@ -6,6 +6,7 @@
 //! * [`Server`] is a running server process; [`apache::Server`] and [`ostler::Server`] start one.
 //! * [`java`] runs the small Java programs in `conformance/java`: Apache's own reader of a data directory, and a
 //!   deterministic workload of Apache's own client.
+//! * [`python`] runs programs with kazoo, the Python client.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -16,6 +17,7 @@ pub mod java;
 pub mod ostler;
 mod paths;
 mod process;
+pub mod python;
 pub mod raw;
 pub mod script;
 mod server;
