@@ -54,14 +54,20 @@ impl Shard {
         }
         let mut entries = std::mem::take(&mut self.inbox);
         inbox.take(&mut entries);
+        let mut to_go_on = Vec::new();
         for entry in entries.drain(..) {
-            self.take_in(now, shared, tree, entry);
+            self.take_in(now, shared, entry, &mut to_go_on);
         }
         self.inbox = entries;
+        // Only now: they are answered from the guard's state, and events up to it may have stood behind the reply.
+        for conn in to_go_on {
+            self.answer_waiting(now, shared, tree, conn);
+        }
         self.count_watches(shared);
     }
 
-    fn take_in(&mut self, now: Now, shared: &Shared, tree: &Tree, entry: InboxEntry) {
+    /// Takes in one entry. A connection whose waiting reads have their turn now is added to `to_go_on`.
+    fn take_in(&mut self, now: Now, shared: &Shared, entry: InboxEntry, to_go_on: &mut Vec<ConnId>) {
         match entry {
             InboxEntry::Event { zxid, kind, path, acl } => self.event(shared, zxid, kind, &path, acl.as_deref()),
             InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last } => {
@@ -73,13 +79,15 @@ impl Shard {
                     found.phase = Phase::Closing;
                     found.unread = Vec::new();
                 }
+                if matches!(found.waiting.front(), Some(Waiting::Read(_))) {
+                    to_go_on.push(conn);
+                }
                 let stats = &shared.shard_stats[self.config.shard as usize];
                 stats.packets_sent.add(1);
                 let latency = now.mono_us.saturating_sub(received_us);
                 stats.latency.record(latency);
                 stats.update_latency.record(latency);
                 self.mark_dirty(conn.slot);
-                self.answer_waiting(now, shared, tree, conn);
             }
             InboxEntry::ReadReply { conn, frame, watch, received_us } => {
                 let Some(found) = self.get_mut(conn) else { return };
