@@ -438,7 +438,12 @@ impl Tree {
     }
 
     /// Notes that `shard` watches `path`; call it before the read that does is answered, under its guard.
+    ///
+    /// The root's events have the path `/`; its other key, the empty one, has none, and must not share its bits.
     pub fn add_interest(&self, path: &str, kind: Interest, shard: usize) {
+        if path.is_empty() {
+            return;
+        }
         let bit = ShardMask::of(shard).0;
         if kind == Interest::Recursive {
             self.recursive_seen.store(1, Relaxed);
@@ -456,6 +461,9 @@ impl Tree {
     /// Notes that `shard` no longer watches `path`. Only under a guard that shows that the shard's inbox is empty:
     /// else a registration on its way to the shard would lose its bit.
     pub fn remove_interest(&self, path: &str, kind: Interest, shard: usize) {
+        if path.is_empty() {
+            return;
+        }
         let keep = !ShardMask::of(shard).0;
         match self.find(path) {
             Some(id) => {

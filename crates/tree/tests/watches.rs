@@ -253,6 +253,7 @@ fn doing() -> impl Strategy<Value = Doing> {
         prop_oneof![
             6 => vec("[a-c]", 1..4).prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}"))),
             1 => Just("/".to_owned()),
+            1 => Just(String::new()),
         ]
     };
     let (shard, watcher) = (0..SHARDS, 0..WATCHERS);
