@@ -39,10 +39,10 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
         let took = began.elapsed();
         if took > how.warn_after {
             tracing::warn!(
-                "fsync-ing the write ahead log took {}ms which will adversely effect operation latency; {} bytes, {} txns",
+                "fsync-ing the write ahead log in SyncThread:0 took {}ms, and {} txns ({} bytes) waited for it: is the disk shared or dying?",
                 took.as_millis(),
-                job.bytes(),
-                job.txns()
+                job.txns(),
+                job.bytes()
             );
         }
         next = core.job_done(job).or_else(|| core.next_job(how.group));
