@@ -76,6 +76,8 @@ pub struct Shard {
     pub(crate) inbox: Vec<InboxEntry>,
     /// Paths whose interest could not be taken back yet.
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
+    /// When sessions were heard of last whose connections have gone since touches were collected.
+    pub(crate) departed: Vec<(wire::SessionId, i64)>,
 }
 
 /// What one frame led to.
@@ -104,6 +106,7 @@ impl Shard {
             resumed: Vec::new(),
             inbox: Vec::new(),
             unwatched: Vec::new(),
+            departed: Vec::new(),
         }
     }
 
@@ -121,8 +124,9 @@ impl Shard {
 
     /// A connection is gone: closed by the other end, or by the driver because [`wants_close`](Self::wants_close).
     pub fn closed(&mut self, shared: &Shared, conn: ConnId) {
-        if self.get(conn).is_none() {
-            return;
+        let Some(found) = self.get(conn) else { return };
+        if found.heard && found.session.0 != 0 {
+            self.departed.push((found.session, found.heard_ms));
         }
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
@@ -509,7 +513,10 @@ impl Shard {
 
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         hash_text(&(&self.connections, &self.generations, &self.free), hasher);
-        hash_text(&(&self.submissions, &self.dirty, &self.paused, &self.resumed, &self.unwatched), hasher);
+        hash_text(
+            &(&self.submissions, &self.dirty, &self.paused, &self.resumed, &self.unwatched, &self.departed),
+            hasher,
+        );
         self.watches.hash_state(hasher);
     }
 

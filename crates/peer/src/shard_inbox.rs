@@ -77,6 +77,7 @@ impl Shard {
                 found.waiting.pop_front();
                 if last {
                     found.phase = Phase::Closing;
+                    found.heard = false;
                     found.unread = Vec::new();
                 }
                 if matches!(found.waiting.front(), Some(Waiting::Read(_))) {
@@ -108,12 +109,14 @@ impl Shard {
             InboxEntry::Expired { conn } => self.expired(conn),
             InboxEntry::Close { conn, .. } => {
                 if let Some(found) = self.get_mut(conn) {
+                    // Its session is over or has moved on: what was heard here is of no use to it any more.
                     found.phase = Phase::Closing;
+                    found.heard = false;
                     self.mark_dirty(conn.slot);
                 }
             }
             InboxEntry::CollectTouches { round } => {
-                let mut heard = Vec::new();
+                let mut heard = std::mem::take(&mut self.departed);
                 for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
                     if std::mem::take(&mut conn.heard) && conn.session.0 != 0 {
                         heard.push((conn.session, conn.heard_ms));
