@@ -109,9 +109,7 @@ impl Shard {
             InboxEntry::Expired { conn } => self.expired(conn),
             InboxEntry::Close { conn, .. } => {
                 if let Some(found) = self.get_mut(conn) {
-                    // Its session is over or has moved on: what was heard here is of no use to it any more.
                     found.phase = Phase::Closing;
-                    found.heard = false;
                     self.mark_dirty(conn.slot);
                 }
             }
