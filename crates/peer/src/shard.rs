@@ -446,6 +446,9 @@ impl Shard {
             None => {
                 let tree = shared.tree.read();
                 self.drain_under(now, shared, &tree);
+                if self.get(conn).is_none_or(|found| found.phase == Phase::Closing) {
+                    return Step::Wait;
+                }
                 guard.insert(tree)
             }
         };

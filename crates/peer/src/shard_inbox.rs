@@ -71,7 +71,8 @@ impl Shard {
         match entry {
             InboxEntry::Event { zxid, kind, path, acl } => self.event(shared, zxid, kind, &path, acl.as_deref()),
             InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last } => {
-                let Some(found) = self.get_mut(conn) else { return };
+                // Who is being closed hears no events any more, so no reply either: it could show their changes.
+                let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
                 write_reply(&mut found.out, xid, zxid, err, &body);
                 found.sent += 1;
                 found.waiting.pop_front();
@@ -91,7 +92,7 @@ impl Shard {
                 self.mark_dirty(conn.slot);
             }
             InboxEntry::ReadReply { conn, frame, watch, received_us } => {
-                let Some(found) = self.get_mut(conn) else { return };
+                let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
                 found.out.extend_from_slice(&frame);
                 found.sent += 1;
                 found.waiting.pop_front();
@@ -129,7 +130,7 @@ impl Shard {
     /// Answers the reads that waited for the write that was just answered.
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
         while let Some(found) = self.get_mut(conn) {
-            if !matches!(found.waiting.front(), Some(Waiting::Read(_))) {
+            if found.phase == Phase::Closing || !matches!(found.waiting.front(), Some(Waiting::Read(_))) {
                 return;
             }
             let Some(Waiting::Read(read)) = found.waiting.pop_front() else { return };
