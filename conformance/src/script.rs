@@ -17,6 +17,8 @@ use crate::raw::{ConnectRequest, ConnectResponse, Connection, Reply};
 const FRAMES_MAX: usize = 100_000;
 /// The most differences that are told in full.
 const DIFFERENCES_MAX: usize = 12;
+/// Bytes of a request that the transcript shows.
+const SHOWN_MAX: usize = 200;
 /// Times within this of now are masked.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -101,6 +103,7 @@ impl Talk {
         let xid = client.xid;
         client.asked.insert(xid, op);
         client.connection.send(xid, op, body)?;
+        self.lines.push(format!("{name} asks xid={xid} op={op} {}", hex(&body[..body.len().min(SHOWN_MAX)])));
         Ok(xid)
     }
 
@@ -120,14 +123,6 @@ impl Talk {
             let frame = self.client_mut(name)?.connection.read_frame().with_context(|| self.tail())?;
             self.note(name, &frame);
         }
-        Ok(())
-    }
-
-    /// Notes `count` frames in an order that does not matter.
-    pub fn read_sorted(&mut self, name: &str, count: usize) -> Result<()> {
-        let from = self.lines.len();
-        self.read(name, count)?;
-        self.lines[from..].sort();
         Ok(())
     }
 
@@ -158,6 +153,14 @@ impl Talk {
     pub fn ping(&mut self, name: &str) -> Result<()> {
         self.send_xid(name, -2, 11, &[])?;
         self.until(name, -2, 11)?;
+        Ok(())
+    }
+
+    /// Does `what`, and sorts what is noted meanwhile: for frames whose order does not matter.
+    pub fn sorted(&mut self, what: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let from = self.lines.len();
+        what(self)?;
+        self.lines[from..].sort();
         Ok(())
     }
 
@@ -210,6 +213,7 @@ impl Talk {
         let op = self.clients.get(name).and_then(|client| client.asked.get(&reply.xid)).copied();
         let body = match op.filter(|_| reply.err == 0).and_then(|op| sorted_body(op, &reply.body)) {
             Some((list, rest)) => format!("{list:?} {}", self.masked(rest)),
+            None if op == Some(22) => self.masked(&sorted_children(&reply.body).unwrap_or_else(|| reply.body.clone())),
             None => self.masked(&reply.body),
         };
         let what = op.map_or_else(|| "<-".to_owned(), |op| format!("op {op} ->"));
@@ -279,6 +283,40 @@ fn sorted_body(op: i32, body: &[u8]) -> Option<(Vec<String>, &[u8])> {
     }
     list.sort();
     Some((list, rest))
+}
+
+/// The reply to a multiRead with the children in each of its results sorted; none if it can't be read.
+fn sorted_children(body: &[u8]) -> Option<Vec<u8>> {
+    let (mut rest, mut out) = (body, Vec::with_capacity(body.len()));
+    loop {
+        let (header, behind) = rest.split_first_chunk::<9>()?;
+        out.extend(header);
+        rest = behind;
+        let length = match i32::from_be_bytes(*header.first_chunk()?) {
+            _ if header[4] != 0 => return rest.is_empty().then_some(out),
+            -1 => 4,
+            4 => 4 + usize::try_from(i32::from_be_bytes(*rest.first_chunk()?).max(0)).ok()? + 68,
+            8 => {
+                let (count, mut behind) = rest.split_first_chunk::<4>()?;
+                out.extend(count);
+                let mut names = Vec::new();
+                for _ in 0..i32::from_be_bytes(*count) {
+                    let length = usize::try_from(i32::from_be_bytes(*behind.first_chunk()?)).ok()?;
+                    let (name, next) = behind.split_at_checked(4 + length)?;
+                    names.push(name);
+                    behind = next;
+                }
+                names.sort_unstable();
+                out.extend(names.concat());
+                rest = behind;
+                0
+            }
+            _ => return None,
+        };
+        let (result, behind) = rest.split_at_checked(length)?;
+        out.extend(result);
+        rest = behind;
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

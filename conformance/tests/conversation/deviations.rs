@@ -1,6 +1,6 @@
 //! Where Ostler answers otherwise than Apache, on purpose. Each case holds what both do, so that neither changes unseen.
 
-use ostler_conformance::script::{Body, create, set, watch};
+use ostler_conformance::script::{Body, create, path_version, set, set_acl, watch};
 use ostler_conformance::{Options, Server, apache, ostler, raw};
 
 fn both(check: impl Fn(&str, raw::Connection)) {
@@ -55,4 +55,20 @@ fn requests_behind_close_session_are_not_answered() {
     }
     let (mut client, _) = raw::Connection::session(server.addr()).unwrap();
     assert_eq!(client.call(1, 3, &watch("/late", false)).unwrap().err, -101);
+}
+
+/// What is pipelined behind a setACL meets the new ACL. Apache checks it against the old one until the setACL is applied.
+#[test]
+fn what_is_behind_a_set_acl_meets_the_new_list() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+    let (mut client, _) = raw::Connection::session(server.addr()).unwrap();
+    assert_eq!(client.call(1, 1, &create("/p", b"", 0)).unwrap().err, 0);
+    assert_eq!(client.call(2, 1, &create("/p/c", b"", 0)).unwrap().err, 0);
+    client.send(3, 7, &set_acl("/p", &[(1, "world", "anyone")], -1)).unwrap();
+    client.send(4, 2, &path_version("/p/c", -1)).unwrap();
+    client.send(5, 1, &create("/p/d", b"", 0)).unwrap();
+    client.send(6, 5, &set("/p", Some(b"x"), -1)).unwrap();
+    let errors: Vec<i32> = (0..4).map(|_| client.read().unwrap().err).collect();
+    assert_eq!(errors, [0, -102, -102, -102]);
 }

@@ -1,7 +1,7 @@
 //! create, delete, setData: each kind, each refusal.
 
 use anyhow::Result;
-use ostler_conformance::script::{Body, OPEN, Talk, create, create_acl, path, path_version, set, watch};
+use ostler_conformance::script::{Body, OPEN, Talk, create, create_acl, multi, path, path_version, set, watch};
 
 /// Opcodes.
 const CREATE: i32 = 1;
@@ -203,7 +203,7 @@ fn containers_and_ttl(talk: &mut Talk) -> Result<()> {
         talk.call("a", CREATE_TTL, &ttl_body("/ttl", flags, ttl))?;
     }
     talk.call("a", EXISTS, &watch("/ttl", false))?;
-    Ok(())
+    ttl_in_multis(talk)
 }
 
 /// Against servers that know TTL znodes.
@@ -223,8 +223,27 @@ pub fn ttl(talk: &mut Talk) -> Result<()> {
     talk.call("a", CREATE, &create("/ttl0-/child", b"", 0))?;
     talk.call("a", CREATE, &create("/plain", b"", 5))?;
     talk.call("a", CREATE2, &create("/plain", b"", 6))?;
+    ttl_in_multis(talk)?;
     talk.call("a", CHILDREN2, &watch("/", false))?;
     talk.close("a")
+}
+
+/// In a multi the flags of a create have rules of their own.
+pub fn ttl_in_multis(talk: &mut Talk) -> Result<()> {
+    talk.part("create flags in multis");
+    for flags in 0..=7 {
+        for op in [CREATE, CREATE2, CREATE_CONTAINER] {
+            let target = format!("/multi{op}-{flags}-");
+            talk.call("a", 14, &multi(&[(op, create(&target, b"", flags))]))?;
+            talk.call("a", EXISTS, &watch(&target, false))?;
+        }
+        for ttl in [0, 1, 100_000] {
+            let target = format!("/multi-ttl{ttl}-{flags}-");
+            talk.call("a", 14, &multi(&[(CREATE_TTL, ttl_body(&target, flags, ttl))]))?;
+            talk.call("a", EXISTS, &watch(&target, false))?;
+        }
+    }
+    Ok(())
 }
 
 /// Against servers that enforce quotas.
