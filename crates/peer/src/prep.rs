@@ -285,10 +285,10 @@ impl Prep<'_> {
             let done = match (failure, op) {
                 (Some(_), _) => Err(ErrorCode::RUNTIME_INCONSISTENCY),
                 (None, MultiOp::Create(op, create)) => {
-                    of_create(*op, create).and_then(|create| self.create_in_multi(body, &create, &mut sub))
+                    of_create_in_multi(*op, create).and_then(|create| self.create(body, &create, &mut sub))
                 }
                 (None, MultiOp::CreateTtl(create)) => {
-                    of_create_ttl(create).and_then(|create| self.create_in_multi(body, &create, &mut sub))
+                    of_create_ttl_in_multi(create).and_then(|create| self.create(body, &create, &mut sub))
                 }
                 (None, MultiOp::Delete(request)) => self.delete(request, &mut sub),
                 (None, MultiOp::SetData(request)) => self.set_data(body, request, &mut sub),
@@ -307,15 +307,6 @@ impl Prep<'_> {
         let txns = subs.iter().map(|(op, sub)| SubTxn { kind: op.code(), data: Some(sub) }).collect();
         MultiTxn { txns: Some(txns) }.write(out);
         Ok(OpCode::Multi)
-    }
-
-    fn create_in_multi(
-        &mut self,
-        body: &Body<'_>,
-        create: &Create<'_>,
-        out: &mut Vec<u8>,
-    ) -> Result<OpCode, ErrorCode> {
-        self.create(body, create, out)
     }
 
     /// The closeSession of [`Prep::session`]: its ephemerals, committed and outstanding ones.
@@ -356,6 +347,23 @@ fn of_create_ttl<'a>(request: &'a CreateTtlRequest<'a>) -> Result<Create<'a>, Er
     let path = text(&request.path)?;
     let CreateTtlRequest { data, acl, flags, ttl, .. } = *request;
     Ok(Create { op: OpCode::CreateTtl, path, data, acl, flags, ttl })
+}
+
+/// In a multi, Apache makes a container of a create with a container's flags; outside, it does not.
+fn of_create_in_multi<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Result<Create<'a>, ErrorCode> {
+    let is_container = op == OpCode::Create && request.flags == CreateMode::Container as i32;
+    of_create(if is_container { OpCode::CreateContainer } else { op }, request)
+}
+
+/// In a multi, Apache makes of a createTTL without TTL flags what the flags say, and forgets the TTL.
+fn of_create_ttl_in_multi<'a>(request: &'a CreateTtlRequest<'a>) -> Result<Create<'a>, ErrorCode> {
+    let create = of_create_ttl(request)?;
+    let op = match CreateMode::from_flags(create.flags) {
+        Some(mode) if mode.is_ttl() => return Ok(create),
+        Some(CreateMode::Container) => OpCode::CreateContainer,
+        _ => OpCode::Create,
+    };
+    Ok(Create { op, ttl: -1, ..create })
 }
 
 /// A null path is found out by an exception in Apache, which makes it -5.

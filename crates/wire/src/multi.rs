@@ -81,13 +81,10 @@ impl<'a> Field<'a> for MultiRequest<'a> {
                 OpCode::GetData | OpCode::GetChildren => MultiOp::Read(op, r.read()?),
                 _ => return Err(r.value_error("an operation that a multi can't hold")),
             };
-            let flags = match &sub {
-                MultiOp::Create(_, create) => Some(create.flags),
-                MultiOp::CreateTtl(create) => Some(create.flags),
-                _ => None,
-            };
-            if flags.is_some_and(|f| CreateMode::from_flags(f).is_none()) {
-                return Err(r.value_error("unknown create flags in a multi"));
+            if let MultiOp::Create(_, create) = &sub
+                && CreateMode::from_flags(create.flags).is_none_or(CreateMode::is_ttl)
+            {
+                return Err(r.value_error("create flags that a create in a multi can't have"));
             }
             let is_read = |op: &MultiOp<'_>| matches!(op, MultiOp::Read(..));
             if ops.first().is_some_and(|first| is_read(first) != is_read(&sub)) {
