@@ -31,8 +31,9 @@ impl ShardSet {
     }
 }
 
-/// The most shards that a server may have.
-pub const SHARDS_MAX: usize = 64;
+/// The most shards that a server may have: each needs a bit of its own in the interest that the tree keeps, since a shard
+/// that takes back its interest would else take that of another.
+pub const SHARDS_MAX: usize = 8;
 
 /// The entries on their way to one shard.
 #[derive(Debug, Default)]

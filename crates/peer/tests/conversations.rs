@@ -123,3 +123,19 @@ fn talk_on(world: &mut World) {
     }
     world.settle();
 }
+
+/// As many shards as there may be, so that each bit of interest is in use.
+#[test]
+fn the_most_shards_lose_nothing() {
+    for_seeds(60, |seed| {
+        let shards = ostler_peer::shared::SHARDS_MAX;
+        let mut world = World::new(seed, Options { shards, ..options(seed) });
+        for shard in [0, shards / 2, shards - 1] {
+            let client = world.open(shard);
+            world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
+        }
+        talk(&mut world, 150);
+        world.settle();
+        check(&world);
+    });
+}

@@ -327,7 +327,7 @@ const OUT_MAX_BYTES: usize = 16 << 20;
 
 /// Shards: one a core, within reason.
 fn shard_count() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, 16)
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).clamp(1, peer::shared::SHARDS_MAX)
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {

@@ -4,7 +4,7 @@
 //! event. So a bit is set before the read that registers the watch is answered, and a shard clears its own only under a
 //! guard that shows that its inbox is empty.
 
-/// A bit a shard; shards eight apart share one.
+/// A bit a shard. Shards eight apart would share one, and take back each other's: a server has at most eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ShardMask(pub u8);
 
