@@ -232,9 +232,19 @@ fn multi(model: &Model, asker: Asker<'_>, request: &MultiRequest<'_>) -> Prepare
 
 fn sub(model: &Model, asker: Asker<'_>, op: &MultiOp<'_>) -> Prepared {
     match op {
-        MultiOp::Create(op, r) => create(model, asker, *op, r.path.as_deref(), r.data, r.acl, r.flags, -1),
+        MultiOp::Create(op, r) => {
+            // In a multi the flags make a container, outside of one the opcode alone does.
+            let op = if *op == OpCode::Create && r.flags == 4 { OpCode::CreateContainer } else { *op };
+            create(model, asker, op, r.path.as_deref(), r.data, r.acl, r.flags, -1)
+        }
         MultiOp::CreateTtl(r) => {
-            create(model, asker, OpCode::CreateTtl, r.path.as_deref(), r.data, r.acl, r.flags, r.ttl)
+            // And a createTTL without a TTL's flags is what they say.
+            let (op, ttl) = match r.flags {
+                0..=3 => (OpCode::Create, -1),
+                4 => (OpCode::CreateContainer, -1),
+                _ => (OpCode::CreateTtl, r.ttl),
+            };
+            create(model, asker, op, r.path.as_deref(), r.data, r.acl, r.flags, ttl)
         }
         MultiOp::Delete(r) => delete(model, asker, r.path.as_deref(), r.version),
         MultiOp::SetData(r) => set_data(model, asker, r.path.as_deref(), r.data, r.version),

@@ -155,10 +155,15 @@ fn random_multi(rng: &mut Rng) -> Vec<u8> {
     let mut body = Vec::new();
     for _ in 0..rng.below(4) {
         let target = path(rng);
-        let op = match rng.below(5) {
+        let op = match rng.below(6) {
+            5 => {
+                let (flags, ttl) = (*rng.pick(&[0, 1, 2, 4, 5, 6, 9]), *rng.pick(&[1000, -1, 0]));
+                let (data, acl) = (Some(&b"ttl"[..]), AclVec::OPEN);
+                MultiOp::CreateTtl(CreateTtlRequest { path: Some(target.into()), data, acl, flags, ttl })
+            }
             0 | 1 => {
                 let op = *rng.pick(&[OpCode::Create, OpCode::Create2, OpCode::CreateContainer]);
-                let flags = *rng.pick(&[0, 0, 1, 2]);
+                let flags = *rng.pick(&[0, 0, 1, 2, 4]);
                 let acl = AclVec::OPEN;
                 MultiOp::Create(op, CreateRequest { path: Some(target.into()), data: Some(b"m"), acl, flags })
             }
