@@ -32,7 +32,15 @@ impl SnapPolicy {
     /// `snap_count` txns (at least 2 are taken) or `snap_size` bytes (0: only txns count). `random` is any number; it is
     /// spread over both jitters.
     pub fn new(snap_count: u64, snap_size: u64, random: u64) -> Self {
-        let mut policy = Self { count: snap_count.max(2), size: snap_size, txns: 0, bytes: 0, txns_at: 0, bytes_at: 0, snapshot_bytes: 0 };
+        let mut policy = Self {
+            count: snap_count.max(2),
+            size: snap_size,
+            txns: 0,
+            bytes: 0,
+            txns_at: 0,
+            bytes_at: 0,
+            snapshot_bytes: 0,
+        };
         policy.reset(random);
         policy
     }

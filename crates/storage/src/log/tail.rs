@@ -5,9 +5,12 @@
 //! acknowledged are all there. So what a crash may leave at the end of the last file is
 //!
 //! * something broken and no whole record behind it, or
-//! * something broken *because a sector of it is missing*, with whole records behind it that belong to the same batch.
+//! * something broken *because a sector of it is missing*, with whole records behind it that belong to the same batch. The
+//!   sector must have held what is never zero, the record's checksum or its last byte: a sector of zeros elsewhere may be
+//!   a znode's data.
 //!
-//! Everything else was there once and has changed: damage.
+//! Everything else was there once and has changed: damage. In doubt it is damage: a server that does not start costs less
+//! than one that forgets.
 
 use std::io::{self, Read};
 
@@ -29,6 +32,10 @@ pub struct Behind {
     /// Behind the first sector, or the rest of one, from that place on that is nothing but zeros; not looked for any
     /// further than the longest record reaches.
     zeros_end: Option<u64>,
+    /// Is the sector missing that held its checksum?
+    sum_is_missing: bool,
+    /// Is the sector missing that held its last byte, where its length says that it ends?
+    end_is_missing: bool,
     /// The first whole record of a later txn: its offset and zxid.
     pub record: Option<(u64, Zxid)>,
     /// Behind the last such record.
@@ -55,9 +62,10 @@ impl Behind {
     pub fn is_explained(&self) -> bool {
         let zeros_before = |limit| self.zeros_end.is_some_and(|end| end <= limit);
         match (self.record, self.claimed_end) {
-            // A sector that is missing ends, at most, inside the four zeros with which the next record begins.
-            (Some((next, _)), Some(end)) if end <= next => zeros_before(end.next_multiple_of(SECTOR).min(next + 4)),
-            (Some((next, _)), _) => zeros_before(next + 4),
+            // Zeros where zeros may be, in the data of a znode or the upper half of a checksum, explain nothing: records
+            // behind them would be thrown away, and they may have been acknowledged.
+            (Some((next, _)), Some(end)) if end <= next => self.sum_is_missing || self.end_is_missing,
+            (Some(_), _) => self.sum_is_missing,
             (None, Some(end)) => {
                 self.length < end || self.dirty_end < end || zeros_before(end.next_multiple_of(SECTOR))
             }
@@ -122,10 +130,21 @@ impl<R: Read> LogReader<R> {
             let at = rest.chunks(SECTOR as usize).position(is_zero);
             at.map(|at| (offset + first as u64 + (at as u64 + 1) * SECTOR).min(offset + bytes.len() as u64))
         };
+        // Is the byte's sector nothing but zeros, as far as it is this record's or of what follows?
+        let is_missing = |at: u64| {
+            let from = (at - at % SECTOR).max(offset) - offset;
+            let to = (at - at % SECTOR + SECTOR - offset).min(bytes.len() as u64);
+            at - offset < to && is_zero(&bytes[from as usize..to as usize])
+        };
+        // The lower half of the checksum, the one that is not zero.
+        let sum_is_missing = is_missing(offset + 4) && is_missing(offset + 7);
+        let end_is_missing = claimed_end.is_some_and(|end| is_missing(end - 1));
         Ok(Behind {
             offset,
             claimed_end,
             zeros_end,
+            sum_is_missing,
+            end_is_missing,
             record: None,
             records_end: offset,
             dirty_end: offset,
