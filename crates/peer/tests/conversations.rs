@@ -139,3 +139,49 @@ fn the_most_shards_lose_nothing() {
         check(&world);
     });
 }
+
+/// Nonsense on one connection, whole frames and torn ones, harms nobody else.
+#[test]
+fn nonsense_harms_nobody_else() {
+    for_seeds(300, |seed| {
+        let mut world = World::new(seed, Options { frame_max: 2000, ..options(seed) });
+        start(&mut world, 1);
+        for _ in 0..3 {
+            let shard = world.rng.below(world.options.shards);
+            let noisy = world.open(shard);
+            if world.rng.chance(80) {
+                world.write(noisy, &connect(SessionId(0), Zxid(0), 10_000));
+            }
+            for xid in 0..10 {
+                let (op, mut body) = if world.rng.chance(50) {
+                    random_write(&mut world.rng)
+                } else {
+                    random_read(&mut world.rng, Zxid(0))
+                };
+                for _ in 0..world.rng.below(4) {
+                    let (at, byte) = (world.rng.below(body.len() + 1), world.rng.below(256) as u8);
+                    if world.rng.chance(50) {
+                        body.insert(at, byte);
+                    } else if at < body.len() {
+                        body[at] = byte;
+                    }
+                }
+                let mut frame = vec![0, 0, 0, 0, 0, 0, 0, xid];
+                frame.extend_from_slice(&op.code().to_be_bytes());
+                frame.extend_from_slice(&body);
+                let length = (frame.len() as i32 - 4).to_be_bytes();
+                frame[..4].copy_from_slice(&length);
+                if world.rng.chance(5) {
+                    frame.truncate(world.rng.below(frame.len()));
+                }
+                world.write(noisy, &frame);
+            }
+        }
+        world.request(0, 1, OpCode::Create, &support::talk::create("/quiet", b"", wire::AclVec::OPEN, 0));
+        world.request(0, 2, OpCode::Ping, &[]);
+        world.settle();
+        assert_eq!(world.frames(0).len(), 1 + 3, "login, create, ping are answered");
+        assert_eq!(world.shared.pipeline_stats.digest_mismatches.get(), 0);
+        assert_eq!(world.shared.in_flight_bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
+    });
+}
