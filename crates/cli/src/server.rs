@@ -14,7 +14,7 @@ use crate::fail;
 /// `ostler server [zoo.cfg]`, or as Apache's short form `ostler server port dataDir [tickTime] [maxClientCnxns]`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A zoo.cfg, or: port dataDir [tickTime] [maxClientCnxns]. Nothing: 127.0.0.1:2181, data in ./ostler-data
+    /// A zoo.cfg, or: port dataDir, and if wanted tickTime and maxClientCnxns. Nothing: 127.0.0.1:2181, data in ./ostler-data
     arguments: Vec<String>,
 }
 

@@ -4,7 +4,7 @@
 //! * one a shard: its connections and watches ([`shard_thread`]); the first one also accepts and ticks;
 //! * one for the log, one that zero-fills the next log file, one for snapshots, one for the purge ([`threads`]).
 //!
-//! They meet in [`core`](crate::core): the pipeline and the log under one lock that is never held across IO.
+//! They meet in [`mod@core`]: the pipeline and the log under one lock that is never held across IO.
 
 pub mod clock;
 pub mod config;
