@@ -1,7 +1,7 @@
 //! The speaking room: ids, jute, frames, and every record that a client and a server exchange or that a server logs.
 //!
 //! Everything else may use this crate; it uses nothing but the standard library and `bytes`, does no IO and keeps no
-//! state. Each record is declared once, with [`record!`](record), and that one declaration gives its encoder and its
+//! state. Each record is declared once, with the macro `record!`, and that one declaration gives its encoder and its
 //! decoder, so that they can't disagree.
 //!
 //! Decoding borrows: a [`jute::Reader`] walks a slice and the records point into it. Nothing is allocated for what a
