@@ -311,16 +311,17 @@ impl Prep<'_> {
 
     /// The closeSession of [`Prep::session`]: its ephemerals, committed and outstanding ones.
     pub(crate) fn close_session(&mut self, with_paths: bool, out: &mut Vec<u8>) -> OpCode {
+        let session = self.session.0;
         let mut paths: Vec<String> = self.tree.ephemerals(self.session).map(tree::NodeRef::path).collect();
-        let mut pending: Vec<(String, bool)> = Vec::new();
-        for (path, record) in self.outstanding.records() {
-            if record.stat.ephemeral_owner == self.session.0 {
-                pending.push((path.to_string(), record.exists));
-            }
-        }
+        let outstanding = self.outstanding.records().filter(|(_, r)| r.exists && r.stat.ephemeral_owner == session);
+        let mut pending: Vec<String> = outstanding.map(|(path, _)| path.to_string()).collect();
         pending.sort_unstable();
-        paths.retain(|path| pending.binary_search_by(|(p, _)| p.as_str().cmp(path)).is_err());
-        paths.extend(pending.into_iter().filter_map(|(path, exists)| exists.then_some(path)));
+        // One that will be gone by then may be there again as another's, or as nobody's: that one stays.
+        let is_mine = |path: &str| {
+            self.outstanding.get(self.tree, path).is_some_and(|record| record.stat.ephemeral_owner == session)
+        };
+        paths.retain(|path| pending.binary_search(path).is_err() && is_mine(path));
+        paths.append(&mut pending);
         for path in &paths {
             let Some((parent_path, _)) = wire::path::split(path) else { continue };
             let (Some(parent), Some(record)) =
