@@ -320,3 +320,22 @@ fn random_lives() {
         }
     });
 }
+
+/// An ephemeral that was deleted and made anew as a persistent znode, all of it on its way when its session ends: the
+/// new znode is nobody's to delete.
+#[test]
+fn close_session_spares_what_replaced_an_ephemeral() {
+    for seed in 0..30 {
+        let mut world = World::new(seed, Options::default());
+        let (leaver, _) = joined(&mut world, 0);
+        world.request(leaver, 1, OpCode::Create, &create("/e", b"old", AclVec::OPEN, 1));
+        world.settle();
+        world.request(leaver, 2, OpCode::Delete, &support::talk::delete("/e", -1));
+        world.request(leaver, 3, OpCode::Create, &create("/e", b"new", AclVec::OPEN, 0));
+        world.request(leaver, 4, OpCode::CloseSession, &[]);
+        world.settle();
+        let history = check(&world);
+        let node = history.states.last().and_then(|model| model.nodes.get("/e")).expect("it stays");
+        assert_eq!(node.data.as_deref(), Some(&b"new"[..]));
+    }
+}
