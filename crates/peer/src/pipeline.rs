@@ -23,7 +23,7 @@ use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, Write
 use crate::outstanding::Outstanding;
 use crate::prep::Prep;
 use crate::reads::ReadContext;
-use crate::session_tracker::SessionTracker;
+use crate::session_tracker::{Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
 use crate::sweep::{ContainerRules, Sweep};
@@ -196,8 +196,9 @@ impl Pipeline {
 
     fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
         let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
-        let is_owner = self.tracker.get(session).is_some_and(|s| !s.closing && s.owner == Some(conn));
-        if !is_owner {
+        // A closeSession counts from wherever it comes: the client wants the end, and its old connection knew the password.
+        let may = |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession);
+        if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
             shared.in_flight.fetch_sub(1, Relaxed);
             shared.in_flight_bytes.fetch_sub(body.len(), Relaxed);

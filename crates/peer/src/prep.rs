@@ -52,7 +52,7 @@ impl Body<'_> {
 
 struct Create<'a> {
     op: OpCode,
-    path: &'a str,
+    path: Option<&'a str>,
     data: Option<&'a [u8]>,
     acl: AclVec<'a>,
     flags: i32,
@@ -69,11 +69,11 @@ impl Prep<'_> {
         match op {
             OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
                 let request: CreateRequest<'_> = r.read().map_err(unreadable)?;
-                self.create(&bytes, &of_create(op, &request)?, out)
+                self.create(&bytes, &of_create(op, &request), out)
             }
             OpCode::CreateTtl => {
                 let request: CreateTtlRequest<'_> = r.read().map_err(unreadable)?;
-                self.create(&bytes, &of_create_ttl(&request)?, out)
+                self.create(&bytes, &of_create_ttl(&request), out)
             }
             OpCode::Delete => self.delete(&r.read().map_err(unreadable)?, out),
             OpCode::DeleteContainer => {
@@ -119,8 +119,10 @@ impl Prep<'_> {
         if !ttl_is_right || create.op == OpCode::CreateTtl && !mode.is_ttl() {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
-        let (parent_path, _) = wire::path::split(create.path).ok_or(ErrorCode::BAD_ARGUMENTS)?;
-        if create.path.contains('\0') {
+        // A null path is found out by an exception in Apache, which makes it -5.
+        let given = create.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
+        let (parent_path, _) = wire::path::split(given).ok_or(ErrorCode::BAD_ARGUMENTS)?;
+        if given.contains('\0') {
             return Err(ErrorCode::BAD_ARGUMENTS);
         }
         let acl = self.fix_acl(create.acl)?;
@@ -128,10 +130,10 @@ impl Prep<'_> {
         self.allowed(parent.acl.as_deref(), CREATE)?;
         let sequential;
         let path = if mode.is_sequential() {
-            sequential = format!("{}{:010}", create.path, parent.stat.cversion);
+            sequential = format!("{given}{:010}", parent.stat.cversion);
             &sequential
         } else {
-            create.path
+            given
         };
         wire::path::validate(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
         if self.outstanding.get(self.tree, path).is_some() {
@@ -284,12 +286,8 @@ impl Prep<'_> {
             let mut sub = Vec::new();
             let done = match (failure, op) {
                 (Some(_), _) => Err(ErrorCode::RUNTIME_INCONSISTENCY),
-                (None, MultiOp::Create(op, create)) => {
-                    of_create_in_multi(*op, create).and_then(|create| self.create(body, &create, &mut sub))
-                }
-                (None, MultiOp::CreateTtl(create)) => {
-                    of_create_ttl_in_multi(create).and_then(|create| self.create(body, &create, &mut sub))
-                }
+                (None, MultiOp::Create(op, create)) => self.create(body, &of_create_in_multi(*op, create), &mut sub),
+                (None, MultiOp::CreateTtl(create)) => self.create(body, &of_create_ttl_in_multi(create), &mut sub),
                 (None, MultiOp::Delete(request)) => self.delete(request, &mut sub),
                 (None, MultiOp::SetData(request)) => self.set_data(body, request, &mut sub),
                 (None, MultiOp::Check(request)) => self.check(request, &mut sub),
@@ -339,32 +337,32 @@ impl Prep<'_> {
     }
 }
 
-fn of_create<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Result<Create<'a>, ErrorCode> {
-    let path = text(&request.path)?;
-    Ok(Create { op, path, data: request.data, acl: request.acl, flags: request.flags, ttl: -1 })
+fn of_create<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Create<'a> {
+    let path = request.path.as_deref();
+    Create { op, path, data: request.data, acl: request.acl, flags: request.flags, ttl: -1 }
 }
 
-fn of_create_ttl<'a>(request: &'a CreateTtlRequest<'a>) -> Result<Create<'a>, ErrorCode> {
-    let path = text(&request.path)?;
+fn of_create_ttl<'a>(request: &'a CreateTtlRequest<'a>) -> Create<'a> {
+    let path = request.path.as_deref();
     let CreateTtlRequest { data, acl, flags, ttl, .. } = *request;
-    Ok(Create { op: OpCode::CreateTtl, path, data, acl, flags, ttl })
+    Create { op: OpCode::CreateTtl, path, data, acl, flags, ttl }
 }
 
 /// In a multi, Apache makes a container of a create with a container's flags; outside, it does not.
-fn of_create_in_multi<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Result<Create<'a>, ErrorCode> {
+fn of_create_in_multi<'a>(op: OpCode, request: &'a CreateRequest<'a>) -> Create<'a> {
     let is_container = op == OpCode::Create && request.flags == CreateMode::Container as i32;
     of_create(if is_container { OpCode::CreateContainer } else { op }, request)
 }
 
 /// In a multi, Apache makes of a createTTL without TTL flags what the flags say, and forgets the TTL.
-fn of_create_ttl_in_multi<'a>(request: &'a CreateTtlRequest<'a>) -> Result<Create<'a>, ErrorCode> {
-    let create = of_create_ttl(request)?;
+fn of_create_ttl_in_multi<'a>(request: &'a CreateTtlRequest<'a>) -> Create<'a> {
+    let create = of_create_ttl(request);
     let op = match CreateMode::from_flags(create.flags) {
-        Some(mode) if mode.is_ttl() => return Ok(create),
+        Some(mode) if mode.is_ttl() => return create,
         Some(CreateMode::Container) => OpCode::CreateContainer,
         _ => OpCode::Create,
     };
-    Ok(Create { op, ttl: -1, ..create })
+    Create { op, ttl: -1, ..create }
 }
 
 /// A null path is found out by an exception in Apache, which makes it -5.

@@ -97,7 +97,9 @@ impl ReadContext<'_> {
             OpCode::GetAcl => self.get_acl(&read(&mut r)?, out),
             OpCode::GetEphemerals => {
                 let request: PathRequest<'_> = read(&mut r)?;
-                let prefix = request.path.as_deref().map(str::trim).filter(|p| !p.is_empty()).unwrap_or("/");
+                // Blank, or blanks around a slash, is everything; else the prefix counts as it is.
+                let blank = |p: &&str| p.trim().is_empty() || p.trim() == "/";
+                let prefix = request.path.as_deref().filter(|p| !blank(p)).unwrap_or("/");
                 let mine = self.tree.ephemerals(self.session).map(NodeRef::path);
                 let paths: Vec<UStr<'_>> =
                     mine.filter(|path| path.starts_with(prefix)).map(|path| Some(path.into())).collect();

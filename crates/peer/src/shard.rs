@@ -343,8 +343,7 @@ impl Shard {
         drop(guard);
         if let Some(found) = self.get(conn)
             && found.phase == Phase::Established
-            && !rest.is_empty()
-            && rest.len() > 4
+            && rest.len() >= 4
             && (is_blocked || self.must_wait(shared, conn))
         {
             self.pause(conn.slot);

@@ -310,6 +310,10 @@ impl Driver {
             io.close.set(true);
             wake(io);
         }
+        // Frames that had to wait because there was too much to send: now there is room.
+        if !io.is_full.get() && shard.has_paused() {
+            self.core.bells[self.number].notify_one();
+        }
     }
 
     async fn submit_loop(self: Rc<Self>) {
