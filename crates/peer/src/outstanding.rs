@@ -8,8 +8,9 @@ use ahash::RandomState;
 use bytes::Bytes;
 use hashbrown::HashMap;
 use tree::digest::{TreeDigest, node_digest};
+use tree::owner::Owner;
 use tree::{NodeId, Tree};
-use wire::{Acl, StatPersisted, Zxid};
+use wire::{Acl, SessionId, StatPersisted, Zxid};
 
 use crate::state::hash_text;
 
@@ -33,26 +34,45 @@ pub(crate) struct Record {
     pub acl: Option<Arc<[Acl]>>,
     pub data: Data,
     pub digest: u32,
+    /// The session that it goes with; 0: none.
+    pub owner: SessionId,
+    /// It is being created by this very change.
+    pub is_new: bool,
 }
 
 /// What proposals have changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Outstanding {
     records: HashMap<Arc<str>, Record, RandomState>,
-    /// Which txn changed which path, oldest first.
-    changes: VecDeque<(Zxid, Arc<str>)>,
+    /// What the txns changed, oldest first.
+    changes: VecDeque<Change>,
     /// The digest after the newest proposal.
     digest: TreeDigest,
-    /// Inside a multi: what its changes replaced, to be put back if it fails.
-    undo: Option<Undo>,
+    /// The attempts under way, the innermost last.
+    attempts: Vec<Attempt>,
+    /// What they replaced, to be put back if they fail.
+    replaced: Vec<(Arc<str>, Option<Record>)>,
+    /// The bytes of the paths of each session's ephemerals that are not in the tree yet.
+    ephemeral_bytes: HashMap<SessionId, usize, RandomState>,
 }
 
 #[derive(Debug, Clone)]
-struct Undo {
-    replaced: Vec<(Arc<str>, Option<Record>)>,
+struct Change {
+    zxid: Zxid,
+    path: Arc<str>,
+    /// It created an ephemeral of this session.
+    owner: Option<SessionId>,
+}
+
+#[derive(Debug, Clone)]
+struct Attempt {
+    replaced: usize,
     changes: usize,
     digest: TreeDigest,
 }
+
+/// What a path adds to a closeSession txn beside itself: its length.
+pub(crate) const PATH_OVERHEAD: usize = 4;
 
 /// The root has two spellings.
 fn key(path: &str) -> &str {
@@ -61,7 +81,14 @@ fn key(path: &str) -> &str {
 
 impl Outstanding {
     pub(crate) fn new(hasher: RandomState, digest: TreeDigest) -> Self {
-        Self { records: HashMap::with_hasher(hasher), changes: VecDeque::new(), digest, undo: None }
+        Self {
+            records: HashMap::with_hasher(hasher.clone()),
+            changes: VecDeque::new(),
+            digest,
+            attempts: Vec::new(),
+            replaced: Vec::new(),
+            ephemeral_bytes: HashMap::with_hasher(hasher),
+        }
     }
 
     pub(crate) fn digest(&self) -> TreeDigest {
@@ -82,6 +109,8 @@ impl Outstanding {
             acl: node.restricted_acl().cloned(),
             data: Data::Tree(node.id()),
             digest: node.digest(),
+            owner: if let Owner::Session(session) = node.owner() { session } else { SessionId(0) },
+            is_new: false,
         })
     }
 
@@ -99,40 +128,68 @@ impl Outstanding {
             Some((shared, _)) => shared.clone(),
             None => path.into(),
         };
-        self.changes.push_back((record.zxid, shared.clone()));
+        let owner = (record.is_new && record.owner != SessionId(0)).then_some(record.owner);
+        if let Some(owner) = owner {
+            *self.ephemeral_bytes.entry(owner).or_insert(0) += shared.len() + PATH_OVERHEAD;
+        }
+        record.is_new = false;
+        self.changes.push_back(Change { zxid: record.zxid, path: shared.clone(), owner });
         let replaced = self.records.insert(shared.clone(), record);
-        if let Some(undo) = &mut self.undo {
-            undo.replaced.push((shared, replaced));
+        if !self.attempts.is_empty() {
+            self.replaced.push((shared, replaced));
         }
     }
 
-    /// A multi begins.
-    pub(crate) fn begin_multi(&mut self) {
-        self.undo = Some(Undo { replaced: Vec::new(), changes: self.changes.len(), digest: self.digest });
+    /// How many bytes a closeSession of this session needs for the ephemerals that are not in the tree yet.
+    pub(crate) fn ephemeral_bytes(&self, session: SessionId) -> usize {
+        self.ephemeral_bytes.get(&session).copied().unwrap_or(0)
     }
 
-    /// A multi ends; if it failed, all is as it was before.
-    pub(crate) fn end_multi(&mut self, failed: bool) {
-        let Some(undo) = self.undo.take().filter(|_| failed) else { return };
-        for (path, record) in undo.replaced.into_iter().rev() {
-            match record {
-                Some(record) => self.records.insert(path, record),
-                None => self.records.remove(&path),
-            };
+    fn forget(&mut self, change: &Change) {
+        let Some(owner) = change.owner else { return };
+        if let Some(bytes) = self.ephemeral_bytes.get_mut(&owner) {
+            *bytes -= change.path.len() + PATH_OVERHEAD;
+            if *bytes == 0 {
+                self.ephemeral_bytes.remove(&owner);
+            }
         }
-        self.changes.truncate(undo.changes);
-        self.digest = undo.digest;
+    }
+
+    /// Something that may fail begins; it may be part of another such thing.
+    pub(crate) fn attempt(&mut self) {
+        let attempt = Attempt { replaced: self.replaced.len(), changes: self.changes.len(), digest: self.digest };
+        self.attempts.push(attempt);
+    }
+
+    /// It ends; if it failed, all is as it was before.
+    pub(crate) fn end_attempt(&mut self, failed: bool) {
+        let Some(attempt) = self.attempts.pop() else { return };
+        if failed {
+            while self.replaced.len() > attempt.replaced {
+                match self.replaced.pop() {
+                    Some((path, Some(record))) => self.records.insert(path, record),
+                    Some((path, None)) => self.records.remove(&path),
+                    None => None,
+                };
+            }
+            while self.changes.len() > attempt.changes {
+                if let Some(change) = self.changes.pop_back() {
+                    self.forget(&change);
+                }
+            }
+            self.digest = attempt.digest;
+        }
+        if self.attempts.is_empty() {
+            self.replaced.clear();
+        }
     }
 
     /// All txns up to `zxid` are in the tree.
     pub(crate) fn applied(&mut self, zxid: Zxid) {
-        while let Some((at, _)) = self.changes.front() {
-            if *at > zxid {
-                break;
-            }
-            let Some((_, path)) = self.changes.pop_front() else { break };
-            if self.records.get(&path).is_some_and(|record| record.zxid <= zxid) {
-                self.records.remove(&path);
+        while let Some(change) = self.changes.pop_front_if(|change| change.zxid <= zxid) {
+            self.forget(&change);
+            if self.records.get(&change.path).is_some_and(|record| record.zxid <= zxid) {
+                self.records.remove(&change.path);
             }
         }
     }

@@ -53,6 +53,9 @@ pub struct PipelineConfig {
 /// The most txns that are applied under one guard, and the most submissions prepared under one.
 const BATCH_MAX: usize = 64;
 
+/// What the digest adds to a txn.
+const DIGEST_BYTES: usize = 12;
+
 /// A proposal that is not applied yet.
 #[derive(Debug, Clone)]
 struct Pending {
@@ -245,7 +248,15 @@ impl Pipeline {
             session,
             identities,
         };
-        let op = match prep.write(op, body, &mut entry.1) {
+        prep.outstanding.attempt();
+        let mut done = prep.write(op, body, &mut entry.1);
+        if done.is_ok() && entry.1.len() + DIGEST_BYTES > self.config.length_max {
+            // Longer than a log record may be: neither this server nor Apache's could read it again. A list of `auth`
+            // entries grows with the identities that they stand for.
+            done = Err(ErrorCode::QUOTA_EXCEEDED);
+        }
+        self.outstanding.end_attempt(done.is_err());
+        let op = match done {
             Ok(op) => op,
             Err(err) => {
                 entry.1.truncate(body_start);

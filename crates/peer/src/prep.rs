@@ -21,7 +21,7 @@ use wire::txn::{
 };
 use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, StatPersisted, UStr, Zxid};
 
-use crate::outstanding::{Data, Outstanding, Record};
+use crate::outstanding::{Data, Outstanding, PATH_OVERHEAD, Record};
 
 /// What prep needs to know beside the request.
 pub(crate) struct Prep<'a> {
@@ -35,6 +35,9 @@ pub(crate) struct Prep<'a> {
     pub session: SessionId,
     pub identities: &'a Identities,
 }
+
+/// Header, count and digest of a closeSession txn.
+const CLOSE_SESSION_OVERHEAD: usize = 32 + 4 + 12;
 
 /// A list that is not the open one: its wire form, and its entries.
 type FixedAcl = (Vec<u8>, Vec<Acl>);
@@ -142,6 +145,9 @@ impl Prep<'_> {
         if matches!(self.owner_rules.decode(parent.stat.ephemeral_owner), Owner::Session(_)) {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
+        if mode.is_ephemeral() {
+            self.may_close_later(path)?;
+        }
         let parent_cversion = parent.stat.cversion.wrapping_add(1);
         parent.stat.cversion = parent_cversion;
         parent.stat.pzxid = self.zxid;
@@ -172,6 +178,8 @@ impl Prep<'_> {
             acl: acl.as_ref().map(|(_, list)| list.as_slice().into()),
             data: Data::Request(body.keep(create.data)),
             digest: 0,
+            owner: if let Owner::Session(session) = self.owner_rules.decode(owner) { session } else { SessionId(0) },
+            is_new: true,
         };
         self.outstanding.put(self.tree, path, record);
         let path: UStr<'_> = Some(path.into());
@@ -184,6 +192,14 @@ impl Prep<'_> {
             _ => CreateTxn { path, data, acl, ephemeral: mode.is_ephemeral(), parent_cversion }.write(out),
         }
         Ok(create.op)
+    }
+
+    /// A session's end is one txn that names all its ephemerals: it must fit into what a log record may hold
+    /// (ZOOKEEPER-4306), so an ephemeral too many is refused when it is created.
+    fn may_close_later(&self, path: &str) -> Result<(), ErrorCode> {
+        let others = self.tree.ephemeral_bytes(self.session) + self.outstanding.ephemeral_bytes(self.session);
+        let needed = CLOSE_SESSION_OVERHEAD + others + path.len() + PATH_OVERHEAD;
+        if needed > self.length_max { Err(ErrorCode::QUOTA_EXCEEDED) } else { Ok(()) }
     }
 
     fn delete(&mut self, request: &DeleteRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
@@ -279,7 +295,7 @@ impl Prep<'_> {
         if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..))) {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
-        self.outstanding.begin_multi();
+        self.outstanding.attempt();
         let mut failure: Option<ErrorCode> = None;
         let mut subs: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(request.ops.len());
         for op in &request.ops {
@@ -301,7 +317,7 @@ impl Prep<'_> {
                 }
             }
         }
-        self.outstanding.end_multi(failure.is_some());
+        self.outstanding.end_attempt(failure.is_some());
         let txns = subs.iter().map(|(op, sub)| SubTxn { kind: op.code(), data: Some(sub) }).collect();
         MultiTxn { txns: Some(txns) }.write(out);
         Ok(OpCode::Multi)

@@ -1,11 +1,13 @@
 //! The tree itself: slots, lookups, and the elementary changes that [`crate::apply`] composes.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
 
 use ahash::RandomState;
 use hashbrown::HashMap;
+use smallvec::SmallVec;
 use wire::{AclVec, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl_table::{self, AclTable};
@@ -48,10 +50,10 @@ pub struct Tree {
     pub(crate) index: Index,
     pub(crate) acls: AclTable,
     /// The ephemerals of each session, in ascending order of slots.
-    pub(crate) ephemerals: HashMap<SessionId, std::collections::BTreeSet<NodeId>, RandomState>,
+    pub(crate) ephemerals: HashMap<SessionId, Ephemerals, RandomState>,
     pub(crate) ephemeral_count: usize,
     /// Containers and TTL znodes.
-    pub(crate) timed: std::collections::BTreeSet<NodeId>,
+    pub(crate) timed: BTreeSet<NodeId>,
     /// Interest in paths where there is no znode.
     pub(crate) absent: Mutex<HashMap<Box<str>, u8, RandomState>>,
     /// How many recursive-interest bits were ever set: while 0, no event looks at ancestors.
@@ -86,6 +88,14 @@ impl Clone for Tree {
             data_size: self.data_size,
         }
     }
+}
+
+/// The ephemerals of one session.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ephemerals {
+    nodes: BTreeSet<NodeId>,
+    /// What a list of their paths takes: the paths, and four bytes each.
+    bytes: usize,
 }
 
 /// A panic elsewhere does not make the map wrong: each change to it is one call.
@@ -128,7 +138,7 @@ impl Tree {
             acls: AclTable::new(hasher.clone()),
             ephemerals: HashMap::with_hasher(hasher.clone()),
             ephemeral_count: 0,
-            timed: std::collections::BTreeSet::new(),
+            timed: BTreeSet::new(),
             absent: Mutex::new(HashMap::with_hasher(hasher)),
             recursive_seen: AtomicU8::new(0),
             cut: Mutex::new(None),
@@ -187,12 +197,17 @@ impl Tree {
 
     /// The session's ephemerals, oldest slot first.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = NodeRef<'_>> {
-        self.ephemerals.get(&session).into_iter().flatten().map(|&id| self.node(id))
+        self.ephemerals.get(&session).into_iter().flat_map(|mine| &mine.nodes).map(|&id| self.node(id))
     }
 
     /// Containers and TTL znodes from the slot `from` on, at most `max` of them, in ascending order of slots.
     pub fn timed(&self, from: NodeId, max: usize) -> impl Iterator<Item = NodeRef<'_>> {
         self.timed.range(from..).take(max).map(|&id| self.node(id))
+    }
+
+    /// The bytes that a list of the session's ephemerals takes, each path with its length.
+    pub fn ephemeral_bytes(&self, session: SessionId) -> usize {
+        self.ephemerals.get(&session).map_or(0, |mine| mine.bytes)
     }
 
     /// The sessions that have ephemerals, in ascending order.
@@ -223,8 +238,14 @@ impl Tree {
 
     /// Appends the path of a znode; nothing for the root.
     pub(crate) fn write_path(&self, id: NodeId, path: &mut String) {
-        if id != NodeId::ROOT {
-            self.write_path(self.nodes.get(id.0).parent, path);
+        // Not recursive: a client may nest znodes deeper than a stack is.
+        let mut names: SmallVec<[NodeId; 16]> = SmallVec::new();
+        let mut at = id;
+        while at != NodeId::ROOT {
+            names.push(at);
+            at = self.nodes.get(at.0).parent;
+        }
+        for id in names.into_iter().rev() {
             path.push('/');
             match std::str::from_utf8(self.name_bytes(id)) {
                 Ok(name) => path.push_str(name),
@@ -301,7 +322,9 @@ impl Tree {
         self.nodes.get_mut(id.0).previous = last;
         match self.config.owner_rules.decode(stat.ephemeral_owner) {
             Owner::Session(session) => {
-                self.ephemerals.entry(session).or_default().insert(id);
+                let mine = self.ephemerals.entry(session).or_default();
+                mine.nodes.insert(id);
+                mine.bytes += path.len() + 4;
                 self.ephemeral_count += 1;
             }
             Owner::Container | Owner::Ttl(_) => {
@@ -409,11 +432,12 @@ impl Tree {
         self.ext_mut(node.parent).children -= 1;
         if let Some(ext) = self.ext(id) {
             if let Owner::Session(session) = self.config.owner_rules.decode(ext.owner)
-                && let Some(set) = self.ephemerals.get_mut(&session)
-                && set.remove(&id)
+                && let Some(mine) = self.ephemerals.get_mut(&session)
+                && mine.nodes.remove(&id)
             {
+                mine.bytes -= path.len() + 4;
                 self.ephemeral_count -= 1;
-                if set.is_empty() {
+                if mine.nodes.is_empty() {
                     self.ephemerals.remove(&session);
                 }
             }
