@@ -55,6 +55,10 @@ pub struct Connection {
     pub(crate) written: usize,
     /// Requests without an answer.
     pub(crate) waiting: VecDeque<Waiting>,
+    /// Bytes of the bodies of the reads among them that wait here.
+    pub(crate) waiting_bytes: usize,
+    /// When it was accepted, in ms of the clock that never goes back.
+    opened_ms: i64,
     /// When it was last heard, in ms of the clock that never goes back.
     pub(crate) heard_ms: i64,
     /// Was it heard since the last round of touches?
@@ -84,6 +88,8 @@ impl Connection {
             out: Vec::new(),
             written: 0,
             waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            opened_ms: now_ms,
             heard_ms: now_ms,
             heard: false,
             dirty: false,
@@ -98,9 +104,10 @@ impl Connection {
         self.waiting.len()
     }
 
-    /// Has it had no session since before `late_ms`, on the clock that never goes back?
+    /// Has it had no session since before `late_ms`, on the clock that never goes back? Single bytes now and then don't
+    /// count.
     pub fn is_stuck_in_handshake(&self, late_ms: i64) -> bool {
-        self.session.0 == 0 && self.heard_ms < late_ms
+        self.session.0 == 0 && self.opened_ms < late_ms
     }
 
     /// The bytes that are to be sent.

@@ -5,6 +5,7 @@
 //! committed is applied under one write guard of the tree, a batch at a time; events and replies are in the inboxes
 //! before that guard is let go.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -52,6 +53,9 @@ pub struct PipelineConfig {
 
 /// The most txns that are applied under one guard, and the most submissions prepared under one.
 const BATCH_MAX: usize = 64;
+
+/// The bytes of txns after which the guard is let go.
+const BATCH_BYTES: usize = 128 * 1024;
 
 /// What the digest adds to a txn.
 const DIGEST_BYTES: usize = 12;
@@ -337,10 +341,15 @@ impl Pipeline {
         let mut woken = ShardSet::default();
         while self.pending.front().is_some_and(|pending| pending.zxid <= applicable) {
             let mut tree = shared.tree.write();
+            let mut bytes = 0;
             for _ in 0..BATCH_MAX {
                 let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
                 self.handed_over -= 1;
+                bytes += pending.entry.len();
                 self.apply(now, shared, &mut tree, pending);
+                if bytes > BATCH_BYTES {
+                    break;
+                }
             }
             // Under the guard: what can be read from now on is in the inboxes.
             woken.extend(self.flush(shared));
@@ -420,6 +429,7 @@ impl Pipeline {
             session,
             shard: conn.shard as usize,
             length_max: self.config.length_max,
+            work: Cell::new(0),
         };
         let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
         self.send(conn, InboxEntry::ReadReply { conn, frame, watch, received_us: read.received_us });

@@ -184,7 +184,7 @@ impl Prep<'_> {
         self.outstanding.put(self.tree, path, record);
         let path: UStr<'_> = Some(path.into());
         let encoded = acl.map(|(encoded, _)| encoded);
-        let acl = encoded.as_deref().map_or(Ok(AclVec::OPEN), AclVec::parse).unwrap_or(AclVec::OPEN);
+        let acl = encoded.as_deref().map_or(AclVec::OPEN, AclVec::of_encoded);
         let data = create.data;
         match create.op {
             OpCode::CreateTtl => CreateTtlTxn { path, data, acl, parent_cversion, ttl: create.ttl }.write(out),
@@ -275,7 +275,7 @@ impl Prep<'_> {
         record.acl = acl.as_ref().map(|(_, list)| list.as_slice().into());
         self.outstanding.put(self.tree, path, record);
         let encoded = acl.map(|(encoded, _)| encoded);
-        let acl = encoded.as_deref().map_or(Ok(AclVec::OPEN), AclVec::parse).unwrap_or(AclVec::OPEN);
+        let acl = encoded.as_deref().map_or(AclVec::OPEN, AclVec::of_encoded);
         SetAclTxn { path: Some(path.into()), acl, version }.write(out);
         Ok(OpCode::SetAcl)
     }

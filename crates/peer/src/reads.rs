@@ -1,5 +1,7 @@
 //! Reads: a request and the tree in, a reply frame out. Run by a shard at once, or by the pipeline between two txns.
 
+use std::cell::Cell;
+
 use auth::{AuthConfig, Identities, check_acl};
 use tree::watch::Modes;
 use tree::{NodeRef, Tree};
@@ -18,18 +20,41 @@ pub(crate) struct ReadContext<'a> {
     pub session: SessionId,
     pub shard: usize,
     pub length_max: usize,
+    /// What was looked at, roughly in bytes: ACL entries count, since each may have to be compared.
+    pub work: Cell<usize>,
 }
 
 /// A watch that a read sets.
 pub(crate) type WatchSet = Option<(Box<str>, Modes)>;
 
-/// Can the pipeline answer it for a shard? Those that look at the shard's watch tables it can't.
-pub(crate) const fn can_travel(op: OpCode) -> bool {
-    !matches!(
+/// Does it look at the shard's own watch tables?
+pub(crate) const fn is_about_watches(op: OpCode) -> bool {
+    matches!(
         op,
         OpCode::SetWatches | OpCode::SetWatches2 | OpCode::AddWatch | OpCode::RemoveWatches | OpCode::CheckWatches
     )
 }
+
+/// About how many bytes its answer has, if it may travel with a write: what looks at the shard's watch tables may not, nor
+/// what may be long in a way that nobody can foresee.
+pub(crate) fn travel_weight(tree: &Tree, op: OpCode, body: &[u8]) -> Option<usize> {
+    let answer = match op {
+        OpCode::Ping | OpCode::Sync | OpCode::Exists | OpCode::GetAcl => body.len(),
+        OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
+            let request: Option<ReadBody<'_>> = Reader::new(body).read().ok();
+            let node = request.as_ref().and_then(|r| r.path.as_deref()).and_then(|path| tree.get(path));
+            match op {
+                OpCode::GetData => node.map_or(0, NodeRef::data_length),
+                _ => node.map_or(0, |n| 32 * n.child_count() as usize),
+            }
+        }
+        _ => return None,
+    };
+    Some(100 + answer)
+}
+
+/// The longest answer of a multiRead, in bytes; one that would be longer is refused.
+const MULTI_READ_MAX: usize = 16 << 20;
 
 impl ReadContext<'_> {
     /// Appends the reply frame of a read. The zxid in it is that of the tree.
@@ -131,6 +156,7 @@ impl ReadContext<'_> {
     }
 
     fn allowed(&self, node: NodeRef<'_>, wanted: i32) -> Result<(), ErrorCode> {
+        self.work.set(self.work.get() + 32 * node.restricted_acl().map_or(0, |acl| acl.len()));
         match node.restricted_acl() {
             Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
             _ => Ok(()),
@@ -151,6 +177,7 @@ impl ReadContext<'_> {
             GetAclResponse { acl: AclVec::OPEN, stat: node.stat() }.write(out);
             return Ok(());
         };
+        self.work.set(self.work.get() + 64 * acl.len());
         if !check_acl(self.auth, acl, READ | ADMIN, self.identities) {
             return Err(ErrorCode::NO_AUTH);
         }
@@ -161,8 +188,12 @@ impl ReadContext<'_> {
     }
 
     fn multi_read(&self, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let start = out.len();
         for op in &request.ops {
             let MultiOp::Read(code, request) = op else { return Err(ErrorCode::MARSHALLING_ERROR) };
+            if out.len() - start > MULTI_READ_MAX {
+                return Err(ErrorCode::QUOTA_EXCEEDED);
+            }
             match self.readable(request) {
                 Ok((_, node)) => {
                     write_result_header(*code, out);

@@ -4,6 +4,7 @@
 //! A read that waits when another write of its connection comes travels with that write through the pipeline, so that
 //! it is answered from the state between the two.
 
+use std::cell::Cell;
 use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use wire::{OpCode, Reader, Xid};
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::pipeline::keep_body;
-use crate::reads::{ReadContext, can_travel};
+use crate::reads::{ReadContext, is_about_watches, travel_weight};
 use crate::shared::Shared;
 use crate::state::hash_text;
 use crate::time::Now;
@@ -55,8 +56,16 @@ pub struct ShardConfig {
 /// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
 const WAITING_MAX: usize = 4096;
 
-/// The most reads that are answered under one guard of the tree.
-const READS_A_GUARD: usize = 64;
+/// Bytes of the bodies of reads of one connection that wait; beyond, it is not read.
+const WAITING_BYTES_MAX: usize = 1 << 20;
+
+/// The work after which a guard of the tree is let go, roughly in bytes; a read counts [`READ_WORK`] beside its answer.
+const GUARD_WORK: usize = 128 * 1024;
+const READ_WORK: usize = 2048;
+
+/// The most reads that travel with a write, and the most bytes that their answers are expected to have.
+const TRAVELLERS_MAX: usize = 64;
+const TRAVELLERS_BYTES_MAX: usize = 256 * 1024;
 
 /// A shard.
 #[derive(Debug, Clone)]
@@ -72,7 +81,9 @@ pub struct Shard {
     /// Connections that have whole frames but had to wait.
     pub(crate) paused: Vec<u32>,
     /// Connections that may be read again.
-    resumed: Vec<ConnId>,
+    pub(crate) resumed: Vec<ConnId>,
+    /// What was done under the guard that is held now.
+    work: usize,
     pub(crate) inbox: Vec<InboxEntry>,
     /// Paths whose interest could not be taken back yet.
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
@@ -104,6 +115,7 @@ impl Shard {
             dirty: Vec::new(),
             paused: Vec::new(),
             resumed: Vec::new(),
+            work: 0,
             inbox: Vec::new(),
             unwatched: Vec::new(),
             departed: Vec::new(),
@@ -228,7 +240,8 @@ impl Shard {
             conn.written = 0;
         }
         let id = conn.id;
-        if !conn.unread.is_empty() && conn.phase == Phase::Established {
+        let has_reads = matches!(conn.waiting.front(), Some(Waiting::Read(_)));
+        if (has_reads || !conn.unread.is_empty()) && conn.phase == Phase::Established {
             self.pause(slot);
         } else if was_full {
             self.resumed.push(id);
@@ -289,7 +302,6 @@ impl Shard {
 
     /// Goes on with frames that had to wait.
     pub(crate) fn resume(&mut self, now: Now, shared: &Shared, conn: ConnId) {
-        self.resumed.push(conn);
         let Some(found) = self.get_mut(conn) else { return };
         let mut unread = std::mem::take(&mut found.unread);
         let used = self.frames(now, shared, conn, &unread);
@@ -310,7 +322,8 @@ impl Shard {
     fn frames(&mut self, now: Now, shared: &Shared, conn: ConnId, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         let mut guard: Option<RwLockReadGuard<'_, Tree>> = None;
-        let (mut reads, mut is_blocked) = (0, false);
+        self.work = 0;
+        let mut is_blocked = false;
         loop {
             if self.must_wait(shared, conn) {
                 break;
@@ -323,11 +336,10 @@ impl Shard {
                     break;
                 }
             };
-            if reads == READS_A_GUARD {
+            if self.work > GUARD_WORK {
                 guard = None;
-                reads = 0;
+                self.work = 0;
             }
-            reads += 1;
             match self.frame(now, shared, conn, payload, &mut guard) {
                 Step::Next => rest = behind,
                 Step::Wait => {
@@ -359,6 +371,7 @@ impl Shard {
             Phase::Connecting | Phase::Closing => true,
             Phase::Established => {
                 found.waiting.len() >= WAITING_MAX
+                    || found.waiting_bytes > WAITING_BYTES_MAX
                     || found.to_send().len() > self.config.out_pause
                     || shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
                     || !found.waiting.is_empty() && shared.in_flight.load(Relaxed) > self.config.in_flight_max
@@ -399,7 +412,7 @@ impl Shard {
             Some(Class::Write) => {
                 *guard = None;
                 let Some(found) = self.get_mut(conn) else { return Step::Close };
-                let reads_before = match take_waiting_reads(found) {
+                let reads_before = match take_waiting_reads(shared, found) {
                     Ok(reads) => reads,
                     Err(Blocked) => return Step::Wait,
                 };
@@ -437,6 +450,7 @@ impl Shard {
                 identities: found.identities.clone(),
                 received_us: now.mono_us,
             };
+            found.waiting_bytes += read.body.len();
             found.waiting.push_back(Waiting::Read(read));
             return Step::Next;
         }
@@ -470,7 +484,8 @@ impl Shard {
         body: &[u8],
         received_us: u64,
     ) {
-        if !can_travel(op) {
+        if is_about_watches(op) {
+            self.work += READ_WORK + body.len();
             self.watch_request(shared, tree, conn, xid, op, body);
         } else {
             let Some(Some(found)) = self.connections.get_mut(conn.slot as usize) else { return };
@@ -481,8 +496,11 @@ impl Shard {
                 session: found.session,
                 shard: self.config.shard as usize,
                 length_max: self.config.length_max,
+                work: Cell::new(0),
             };
+            let before = found.out.len();
             let watch = context.answer(xid, op, body, &mut found.out);
+            self.work += READ_WORK + context.work.get() + found.out.len() - before;
             found.sent += 1;
             if let Some((path, modes)) = watch {
                 self.watches.add(conn.slot, &path, modes);
@@ -536,14 +554,24 @@ impl Connection {
 
 struct Blocked;
 
-/// The reads that wait behind the last write, to travel with the next one. Those of the shard's own watch tables can't:
-/// then the write has to wait until they are answered.
-fn take_waiting_reads(conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked> {
-    let stays = |waiting: &Waiting| matches!(waiting, Waiting::Read(read) if !can_travel(read.op));
-    if conn.waiting.iter().any(stays) {
-        return Err(Blocked);
+/// The reads that wait behind the last write, to travel with the next one. If they can't, or would be too many, the write
+/// has to wait until they are answered.
+fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked> {
+    if conn.waiting_bytes == 0 && !conn.waiting.iter().any(|w| matches!(w, Waiting::Read(_))) {
+        return Ok(Vec::new());
     }
-    let mut reads = Vec::new();
+    let (mut travellers, mut bytes) = (0, 0);
+    let tree = shared.tree.read();
+    for waiting in &conn.waiting {
+        let Waiting::Read(read) = waiting else { continue };
+        travellers += 1;
+        bytes += travel_weight(&tree, read.op, &read.body).ok_or(Blocked)?;
+        if travellers > TRAVELLERS_MAX || bytes > TRAVELLERS_BYTES_MAX {
+            return Err(Blocked);
+        }
+    }
+    drop(tree);
+    let mut reads = Vec::with_capacity(travellers);
     for waiting in &mut conn.waiting {
         if matches!(waiting, Waiting::Read(_))
             && let Waiting::Read(read) = std::mem::replace(waiting, Waiting::Pipeline)
@@ -551,6 +579,7 @@ fn take_waiting_reads(conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked
             reads.push(read);
         }
     }
+    conn.waiting_bytes = 0;
     Ok(reads)
 }
 

@@ -12,7 +12,7 @@ use wire::response::{Create2Response, PathResponse, StatResponse};
 use wire::watcher::{EventType, SYNC_CONNECTED, WatcherEvent};
 use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
-use crate::connection::{Phase, Waiting};
+use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody, Submission};
 use crate::shard::Shard;
 use crate::shared::Shared;
@@ -33,6 +33,8 @@ impl Shard {
             if let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
                 conn.paused = false;
                 let conn = conn.id;
+                self.resumed.push(conn);
+                self.go_on(now, shared, conn);
                 self.resume(now, shared, conn);
             }
         }
@@ -127,14 +129,31 @@ impl Shard {
         }
     }
 
-    /// Answers the reads that waited for the write that was just answered.
+    /// Goes on with reads that had to stop because there was too much to send.
+    fn go_on(&mut self, now: Now, shared: &Shared, conn: ConnId) {
+        let waits = |c: &Connection| matches!(c.waiting.front(), Some(Waiting::Read(_)));
+        if self.get(conn).is_some_and(waits) {
+            let tree = shared.tree.read();
+            self.drain_under(now, shared, &tree);
+            self.answer_waiting(now, shared, &tree, conn);
+        }
+    }
+
+    /// Answers the reads that waited for the write that was just answered, as far as there is room for the answers.
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
+        let out_pause = self.config.out_pause;
         while let Some(found) = self.get_mut(conn) {
             if found.phase == Phase::Closing || !matches!(found.waiting.front(), Some(Waiting::Read(_))) {
                 return;
             }
+            if found.to_send().len() > out_pause {
+                self.pause(conn.slot);
+                return;
+            }
             let Some(Waiting::Read(read)) = found.waiting.pop_front() else { return };
+            found.waiting_bytes -= read.body.len();
             self.read(now, shared, tree, conn, read.xid, read.op, &read.body, read.received_us);
+            self.mark_dirty(conn.slot);
         }
     }
 
@@ -259,7 +278,9 @@ impl Shard {
         let Some(path) = request.path.as_deref() else { return ErrorCode::MARSHALLING_ERROR };
         let found = if op == OpCode::RemoveWatches {
             let removed = self.watches.remove(conn.slot, path, modes);
-            self.unwatched.push((path.into(), modes));
+            if removed {
+                self.unwatched.push((path.into(), modes));
+            }
             removed
         } else {
             self.watches.modes_of(conn.slot, path).has(modes)

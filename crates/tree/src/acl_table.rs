@@ -79,7 +79,7 @@ impl AclTable {
 
     /// The list in its wire form.
     pub fn encoded(&self, id: u32) -> AclVec<'_> {
-        AclVec::parse(&self.entry(id).encoded).unwrap_or(AclVec::OPEN)
+        AclVec::of_encoded(&self.entry(id).encoded)
     }
 
     /// The list, decoded.

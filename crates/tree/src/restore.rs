@@ -74,10 +74,10 @@ impl TreeBuilder {
         let nobody = nobody();
         let acl = match self.acls.get(&acl_id) {
             _ if acl_id == -1 => AclVec::OPEN,
-            Some(encoded) => AclVec::parse(encoded).unwrap_or(AclVec::OPEN),
+            Some(encoded) => AclVec::of_encoded(encoded),
             None => {
                 self.missing_acls += 1;
-                AclVec::parse(&nobody).unwrap_or(AclVec::OPEN)
+                AclVec::of_encoded(&nobody)
             }
         };
         if self.tree.count == 0 {

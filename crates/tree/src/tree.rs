@@ -531,6 +531,11 @@ impl<'a> NodeRef<'a> {
         self.tree.data(self.id)
     }
 
+    /// How long its data is; 0 when null.
+    pub fn data_length(self) -> usize {
+        self.tree.nodes.get(self.id.0).data_length.max(0) as usize
+    }
+
     /// Its Stat as files and the digest hold it.
     pub fn stat_persisted(self) -> StatPersisted {
         self.tree.stat_of(self.id)

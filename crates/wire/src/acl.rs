@@ -68,6 +68,11 @@ impl<'a> AclVec<'a> {
         self.0
     }
 
+    /// The list whose wire form `encoded` is: bytes that [`as_bytes`](Self::as_bytes) or [`encode`](Self::encode) gave.
+    pub const fn of_encoded(encoded: &'a [u8]) -> Self {
+        Self(encoded)
+    }
+
     /// The list that `encoded` holds from its start; what follows is left out.
     pub fn parse(encoded: &'a [u8]) -> Result<Self, DecodeError> {
         Self::read(&mut Reader::new(encoded))
