@@ -50,15 +50,6 @@ pub fn run(args: &Args) -> ExitCode {
             tracing::info!("{}", note.text);
         }
     }
-    for not_yet in &config.not_yet {
-        tracing::warn!("{not_yet}");
-    }
-    if !config.storage.force_sync {
-        tracing::warn!(
-            "forceSync=no: writes are acknowledged before they are on the disk; a crash of this machine loses them"
-        );
-    }
-
     let (send, ends) = mpsc::channel();
     end_on_panic();
     if let Err(e) = listen_for_signals(send.clone()) {

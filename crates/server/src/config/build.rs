@@ -12,10 +12,19 @@ use super::{
 };
 use crate::four_letter::Whitelist;
 
-/// Builds the value; `source` is where a missing key should have been.
-pub(super) fn build(mut settings: Settings, source: &Place) -> Result<Config, ConfigError> {
+/// Builds the value; `source` is where a missing key should have been, `lookup` tells whether a name has an address.
+pub(super) fn build(
+    mut settings: Settings,
+    source: &Place,
+    lookup: impl FnOnce(&str) -> Result<(), String>,
+) -> Result<Config, ConfigError> {
     let storage = storage(&mut settings, source)?;
     let client = client(&settings, source)?;
+    if let Some(name) = &client.address {
+        lookup(name).map_err(|what| {
+            settings.bad("clientPortAddress", what, "an address of this machine, or a name that has one")
+        })?;
+    }
     let sessions = sessions(&settings)?;
     let auth = auth(&settings)?;
     let whitelist = Whitelist::parse(&settings.text("4lw.commands.whitelist")?.unwrap_or_default(), false);
@@ -30,6 +39,13 @@ pub(super) fn build(mut settings: Settings, source: &Place) -> Result<Config, Co
             "forceSync=no: acknowledged writes are not on the disk, and a power cut loses them".to_owned(),
         ));
     }
+    if storage.accept_suspect_tail {
+        settings.notes.push(Note::warning(
+            "ostler.log.acceptSuspectTail=true: a damaged last record will be cut, acknowledged or not; remove the line \
+             after this start"
+                .to_owned(),
+        ));
+    }
     Ok(Config {
         client,
         sessions,
@@ -42,7 +58,6 @@ pub(super) fn build(mut settings: Settings, source: &Place) -> Result<Config, Co
         admin: admin(&settings)?,
         metrics: metrics(&settings)?,
         notes: settings.notes,
-        not_yet: settings.not_yet,
     })
 }
 
@@ -175,6 +190,7 @@ fn storage(settings: &mut Settings, source: &Place) -> Result<StorageConfig, Con
         batch_txns_max: settings.limit("maxBatchSize")?,
         purge: interval_hours.map(|interval_hours| PurgeConfig { snapshots_kept, interval_hours }),
         trust_empty_snapshot: settings.bool("snapshot.trust.empty")?,
+        accept_suspect_tail: settings.bool("ostler.log.acceptSuspectTail")?,
         last_processed_zxid_in_snapshot: settings.bool("serializeLastProcessedZxid.enabled")?,
     })
 }

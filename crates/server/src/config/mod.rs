@@ -3,12 +3,13 @@
 //! In: a file, `-D` flags in the environment, or the short form of the command line. Out: one [`Config`] value, built
 //! once at the start and never changed, or one [`ConfigError`] that is one line.
 //!
-//! Compatible when given an Apache `zoo.cfg`; safe when given none. Four promises:
+//! Compatible when given an Apache `zoo.cfg`; safe when given none. Three promises:
 //!
-//! * what is asked for and missing here is **refused by name** (a secure port, an auth provider, an ensemble);
+//! * what is asked for and missing here is **refused by name** (a secure port, an auth provider, an ensemble), never
+//!   ignored; what only tunes something that is missing passes;
 //! * a key of ZooKeeper that means nothing here yields one information line, an unknown one a warning;
-//! * a bad value ends the start: `zoo.cfg:3: tickTime = 2s: not a number; allowed: 1 to 2147483647`;
-//! * what is read but not acted on yet is in [`Config::not_yet`], and the server says so.
+//! * a bad value ends the start: `zoo.cfg:3: tickTime = 2s: not a number; allowed: 1 to 2147483647`; so does a name to
+//!   listen on that nobody knows.
 //!
 //! | file | job |
 //! |---|---|
@@ -31,8 +32,8 @@ mod resolve;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io::Read;
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use auth::AuthConfig;
@@ -54,7 +55,7 @@ pub struct Config {
     pub sessions: SessionConfig,
     /// Sizes and numbers that bound requests.
     pub limits: LimitsConfig,
-    /// Throttling of requests and of new sessions; see [`Self::not_yet`].
+    /// Throttling of requests and of new sessions: none as yet, so what would switch it on is refused.
     pub throttle: ThrottleConfig,
     /// Authentication and ACLs.
     pub auth: AuthConfig,
@@ -70,8 +71,6 @@ pub struct Config {
     pub metrics: MetricsConfig,
     /// What the start has to tell the operator, one line each, in order.
     pub notes: Vec<Note>,
-    /// Keys that were read and checked, and that nothing acts on yet.
-    pub not_yet: Vec<NotYet>,
 }
 
 /// The client port.
@@ -187,6 +186,8 @@ pub struct StorageConfig {
     pub purge: Option<PurgeConfig>,
     /// Replay logs on an empty tree when there is no snapshot.
     pub trust_empty_snapshot: bool,
+    /// Cut a damaged last record that no interrupted write explains, although it may have been acknowledged.
+    pub accept_suspect_tail: bool,
     /// Write the last processed zxid at the end of snapshots.
     pub last_processed_zxid_in_snapshot: bool,
 }
@@ -283,21 +284,6 @@ impl Note {
     }
 }
 
-/// A key that was read and checked, and that nothing acts on yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotYet {
-    /// Where it stands.
-    pub place: Place,
-    /// As written.
-    pub key: String,
-}
-
-impl fmt::Display for NotYet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} is read, but nothing acts on it yet", self.place, self.key)
-    }
-}
-
 /// What a server without a file uses. The tick is 2000 ms, not the 3000 of Apache's code, because the sample file and
 /// every image and tutorial have 2000: clients are tuned to sessions of 4 to 40 seconds. Loopback only, no admin port,
 /// old files purged each hour; of the four-letter words those that neither change anything nor cost much.
@@ -328,7 +314,7 @@ impl Config {
                 for (name, text) in SHORT_FORM.into_iter().zip(arguments) {
                     resolver.set(name, text, Place::CommandLine)?;
                 }
-                build::build(resolver.check()?, &Place::CommandLine)
+                build::build(resolver.check()?, &Place::CommandLine, has_address)
             }
             _ => Err(ConfigError::Usage(format!(
                 "{} arguments; allowed: none, a file, or port dataDir [tickTime] [maxClientCnxns]",
@@ -346,18 +332,27 @@ impl Config {
         std::fs::File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
             .map_err(|error| ConfigError::Unreadable { place: Place::file(path, 0), reason: error.to_string() })?;
-        Self::parse(path, &bytes, environment)
+        Self::parse_with(path, &bytes, environment, has_address)
     }
 
-    /// Reads the bytes of a file; `path` is for messages only.
+    /// Reads the bytes of a file; `path` is for messages only. No name is looked up.
     ///
     /// # Errors
     /// Everything of [`ConfigError`] that a file can have.
     pub fn parse(path: &Path, bytes: &[u8], environment: &Environment) -> Result<Self, ConfigError> {
+        Self::parse_with(path, bytes, environment, |_| Ok(()))
+    }
+
+    fn parse_with(
+        path: &Path,
+        bytes: &[u8],
+        environment: &Environment,
+        lookup: impl FnOnce(&str) -> Result<(), String>,
+    ) -> Result<Self, ConfigError> {
         let mut resolver = Resolver::default();
         resolver.add_environment(environment);
         resolver.add_file(path, bytes)?;
-        build::build(resolver.check()?, &Place::file(path, 0))
+        build::build(resolver.check()?, &Place::file(path, 0), lookup)
     }
 
     /// No file: a server on 127.0.0.1:2181 with its data in `ostler-data`, safe to start anywhere.
@@ -370,6 +365,14 @@ impl Config {
             resolver.set(name, text, Place::BuiltIn)?;
         }
         resolver.add_environment(environment);
-        build::build(resolver.check()?, &Place::BuiltIn)
+        build::build(resolver.check()?, &Place::BuiltIn, has_address)
+    }
+}
+
+/// Asks the system for the addresses of a name, or says why there is none.
+fn has_address(name: &str) -> Result<(), String> {
+    match (name, 0).to_socket_addrs() {
+        Ok(mut addresses) => addresses.next().map(|_| ()).ok_or_else(|| "it has no address".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -68,8 +68,9 @@ fn support(support: Support) -> (String, String) {
     };
     match support {
         Support::Honoured => ("yes".to_owned(), String::new()),
-        Support::NotYet(_) => ("not yet".to_owned(), String::new()),
         Support::Refused(asks_nothing, why) => (format!("refused{}", except(asks_nothing)), format!(" ({why})")),
+        Support::Part { asks_nothing, why, .. } => (format!("refused{}", except(asks_nothing)), format!(" ({why})")),
+        Support::Idle { with } => ("idle".to_owned(), format!(" (Counts only with `{with}`.)")),
         Support::NoEffect(why) => ("no effect".to_owned(), format!(" ({why})")),
     }
 }
@@ -100,8 +101,8 @@ keeps its data in `ostler-data` in the current folder.
 | in the table | at the start of the server |
 |---|---|
 | yes | it acts as in Apache ZooKeeper |
-| not yet | the value is read and checked; one line says that nothing acts on it yet |
 | refused | the server does not start, and says which line asks for what it does not have; values in brackets pass |
+| idle | the value is read and checked, and passes silently: it tunes what another key asks for, which is refused |
 | no effect | one information line |
 | (not in a table) | one warning line |
 

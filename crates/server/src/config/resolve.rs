@@ -7,12 +7,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::Note;
 use super::error::{ConfigError, Place};
 use super::java;
 use super::jvm_flags::Environment;
-use super::keys::{self, Key, Kind, Support};
+use super::keys::{self, Key, Kind, Support, ZERO_OR_LESS};
 use super::properties::{self, Properties};
-use super::{NotYet, Note};
 
 /// A value that was read by the rule of its key.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,7 +48,6 @@ pub(super) struct Resolver {
 pub(super) struct Settings {
     values: BTreeMap<&'static str, (Value, Written)>,
     pub(super) notes: Vec<Note>,
-    pub(super) not_yet: Vec<NotYet>,
 }
 
 impl Resolver {
@@ -121,9 +120,11 @@ impl Resolver {
 
     /// Reads every winner by the rule of its key, in the order of writing; the first complaint ends it.
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
-        let mut settings = Settings { values: BTreeMap::new(), notes: self.notes, not_yet: Vec::new() };
+        let mut settings = Settings { values: BTreeMap::new(), notes: self.notes };
         let mut winners: Vec<Written> = self.written.into_values().collect();
         winners.sort_by_key(|written| written.order);
+        let off: Vec<&str> =
+            winners.iter().filter(|written| written.is_off()).map(|written| written.key.name).collect();
         for written in winners {
             let value = read(written.key.kind, &written.text).map_err(|(what, allowed)| written.bad(what, allowed))?;
             if let Some(note) = odd_boolean(&written) {
@@ -131,21 +132,15 @@ impl Resolver {
             }
             match written.key.support {
                 Support::Honoured => {}
-                Support::Refused(asks_nothing, why) => {
-                    if !is_one_of(&value, asks_nothing) {
-                        return Err(ConfigError::NotSupported {
-                            place: written.place.clone(),
-                            key: written.spelling.as_str().into(),
-                            value: written.shown().into(),
-                            why: why.into(),
-                        });
-                    }
+                Support::Refused(asks_nothing, why) if !is_one_of(&value, asks_nothing) => {
+                    return Err(written.not_supported(why));
                 }
-                Support::NotYet(asks_nothing) => {
-                    if !is_one_of(&value, asks_nothing) && written.place != Place::BuiltIn {
-                        settings.not_yet.push(NotYet { place: written.place.clone(), key: written.spelling.clone() });
-                    }
+                Support::Part { switch, asks_nothing, why }
+                    if !is_one_of(&value, asks_nothing) && !off.contains(&switch) =>
+                {
+                    return Err(written.not_supported(why));
                 }
+                Support::Refused(..) | Support::Part { .. } | Support::Idle { .. } => {}
                 Support::NoEffect(why) => settings
                     .notes
                     .push(Note::info(format!("{}: {} has no effect: {why}", written.place, written.spelling))),
@@ -161,7 +156,28 @@ impl Resolver {
 impl Written {
     fn shown(&self) -> &str {
         let spelling = self.spelling.to_ascii_lowercase();
-        if self.key.kind == Kind::Secret || spelling.contains("password") { "(hidden)" } else { &self.text }
+        // `…password` is one, `…passwordPath` names a file.
+        let is_secret = self.key.kind == Kind::Secret || spelling.ends_with("password");
+        if is_secret { "(hidden)" } else { &self.text }
+    }
+
+    /// Whether it switches off what is missing here anyway.
+    fn is_off(&self) -> bool {
+        match self.key.support {
+            Support::Refused(asks_nothing, _) => {
+                read(self.key.kind, &self.text).is_ok_and(|value| is_one_of(&value, asks_nothing))
+            }
+            _ => false,
+        }
+    }
+
+    fn not_supported(&self, why: &str) -> ConfigError {
+        ConfigError::NotSupported {
+            place: self.place.clone(),
+            key: self.spelling.as_str().into(),
+            value: self.shown().into(),
+            why: why.into(),
+        }
     }
 
     fn bad(&self, what: String, allowed: String) -> ConfigError {
@@ -299,7 +315,10 @@ fn odd_boolean(written: &Written) -> Option<Note> {
     })
 }
 
-fn is_one_of(value: &Value, words: &[&str]) -> bool {
+pub(super) fn is_one_of(value: &Value, words: &[&str]) -> bool {
+    if matches!(value, Value::Int(..=0)) && words.contains(&ZERO_OR_LESS) {
+        return true;
+    }
     let text = match value {
         Value::Int(number) => number.to_string(),
         Value::Bool(value) => value.to_string(),

@@ -5,7 +5,8 @@
 //!
 //! * the default is Apache's, written as an operator would write it; an empty default means "unset", and the sentence
 //!   says what happens then;
-//! * [`Support`] is about this server as it is: `Honoured` only for what acts on the value.
+//! * [`Support`] is about this server as it is: `Honoured` only for what acts on the value, `Refused` for what asks for
+//!   something that is missing. There is nothing between: an operator never gets less than the file asks for.
 
 mod admin;
 mod client;
@@ -76,10 +77,12 @@ pub(super) enum Kind {
 pub(super) enum Support {
     /// Acts as in Apache.
     Honoured,
-    /// Read and checked; nothing acts on it yet, which the start says. Values that ask for nothing pass silently.
-    NotYet(&'static [&'static str]),
     /// Asks for something that is missing: the start is refused, except for these values, which ask for nothing.
     Refused(&'static [&'static str], &'static str),
+    /// As [`Self::Refused`], but everything passes while the `switch` is written with a value that asks for nothing.
+    Part { switch: &'static str, asks_nothing: &'static [&'static str], why: &'static str },
+    /// Tunes what another key asks for, which is refused: alone it asks for nothing, and passes silently.
+    Idle { with: &'static str },
     /// Known, but without a meaning here; the start says so in one line.
     NoEffect(&'static str),
 }
@@ -160,18 +163,25 @@ impl Key {
         Self { property: Property::FileOnly, ..self }
     }
 
-    const fn not_yet(self, asks_nothing: &'static [&'static str]) -> Self {
-        Self { support: Support::NotYet(asks_nothing), ..self }
-    }
-
     const fn refused(self, asks_nothing: &'static [&'static str], why: &'static str) -> Self {
         Self { support: Support::Refused(asks_nothing, why), ..self }
+    }
+
+    const fn part(self, switch: &'static str, asks_nothing: &'static [&'static str], why: &'static str) -> Self {
+        Self { support: Support::Part { switch, asks_nothing, why }, ..self }
+    }
+
+    const fn idle(self, with: &'static str) -> Self {
+        Self { support: Support::Idle { with }, ..self }
     }
 
     const fn no_effect(self, why: &'static str) -> Self {
         Self { support: Support::NoEffect(why), ..self }
     }
 }
+
+/// Among the values that ask for nothing: no number above 0 does.
+pub(super) const ZERO_OR_LESS: &str = "0 or less";
 
 const I32_MAX: i64 = i32::MAX as i64;
 const I32_MIN: i64 = i32::MIN as i64;

@@ -11,7 +11,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
     families: &[
         key("authProvider.", Kind::Text, "", "Java class of one more authentication provider.")
             .refused(&[], NO_PROVIDER),
-        key("ssl.", Kind::Secret, "", "TLS settings.").refused(&[], NO_TLS),
+        key("ssl.", Kind::Text, "", "TLS settings.").refused(&[], NO_TLS),
         key("quorum.auth.", Kind::Text, "", "SASL between servers.").file_only().refused(&["false"], NO_SASL),
         key("superUser.", Kind::Text, "", "More SASL users with all rights.").refused(&[], NO_SASL),
         key("sasl.", Kind::Text, "", "SASL settings.").no_effect(NO_EFFECT_SASL),
@@ -85,7 +85,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "false",
             "Trust X-Forwarded-For on the admin port.",
         )
-        .not_yet(&["false"]),
+        .idle("admin.enableServer"),
         key("enableEagerACLCheck", Kind::Text, "false", "Check ACLs before a write is forwarded.")
             .no_effect("a standalone server forwards nothing"),
         key("audit.enable", Kind::PropertyBool, "false", "Write an audit log.")

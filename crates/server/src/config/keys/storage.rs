@@ -93,6 +93,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Replay logs on an empty tree when there is no snapshot (an upgrade from 3.4).",
         ),
         key(
+            "ostler.log.acceptSuspectTail",
+            Kind::StrictBool,
+            "false",
+            "Ostler's own. Cut a damaged last record that no interrupted write explains, once; its bytes are kept in a side file. It may have been acknowledged.",
+        )
+        .bare(),
+        key(
             "serializeLastProcessedZxid.enabled",
             Kind::PropertyBool,
             "true",
