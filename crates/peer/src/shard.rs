@@ -265,6 +265,11 @@ impl Shard {
         self.get(conn).is_some_and(|c| c.phase == Phase::Closing && c.to_send().is_empty())
     }
 
+    /// Is it to be closed when everything is sent?
+    pub fn is_closing(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|c| c.phase == Phase::Closing)
+    }
+
     /// Should the driver read from it?
     pub fn wants_read(&self, conn: ConnId) -> bool {
         self.get(conn).is_some_and(|c| match c.phase {

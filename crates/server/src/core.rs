@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use peer::{Pipeline, ShardSet, Shared, Submission};
 use storage::policy::SnapPolicy;
-use storage::{LogJob, LogWriter};
+use storage::{FillJob, LogJob, LogWriter};
 use tokio::sync::Notify;
 use tree::cut::CutHeader;
 use wire::Zxid;
@@ -31,6 +31,9 @@ pub struct Machines {
     scratch: Vec<Submission>,
     snapshot_wanted: bool,
     snapshot_running: bool,
+    /// The last snapshot was given up or failed: after [`RETRY_BATCHES`] batches, another try.
+    snapshot_retry: bool,
+    retry_after: u32,
     seed: u64,
 }
 
@@ -45,7 +48,7 @@ pub struct Core {
     machines: Mutex<Machines>,
     disk_wake: Condvar,
     fill_wake: Condvar,
-    fill_lock: Mutex<()>,
+    fill_next: Mutex<Option<FillJob>>,
     snapshot_wake: Condvar,
     snapshot_next: Mutex<Option<CutHeader>>,
     stopping: AtomicBool,
@@ -54,6 +57,9 @@ pub struct Core {
     pub bells: Vec<Notify>,
     image_bytes_max: usize,
 }
+
+/// After how many batches of the log a snapshot that came to nothing is tried again.
+const RETRY_BATCHES: u32 = 4096;
 
 /// How long a tick waits for the pipeline.
 const TICK_PATIENCE: Duration = Duration::from_micros(300);
@@ -90,6 +96,8 @@ impl Core {
             scratch: Vec::new(),
             snapshot_wanted: false,
             snapshot_running: false,
+            snapshot_retry: false,
+            retry_after: 0,
             seed,
         };
         Self {
@@ -99,7 +107,7 @@ impl Core {
             machines: Mutex::new(machines),
             disk_wake: Condvar::new(),
             fill_wake: Condvar::new(),
-            fill_lock: Mutex::new(()),
+            fill_next: Mutex::new(None),
             snapshot_wake: Condvar::new(),
             snapshot_next: Mutex::new(None),
             stopping: AtomicBool::new(false),
@@ -123,7 +131,22 @@ impl Core {
     }
 
     fn run(&self) {
-        loop {
+        // Who does not get the lock may go: `release`, the one way of letting go of it, looks at the inbox again.
+        if let Some(mut machines) = self.machines.try_lock() {
+            let woken = self.drain(&mut machines);
+            self.release(machines, woken);
+        }
+    }
+
+    /// Lets go of the machines: rings whoever has work now, and runs what others left meanwhile.
+    fn release(&self, machines: MutexGuard<'_, Machines>, woken: ShardSet) {
+        let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
+        drop(machines);
+        if disk_is_idle {
+            self.disk_wake.notify_one();
+        }
+        self.wake(woken);
+        while !self.inbox.lock().is_empty() {
             let Some(mut machines) = self.machines.try_lock() else { return };
             let woken = self.drain(&mut machines);
             let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
@@ -132,11 +155,15 @@ impl Core {
                 self.disk_wake.notify_one();
             }
             self.wake(woken);
-            // Somebody may have left work between the drain and the unlock, and gone.
-            if self.inbox.lock().is_empty() {
-                return;
-            }
         }
+    }
+
+    /// Does something to the machines.
+    pub fn with<R>(&self, act: impl FnOnce(&mut Machines) -> R) -> R {
+        let mut machines = self.machines.lock();
+        let result = act(&mut machines);
+        self.release(machines, ShardSet::default());
+        result
     }
 
     fn drain(&self, machines: &mut Machines) -> ShardSet {
@@ -165,12 +192,7 @@ impl Core {
         let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
         machines.pipeline.sweep(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
-        let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
-        drop(machines);
-        if disk_is_idle {
-            self.disk_wake.notify_one();
-        }
-        self.wake(woken);
+        self.release(machines, woken);
         let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
         if mismatches > self.mismatches_told.swap(mismatches, Relaxed) {
             tracing::error!(
@@ -180,20 +202,14 @@ impl Core {
         }
     }
 
-    /// The machines, for a look or for the start and the end.
-    pub fn lock(&self) -> MutexGuard<'_, Machines> {
-        self.machines.lock()
-    }
-
     /// The disk thread waits for a batch; `None` when the server stops and nothing is left.
     pub fn next_job(&self, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
         loop {
-            if let Some(job) = machines.log.next_job() {
-                return Some(job);
-            }
-            if self.is_stopping() {
-                return None;
+            let job = machines.log.next_job();
+            if job.is_some() || self.is_stopping() {
+                self.release(machines, ShardSet::default());
+                return job;
             }
             self.disk_wake.wait(&mut machines);
             // `flushDelay`: the first of a batch waits for company, unless none comes (`maxWriteQueuePollTime`).
@@ -217,16 +233,46 @@ impl Core {
         woken.extend(self.drain(&mut machines));
         self.maybe_begin_snapshot(&mut machines);
         let next = machines.log.next_job();
-        drop(machines);
-        self.wake(woken);
-        self.fill_wake.notify_one();
-        if !self.inbox.lock().is_empty() {
-            self.run();
-        }
+        self.offer_fill(&mut machines);
+        self.release(machines, woken);
         next
     }
 
+    /// A batch could not be written: the log is finished.
+    pub fn job_failed(&self, job: LogJob) {
+        self.with(|machines| machines.log.job_failed(job));
+    }
+
+    /// Hands the fill thread its work, if there is any. That thread has a low priority: it must not hold the pipeline's
+    /// lock to look.
+    pub fn offer_fill(&self, machines: &mut Machines) {
+        if let Some(job) = machines.log.next_fill() {
+            *self.fill_next.lock() = Some(job);
+            self.fill_wake.notify_one();
+        }
+    }
+
+    /// The fill thread has done what it was given, or could not.
+    pub fn fill_ended(&self, job: FillJob, done: bool) {
+        let mut machines = self.machines.lock();
+        if done {
+            machines.log.fill_done(job);
+        } else {
+            machines.log.fill_failed(job);
+        }
+        self.offer_fill(&mut machines);
+        self.release(machines, ShardSet::default());
+    }
+
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
+        if machines.snapshot_retry {
+            machines.retry_after += 1;
+            if machines.retry_after >= RETRY_BATCHES {
+                machines.retry_after = 0;
+                machines.snapshot_retry = false;
+                machines.snapshot_wanted = true;
+            }
+        }
         if machines.snapshot_wanted && !machines.snapshot_running {
             machines.snapshot_wanted = false;
             machines.snapshot_running = true;
@@ -252,25 +298,27 @@ impl Core {
 
     /// The snapshot is written, and so many bytes long, or given up.
     pub fn snapshot_done(&self, written: Option<u64>) {
-        let mut machines = self.machines.lock();
-        machines.snapshot_running = false;
-        if let Some(bytes) = written {
-            machines.policy.snapshot_written(bytes);
-        }
+        self.with(|machines| {
+            machines.snapshot_running = false;
+            match written {
+                Some(bytes) => machines.policy.snapshot_written(bytes),
+                // Tried again at the next batch that is due, not after another `snapCount` txns.
+                None => machines.snapshot_retry = true,
+            }
+        });
     }
 
     /// The fill thread waits for work; `None` when the server stops.
-    pub fn next_fill(&self) -> Option<storage::FillJob> {
-        let mut idle = self.fill_lock.lock();
+    pub fn next_fill(&self) -> Option<FillJob> {
+        let mut next = self.fill_next.lock();
         loop {
             if self.is_stopping() {
                 return None;
             }
-            if let Some(job) = self.machines.lock().log.next_fill() {
+            if let Some(job) = next.take() {
                 return Some(job);
             }
-            // A bell that rings between the look and the wait is missed; the next batch rings again.
-            self.fill_wake.wait_for(&mut idle, Duration::from_millis(500));
+            self.fill_wake.wait(&mut next);
         }
     }
 
@@ -279,6 +327,7 @@ impl Core {
         self.stopping.store(true, Release);
         drop(self.machines.lock());
         self.disk_wake.notify_all();
+        drop(self.fill_next.lock());
         self.fill_wake.notify_all();
         drop(self.snapshot_next.lock());
         self.snapshot_wake.notify_all();

@@ -15,6 +15,7 @@ pub struct RealDisk {
     data: PathBuf,
     log: PathBuf,
     open: HashMap<FileRef, File>,
+    dirs: HashMap<Dir, File>,
     direct: Direct,
 }
 
@@ -41,7 +42,13 @@ const DIRECT_ALIGN: u64 = 4096;
 impl RealDisk {
     /// Over `dataDir` and `dataLogDir`.
     pub fn new(data_dir: &Path, log_dir: &Path) -> Self {
-        Self { data: data_dir.to_owned(), log: log_dir.to_owned(), open: HashMap::new(), direct: Direct::Closed }
+        Self {
+            data: data_dir.to_owned(),
+            log: log_dir.to_owned(),
+            open: HashMap::new(),
+            dirs: HashMap::new(),
+            direct: Direct::Closed,
+        }
     }
 
     fn dir(&self, dir: Dir) -> PathBuf {
@@ -134,7 +141,13 @@ impl RealDisk {
                     done => done,
                 }
             }
-            Effect::FsyncDir(dir) => File::open(self.dir(*dir))?.sync_all(),
+            Effect::FsyncDir(dir) => {
+                // Kept open: a server that is out of descriptors must still be able to end a log file.
+                if !self.dirs.contains_key(dir) {
+                    self.dirs.insert(*dir, File::open(self.dir(*dir))?);
+                }
+                self.dirs.get(dir).map_or(Ok(()), File::sync_all)
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use peer::{ConnId, Shard, ShardConfig, Submission};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -52,6 +52,13 @@ pub struct ShardOptions {
     pub handshake_timeout: Duration,
 }
 
+/// How long the other end of a connection that closes may take to read its last bytes, and to hang up.
+const GOODBYE: Duration = Duration::from_millis(200);
+/// The same for all connections of a server that stops.
+const GOODBYE_MAX: Duration = Duration::from_millis(300);
+/// How long the answer to a four-letter word may take to be read.
+const WORD_MAX: Duration = Duration::from_secs(10);
+
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
 /// How often what waits for room, or for a handshake, is looked at.
@@ -63,6 +70,7 @@ struct Io {
     waker: RefCell<Option<Waker>>,
     close: Cell<bool>,
     is_full: Cell<bool>,
+    closing_rounds: Cell<u32>,
 }
 
 struct Driver {
@@ -74,6 +82,9 @@ struct Driver {
     buffer: RefCell<Box<[u8]>>,
     submit: Notify,
     is_draining: Cell<bool>,
+    /// The server is stopping and has said all: what still comes is read and thrown away, so that a socket's unread bytes
+    /// don't make the kernel take back what was written.
+    is_discarding: Cell<bool>,
     handshake_timeout_ms: i64,
 }
 
@@ -98,6 +109,7 @@ pub fn run(
         buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         submit: Notify::new(),
         is_draining: Cell::new(false),
+        is_discarding: Cell::new(false),
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
     });
     let local = LocalSet::new();
@@ -130,15 +142,16 @@ impl Driver {
                 }
                 ToShard::Drain => self.is_draining.set(true),
                 ToShard::Close => {
+                    // What is in the inbox was promised; it is written before anybody is told goodbye.
+                    self.drain();
+                    self.is_discarding.set(true);
                     for io in self.io.borrow().iter().flatten() {
-                        io.close.set(true);
+                        // One that is gone already has nothing to be shut down.
+                        let _ = shutdown_write(io);
                         wake(io);
                     }
-                    // The tasks get their turn to close.
-                    for _ in 0..100 {
-                        if self.io.borrow().iter().all(Option::is_none) {
-                            break;
-                        }
+                    let until = Instant::now() + GOODBYE_MAX;
+                    while Instant::now() < until && !self.io.borrow().iter().all(Option::is_none) {
                         tokio::time::sleep(Duration::from_millis(2)).await;
                     }
                     return;
@@ -157,8 +170,14 @@ impl Driver {
         let (reader, writer) = TcpStream::from_std(stream)?.into_split();
         let id = self.shard.borrow_mut().open(self.core.clock.now(), peer);
         self.core.shared.shard_stats[self.number].connections.add(1);
-        let io =
-            Rc::new(Io { writer, id, waker: RefCell::new(None), close: Cell::new(false), is_full: Cell::new(false) });
+        let io = Rc::new(Io {
+            writer,
+            id,
+            waker: RefCell::new(None),
+            close: Cell::new(false),
+            is_full: Cell::new(false),
+            closing_rounds: Cell::new(0),
+        });
         let mut all = self.io.borrow_mut();
         if all.len() <= id.slot as usize {
             all.resize_with(id.slot as usize + 1, || None);
@@ -170,14 +189,19 @@ impl Driver {
 
     async fn serve(self: Rc<Self>, io: Rc<Io>, mut reader: OwnedReadHalf, admission: Admission) {
         if let Some(word) = self.first_bytes(&io, &mut reader).await {
-            self.answer_word(&io, &mut reader, word).await;
+            // A socket that nobody reads from is not waited for.
+            let _ = tokio::time::timeout(WORD_MAX, self.answer_word(&io, &mut reader, word)).await;
         } else if !io.close.get() {
             std::future::poll_fn(|cx| self.poll(cx, &io, &mut reader)).await;
         }
+        let wants_goodbye = self.shard.borrow().wants_close(io.id);
         self.io.borrow_mut()[io.id.slot as usize] = None;
         self.shard.borrow_mut().closed(&self.core.shared, io.id);
         let stats = &self.core.shared.shard_stats[self.number].connections;
         stats.set(stats.get().saturating_sub(1));
+        if wants_goodbye {
+            self.say_goodbye(&io, &mut reader).await;
+        }
         drop(admission);
     }
 
@@ -242,6 +266,9 @@ impl Driver {
                 Poll::Pending => {}
             }
         }
+        if self.is_discarding.get() {
+            return self.discard(cx, reader);
+        }
         // A connection that always has more gives the others a turn.
         for _ in 0..8 {
             if io.close.get() || self.shard.borrow().get(io.id).is_none() {
@@ -266,6 +293,28 @@ impl Driver {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Reads and forgets, until the other end closes.
+    fn discard(&self, cx: &mut Context<'_>, reader: &mut OwnedReadHalf) -> Poll<()> {
+        let mut scratch = self.buffer.borrow_mut();
+        loop {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Lets the other end read what it was told last, before the socket goes: unread input would make the kernel drop it.
+    async fn say_goodbye(&self, io: &Io, reader: &mut OwnedReadHalf) {
+        if shutdown_write(io).is_ok() {
+            let discard = std::future::poll_fn(|cx| self.discard(cx, reader));
+            // Whoever does not hang up by then is hung up on.
+            let _ = tokio::time::timeout(GOODBYE, discard).await;
+        }
     }
 
     /// After the shard did something: writes what it has to say, submits what it can't answer.
@@ -374,6 +423,15 @@ impl Driver {
             }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(20) {
+                for io in self.io.borrow().iter().flatten() {
+                    // It was to close when all is written, and its other end does not read.
+                    if self.shard.borrow().is_closing(io.id)
+                        && io.closing_rounds.replace(io.closing_rounds.get() + 1) > 1
+                    {
+                        io.close.set(true);
+                        wake(io);
+                    }
+                }
                 let late = self.core.clock.now().mono_ms() - self.handshake_timeout_ms;
                 let shard = self.shard.borrow();
                 for conn in shard.connections().filter(|conn| conn.is_stuck_in_handshake(late)) {
@@ -405,6 +463,10 @@ fn wake(io: &Io) {
     if let Some(waker) = io.waker.borrow().as_ref() {
         waker.wake_by_ref();
     }
+}
+
+fn shutdown_write(io: &Io) -> std::io::Result<()> {
+    socket2::SockRef::from(io.writer.as_ref()).shutdown(std::net::Shutdown::Write)
 }
 
 fn set_waker(io: &Io, cx: &Context<'_>) {

@@ -188,9 +188,11 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     policy.logged(recovered.txns_replayed, 0);
     let core = Arc::new(Core::new(shared, clock, pipeline, log, policy, seed[1]));
     {
-        let mut machines = core.lock();
-        machines.pipeline.close_orphans(clock.now(), &core.shared);
-        machines.append();
+        core.with(|machines| {
+            machines.pipeline.close_orphans(clock.now(), &core.shared);
+            machines.append();
+            core.offer_fill(machines);
+        });
     }
     tell("sessions", format!("{session_count} restored, each with its whole timeout ahead"));
 
@@ -381,6 +383,8 @@ impl Running {
         while self.core.shared.in_flight.load(Relaxed) > 0 && drained.elapsed() < DRAIN_MAX {
             std::thread::sleep(Duration::from_millis(1));
         }
+        // What was applied last is in the inboxes when the machines are free again.
+        self.core.with(|_| ());
         for shard in self.shards.drain(..) {
             let _ = shard.blocking_send(ToShard::Close);
         }
@@ -392,8 +396,10 @@ impl Running {
         for thread in self.other_threads.drain(..) {
             let _ = thread.join();
         }
-        let effects = self.core.lock().log.close();
-        threads::execute(&mut self.log_disk, &effects.unwrap_or_default())
+        match self.core.with(|machines| (machines.log.has_failed(), machines.log.close())) {
+            (false, Some(effects)) => threads::execute(&mut self.log_disk, &effects),
+            _ => Err(io::Error::other("the txn log could not be written to its end")),
+        }
     }
 }
 

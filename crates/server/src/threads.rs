@@ -35,7 +35,10 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
     let mut next = core.next_job(how.group);
     while let Some(job) = next {
         let began = Instant::now();
-        execute(&mut disk, job.effects())?;
+        if let Err(e) = execute(&mut disk, job.effects()) {
+            core.job_failed(job);
+            return Err(e);
+        }
         let took = began.elapsed();
         if took > how.warn_after {
             tracing::warn!(
@@ -70,13 +73,10 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
             }
             disk.execute(effect)
         });
-        match done {
-            Ok(()) => core.lock().log.fill_done(job),
-            Err(e) => {
-                tracing::warn!("the next log file can't be prepared, writes will be slower: {e}");
-                core.lock().log.fill_failed(job);
-            }
+        if let Err(e) = &done {
+            tracing::warn!("the next log file can't be prepared, writes will be slower: {e}");
         }
+        core.fill_ended(job, done.is_ok());
     }
 }
 
@@ -150,8 +150,7 @@ fn walk(
     execute(disk, &writer.start())?;
     let mut encoder = SnapshotEncoder::new();
     let mut out = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 4);
-    let acls: Vec<(i64, AclVec<'_>)> =
-        header.acls.iter().filter_map(|(id, encoded)| AclVec::parse(encoded).ok().map(|acl| (*id, acl))).collect();
+    let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
     encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
     loop {
         let state = {
