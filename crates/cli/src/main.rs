@@ -10,13 +10,24 @@ use clap::{Parser, Subcommand};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Ostler: Apache ZooKeeper's service, rebuilt.
+/// Ostler is a server for ZooKeeper's clients: Apache ZooKeeper's service, rebuilt.
+///
+/// It speaks ZooKeeper's client protocol and reads Apache's zoo.cfg; a data directory can go from
+/// Apache ZooKeeper 3.9 to Ostler and back.
 #[derive(Debug, Parser)]
-#[command(version, about, arg_required_else_help = true)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES, verbatim_doc_comment)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  ostler server                  a server to try things on: 127.0.0.1:2181, data in ./ostler-data
+  ostler server /etc/zoo.cfg     one as its zoo.cfg says
+
+Stop a server with Ctrl-C or SIGTERM. Exit codes: 1 an error while running, 2 a bad configuration,
+3 a data directory that can't be used.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

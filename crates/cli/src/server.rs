@@ -3,10 +3,11 @@
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::Instant;
 
-use server::start::Step;
+use server::start::{LAST_QUIET_STEP, Step};
 use server::{Config, ConfigError, Environment};
 
 use crate::fail;
@@ -52,14 +53,21 @@ pub fn run(args: &Args) -> ExitCode {
     }
     let (send, ends) = mpsc::channel();
     end_on_panic();
-    if let Err(e) = listen_for_signals(send.clone()) {
+    let serving = Arc::new(AtomicBool::new(false));
+    if let Err(e) = listen_for_signals(send.clone(), serving.clone()) {
         return fail(&format!("signals can't be handled: {e}"), 1);
     }
     let send_fatal = send.clone();
     let on_fatal = Arc::new(move |why: String| {
         let _ = send_fatal.send(End::Fatal(why));
     });
-    let running = match server::start(&config, on_fatal, &mut |step| say_step(&step)) {
+    let mut show = |step: Step| {
+        if step.name == LAST_QUIET_STEP {
+            serving.store(true, SeqCst);
+        }
+        say_step(&step);
+    };
+    let running = match server::start(&config, on_fatal, &mut show) {
         Ok(running) => running,
         Err(e) => return fail(&e.to_string(), e.exit_code()),
     };
@@ -110,7 +118,9 @@ fn end_on_panic() {
     }));
 }
 
-fn listen_for_signals(send: mpsc::Sender<End>) -> std::io::Result<()> {
+/// The first signal stops the server in order, the second one at once. Before anybody could connect there is nothing to
+/// put in order: recovery survives being cut off anywhere.
+fn listen_for_signals(send: mpsc::Sender<End>, serving: Arc<AtomicBool>) -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     std::thread::Builder::new().name("ostler-signals".to_owned()).spawn(move || {
@@ -119,11 +129,21 @@ fn listen_for_signals(send: mpsc::Sender<End>) -> std::io::Result<()> {
                 let _ = send.send(End::Fatal("signals can't be handled".to_owned()));
                 return;
             };
-            let name = tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = int.recv() => "SIGINT",
+            let mut next = async || {
+                tokio::select! {
+                    _ = term.recv() => "SIGTERM",
+                    _ = int.recv() => "SIGINT",
+                }
             };
+            let name = next().await;
+            if !serving.load(SeqCst) {
+                say(&format!("{name}: the start is given up; nobody was served"));
+                std::process::exit(0);
+            }
             let _ = send.send(End::Signal(name));
+            let name = next().await;
+            fail(&format!("{name} again: ended at once; what was under way is not answered"), 1);
+            std::process::exit(1);
         });
     })?;
     Ok(())

@@ -66,8 +66,18 @@ pub struct Limits {
     pub per_address: Option<u32>,
 }
 
-/// Opens the client port.
-pub fn bind(config: &ClientConfig) -> io::Result<std::net::TcpListener> {
+/// The client port, taken: nobody can connect before [`Self::listen`].
+#[derive(Debug)]
+pub struct Bound {
+    socket: Socket,
+    backlog: i32,
+    /// Where it is: the port that the system chose when it was asked to.
+    pub address: SocketAddr,
+}
+
+/// Takes the client port. A port on which another server listens is refused here; of two servers that start at the same
+/// time, the later one is refused by [`Bound::listen`].
+pub fn bind(config: &ClientConfig) -> io::Result<Bound> {
     let address = match &config.address {
         None => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, config.port)),
         Some(name) => (name.as_str(), config.port)
@@ -75,32 +85,39 @@ pub fn bind(config: &ClientConfig) -> io::Result<std::net::TcpListener> {
             .next()
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address")))?,
     };
-    match listen(address, config) {
+    match bind_to(address, config) {
         // A machine without IPv6: all interfaces are those of IPv4.
         Err(_) if config.address.is_none() && !has_ipv6() => {
-            listen(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.port)), config)
+            bind_to(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.port)), config)
         }
         done => done,
     }
-    .map_err(|e| {
-        let what = match e.kind() {
-            io::ErrorKind::AddrInUse => "the port is taken: is another server running? (clientPort chooses another)",
-            io::ErrorKind::PermissionDenied => "not permitted: ports below 1024 are for root",
-            io::ErrorKind::AddrNotAvailable => "this machine does not have that address (clientPortAddress)",
-            _ => "",
-        };
-        io::Error::new(
-            e.kind(),
-            format!("can't listen on {address}: {e}{}{what}", if what.is_empty() { "" } else { "; " }),
-        )
-    })
+    .map_err(|e| explain(e, address))
+}
+
+impl Bound {
+    /// Lets clients connect.
+    pub fn listen(self) -> io::Result<std::net::TcpListener> {
+        self.socket.listen(self.backlog).map_err(|e| explain(e, self.address))?;
+        Ok(self.socket.into())
+    }
+}
+
+fn explain(e: io::Error, address: SocketAddr) -> io::Error {
+    let what = match e.kind() {
+        io::ErrorKind::AddrInUse => "; the port is taken: is another server running? (clientPort chooses another)",
+        io::ErrorKind::PermissionDenied => "; not permitted: ports below 1024 are for root",
+        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address (clientPortAddress)",
+        _ => "",
+    };
+    io::Error::new(e.kind(), format!("can't listen on {address}: {e}{what}"))
 }
 
 fn has_ipv6() -> bool {
     Socket::new(Domain::IPV6, Type::STREAM, None).is_ok()
 }
 
-fn listen(address: SocketAddr, config: &ClientConfig) -> io::Result<std::net::TcpListener> {
+fn bind_to(address: SocketAddr, config: &ClientConfig) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -108,8 +125,8 @@ fn listen(address: SocketAddr, config: &ClientConfig) -> io::Result<std::net::Tc
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(config.listen_backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
+    let address = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok(Bound { socket, backlog: i32::try_from(config.listen_backlog).unwrap_or(i32::MAX), address })
 }
 
 /// Accepts connections and deals them out to the shards, until the task is dropped.
@@ -154,4 +171,40 @@ fn prepare(stream: tokio::net::TcpStream, keep_alive: bool) -> io::Result<std::n
         socket2::SockRef::from(&stream).set_keepalive(true)?;
     }
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::{Config, Environment};
+
+    fn on(address: Option<&str>, port: u16) -> ClientConfig {
+        let client = Config::embedded(&Environment::default()).unwrap().client;
+        ClientConfig { address: address.map(str::to_owned), port, ..client }
+    }
+
+    #[test]
+    fn a_port_with_a_listener_cannot_be_bound() {
+        let first = bind(&on(Some("127.0.0.1"), 0)).unwrap();
+        let (address, port) = (first.address, first.address.port());
+        assert_ne!(port, 0);
+        // Bound, and closed to clients until it listens.
+        assert!(std::net::TcpStream::connect(address).is_err());
+        // Two that start at the same time: the one that listens first has it.
+        let second = bind(&on(Some("127.0.0.1"), port)).unwrap();
+        let listening = first.listen().unwrap();
+        std::net::TcpStream::connect(address).unwrap();
+        for error in [
+            second.listen().unwrap_err(),
+            bind(&on(Some("127.0.0.1"), port)).unwrap_err(),
+            bind(&on(None, port)).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+            assert!(error.to_string().contains(&format!("{port}: ")), "{error}");
+        }
+        // A server that has just ended leaves no port taken.
+        drop(listening);
+        bind(&on(Some("127.0.0.1"), port)).unwrap().listen().unwrap();
+    }
 }

@@ -102,10 +102,15 @@ pub struct Running {
 /// How a server ends when its disk does: told to whoever runs it, who must end the process.
 pub type OnFatal = Arc<dyn Fn(String) + Send + Sync>;
 
+/// The step after which clients can connect; a start that ends before it has served nobody.
+pub const LAST_QUIET_STEP: &str = "sessions";
+
 /// Starts a server. `show` is told each step as it is done.
 pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> Result<Running, StartError> {
     let clock = Clock::default();
     let storage = &config.storage;
+    // A port that is taken should cost neither a replay nor a directory.
+    let bound = listener::bind(&config.client).map_err(StartError::Listen)?;
     make_directories(storage)?;
     let locks = lock_directories(storage)?;
     let mut step = Instant::now();
@@ -194,10 +199,10 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             core.offer_fill(machines);
         });
     }
-    tell("sessions", format!("{session_count} restored, each with its whole timeout ahead"));
+    tell(LAST_QUIET_STEP, format!("{session_count} restored, each with its whole timeout ahead"));
 
-    let listening = listener::bind(&config.client).map_err(StartError::Listen)?;
-    let address = listening.local_addr().map_err(StartError::Listen)?;
+    let address = bound.address;
+    let listening = bound.listen().map_err(StartError::Listen)?;
     let running = launch(config, core, auth, listening, address, snapshot_options, on_fatal, locks)
         .map_err(StartError::System)?;
     tell("listener", format!("{address}, {shard_count} shards"));
@@ -372,8 +377,8 @@ fn lock_directories(storage: &StorageConfig) -> Result<Vec<DirLock>, StartError>
 }
 
 impl Running {
-    /// Ends it in order: what clients were promised is written and told, then connections close, and the directory is
-    /// left without anything that is not Apache's.
+    /// Ends it in order: what clients were promised is written and told, then connections close. The
+    /// directory is left as Apache would leave it, and with an empty `ostler.lock`.
     pub fn stop(mut self) -> io::Result<()> {
         let drained = Instant::now();
         for shard in &self.shards {
