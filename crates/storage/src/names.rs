@@ -62,6 +62,9 @@ pub const LOG: &str = "log";
 /// The prefix of snapshots, without the dot.
 pub const SNAPSHOT: &str = "snapshot";
 
+/// The prefix of what was cut from a log and kept, without the dot.
+pub const CUT: &str = "ostler.cut";
+
 /// The zxid in a file's name, if the name is `<prefix>.<hex>` or `<prefix>.<hex>.<anything>` (`Util.getZxidFromName`).
 ///
 /// Apache reads the number as a signed hexadecimal and takes what it can't read for -1; here that is `None`.

@@ -11,7 +11,7 @@ use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use crate::disk::{Dir, Disk, Effect, FileRef};
-use crate::log::dir::{History, ReadLogError, ReadOptions, Tail, read_history};
+use crate::log::dir::{History, ReadLogError, ReadOptions, Tail, TailEnd, read_history};
 use crate::log::reader::Record;
 use crate::names::{self, FileName, Numbered};
 use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_with};
@@ -21,6 +21,8 @@ use crate::snapshot::{SEAL_LENGTH, SnapshotDigest};
 const CANDIDATES: usize = 100;
 /// After how many txns progress is told.
 const PROGRESS_TXNS: u64 = 10_000;
+/// How many bytes of a tail are copied at a time.
+const KEPT_CHUNK: u64 = 1 << 20;
 
 /// What is to be rebuilt: the tree and the sessions.
 pub trait Restore {
@@ -52,6 +54,10 @@ pub struct RecoverOptions {
     pub length_max: usize,
     /// The most bytes of one batch of the log's writer.
     pub batch_max: u64,
+    /// Cut also a last record that is broken in a way that no interrupted write explains: it may have been acknowledged.
+    /// Its bytes are kept in a file `ostler.cut.<hex>`, named by the last txn before it. Without it such a record ends
+    /// the recovery, unless nothing is to be repaired anyway.
+    pub accept_suspect_tail: bool,
     /// Cut torn tails and remove leftovers. Without it nothing on the disk changes.
     pub repair: bool,
 }
@@ -63,6 +69,7 @@ impl Default for RecoverOptions {
             autocreate: true,
             length_max: 2 * wire::jute::MAX_BUFFER_DEFAULT,
             batch_max: 8 << 20,
+            accept_suspect_tail: false,
             repair: true,
         }
     }
@@ -162,6 +169,11 @@ pub enum RecoverError {
         /// The snapshots that could not be loaded before: the cause, if the history is missing only behind an older one.
         failed_snapshots: Vec<String>,
     },
+    /// The last record is broken, no interrupted write explains it, and `accept_suspect_tail` is not set.
+    SuspectTail {
+        /// Where, and behind which txn.
+        tail: Tail,
+    },
     /// A record whose checksum is right holds no txn that this version knows, or one that the tree refuses.
     BadTxn {
         /// The file.
@@ -203,6 +215,16 @@ impl fmt::Display for RecoverError {
                 }
                 Ok(())
             }
+            Self::SuspectTail { tail } => write!(
+                f,
+                "{tail}; it may have been acknowledged, so nothing was changed; in an ensemble, move this server's data \
+                 directory away and let it sync from the others; to go on from txn {} without what is behind it, start \
+                 once with ostler.log.acceptSuspectTail=true in zoo.cfg: it is cut then, and its bytes are kept in a \
+                 file {}.{:x}",
+                tail.after,
+                names::CUT,
+                tail.after.0
+            ),
             Self::BadTxn { file, offset, zxid, reason } => {
                 write!(f, "txn {zxid}, at byte {offset} of {file}, can't be applied: {reason}")
             }
@@ -227,7 +249,6 @@ pub fn recover(
 ) -> Result<Recovered, RecoverError> {
     check_places(disk)?;
     let mut warnings = Vec::new();
-    let initialize = take_marks(disk, options, &mut warnings)?;
     into.reset();
     let mut loaded = load_snapshot(disk, options, into, progress, &mut warnings)?;
     let start = loaded.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
@@ -239,7 +260,13 @@ pub fn recover(
         RecoverError::Log { error, .. } => RecoverError::Log { error, failed_snapshots: warnings.clone() },
         other => other,
     })?;
-    let is_suspect = history.tails.iter().any(Tail::is_suspect);
+    let suspect = history.tails.iter().find(|tail| tail.is_suspect());
+    if let Some(tail) = suspect.filter(|_| options.repair && !options.accept_suspect_tail) {
+        return Err(RecoverError::SuspectTail { tail: tail.clone() });
+    }
+    let is_suspect = suspect.is_some();
+    // Nothing was changed before here.
+    let initialize = take_marks(disk, options, &mut warnings)?;
     mend(disk, options, &history, &mut warnings)?;
     let origin = match &loaded {
         Some(snapshot) => Origin::Snapshot { zxid: snapshot.zxid, bytes: snapshot.bytes, nodes: snapshot.nodes },
@@ -465,7 +492,15 @@ fn mend(
 ) -> Result<(), RecoverError> {
     for tail in &history.tails {
         if tail.is_torn() {
-            warnings.push(format!("{tail}{}", if options.repair { "; it was cut" } else { "; it is left out" }));
+            let fate = match tail.end {
+                _ if !options.repair => "it is left out".to_owned(),
+                TailEnd::Torn { offset, is_explained: false, .. } => {
+                    let kept = keep(disk, tail, offset)?;
+                    format!("it was cut, and its bytes are kept in {kept}")
+                }
+                _ => "it was cut".to_owned(),
+            };
+            warnings.push(format!("{tail}; {fate}"));
         }
         if options.repair {
             for effect in tail.cut() {
@@ -480,4 +515,36 @@ fn mend(
         warnings.push(format!("epoch {} begins with txn {zxid} instead of counter 1", zxid.epoch()));
     }
     Ok(())
+}
+
+/// Copies what stands from `offset` on into a file that nobody takes for a log, durably, without the zeros at its end.
+fn keep(disk: &mut dyn Disk, tail: &Tail, offset: u64) -> Result<FileRef, RecoverError> {
+    let taken = list(disk, Dir::Log)?;
+    let first = format!("{}.{:x}", names::CUT, tail.after.0);
+    // What an earlier cut has kept stays.
+    let mut names = std::iter::once(first.clone()).chain((2..).map(|i: u64| format!("{first}.{i}")));
+    let name = names.find(|name| taken.iter().all(|entry| entry.name != *name)).unwrap_or(first);
+    let kept = FileRef::new(Dir::Log, FileName::Other(name.into()));
+    execute(disk, &Effect::Create(kept.clone()))?;
+    let mut from = offset;
+    loop {
+        let mut bytes = Vec::new();
+        let read = disk.open(&tail.file).and_then(|mut source| {
+            source.seek(SeekFrom::Start(from))?;
+            source.take(KEPT_CHUNK).read_to_end(&mut bytes)
+        });
+        let read = read.map_err(|error| RecoverError::Io { what: tail.file.to_string(), error })?;
+        if read == 0 {
+            break;
+        }
+        // Where nothing is written before the end, there are zeros.
+        bytes.truncate(bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1));
+        if !bytes.is_empty() {
+            execute(disk, &Effect::WriteAt { file: kept.clone(), offset: from - offset, bytes })?;
+        }
+        from += read as u64;
+    }
+    execute(disk, &Effect::Fsync(kept.clone()))?;
+    execute(disk, &Effect::FsyncDir(Dir::Log))?;
+    Ok(kept)
 }

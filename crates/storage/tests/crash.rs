@@ -112,7 +112,7 @@ impl World {
         });
         let options = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
         let (found, memory) = recovered(&mut disk, &options).map_err(|error| match error {
-            RecoverError::Log { .. } => error.to_string(),
+            RecoverError::Log { .. } | RecoverError::SuspectTail { .. } => error.to_string(),
             other => panic!("{other}"),
         })?;
         if found.is_suspect {
@@ -194,7 +194,9 @@ fn without_force_sync_what_is_left_is_a_prefix() {
 
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => (0usize..1500).prop_map(Step::Append),
+        // A sector that is lost from inside a record, with a whole record of its batch behind it, is taken for damage: no
+        // record is both longer than a sector and in company.
+        3 => prop_oneof![5 => 0usize..400, 1 => 2500usize..4000].prop_map(Step::Append),
         3 => Just(Step::TakeJob),
         8 => Just(Step::Job),
         1 => Just(Step::TakeFill),

@@ -140,12 +140,37 @@ fn a_disk_without_room_for_the_next_file_costs_speed_only() {
     let job = writer.next_fill().unwrap();
     run(&mut disk, &job.effects()[..3]);
     writer.fill_failed(job);
-    write(&mut writer, &mut disk, 1..=3);
+    writer.append(Zxid(1), &entry(Zxid(1), 50, 1)).unwrap();
+    drain(&mut writer, &mut disk);
+    assert_eq!(disk.names(Dir::Log), ["log.1", "ostler.next"]);
+    // The room that it has taken is given back.
+    let job = writer.next_fill().unwrap();
+    run(&mut disk, job.effects());
+    writer.fill_done(job);
+    assert_eq!(disk.names(Dir::Log), ["log.1"]);
+    write(&mut writer, &mut disk, 2..=3);
     assert!(log_of(&disk, 1).unwrap() < 1000);
     assert!(writer.next_fill().is_none());
     let effects = writer.close().unwrap();
     run(&mut disk, &effects);
     assert_eq!(disk.names(Dir::Log), ["log.1"]);
+}
+
+#[test]
+fn a_file_that_can_not_be_given_back_leaves_the_next_one_alone() {
+    let mut disk = MemDisk::new(false);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    fill(&mut writer, &mut disk);
+    write(&mut writer, &mut disk, 1..=1);
+    assert_eq!(disk.names(Dir::Log), ["log.1", "ostler.next"]);
+    writer.skip_to(Zxid(9)).unwrap();
+    let trims = writer.next_fill().unwrap();
+    assert!(matches!(trims.effects(), [Effect::Truncate { .. }]));
+    writer.fill_failed(trims);
+    assert!(writer.next_fill().is_none());
+    write(&mut writer, &mut disk, 10..=10);
+    assert_eq!(disk.names(Dir::Log), ["log.1", "log.a", "ostler.next"], "the one that was ready is used");
+    assert!(log_of(&disk, 10).unwrap() as u64 > FIRST_FILL);
 }
 
 #[test]

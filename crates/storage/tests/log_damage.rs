@@ -5,16 +5,16 @@
 mod common;
 
 use common::*;
-use ostler_storage::MemDisk;
 use ostler_storage::disk::{Dir, Disk, Effect, FileRef};
 use ostler_storage::log::dir::ReadLogError;
 use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::recover::{Origin, RecoverError, RecoverOptions};
+use ostler_storage::{FileName, MemDisk};
 use proptest::prelude::*;
 use wire::Zxid;
 
 fn options() -> RecoverOptions {
-    RecoverOptions { trust_empty: true, ..RecoverOptions::default() }
+    RecoverOptions { trust_empty: true, accept_suspect_tail: true, ..RecoverOptions::default() }
 }
 
 /// A log of these txns, and where each record begins.
@@ -104,6 +104,155 @@ fn a_changed_byte_in_the_last_record_is_suspect() {
     bytes[offsets[1] + 50] ^= 4;
     let (zxids, is_suspect, _) = recover_logs(&[(1, &bytes)]).unwrap();
     assert_eq!((zxids, is_suspect), (vec![1], true), "no crash explains it: it may have been acknowledged");
+}
+
+fn refused(disk: &mut MemDisk, options: &RecoverOptions) -> RecoverError {
+    let before = disk.clone();
+    let error = recovered(disk, options).unwrap_err();
+    assert_eq!(disk, &before, "nothing was changed");
+    error
+}
+
+#[test]
+fn a_suspect_tail_is_cut_on_demand_only() {
+    let (mut bytes, offsets) = log_of(&[1, 2], 40, 3000);
+    bytes[offsets[1] + 50] ^= 4;
+    let mut disk = disk_of(&[(1, &bytes)]);
+    disk.put(&FileRef::new(Dir::Log, FileName::NextLog), b"");
+    disk.put(&FileRef::new(Dir::Log, FileName::Initialize), b"");
+    let ask = RecoverOptions { accept_suspect_tail: false, ..options() };
+    let error = refused(&mut disk, &ask).to_string();
+    for word in ["log.1 ", &format!("byte {}", offsets[1]), "txn 0x1 ", "ostler.log.acceptSuspectTail=true", "cut.1"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    // To look at it changes nothing.
+    let (found, memory) = recovered(&mut disk, &RecoverOptions { repair: false, ..ask.clone() }).unwrap();
+    assert_eq!((memory.zxids(), found.is_suspect), (vec![1], true));
+    let kept = |name: &str| FileRef::new(Dir::Log, FileName::parse(name));
+    for name in ["ostler.cut.1", "ostler.cut.1.2"] {
+        disk.put(&FileRef::log(Zxid(1)), &bytes);
+        let (found, memory) = recovered(&mut disk, &options()).unwrap();
+        assert_eq!((memory.zxids(), found.is_suspect), (vec![1], true));
+        assert!(found.warnings[0].ends_with(&format!("kept in {name}")), "{:?}", found.warnings);
+        disk.crash();
+        assert_eq!(disk.bytes(&kept(name)).unwrap(), &bytes[offsets[1]..offsets[2]]);
+        assert_eq!(disk.bytes(&FileRef::log(Zxid(1))).unwrap().len(), offsets[1]);
+        assert_eq!(recovered(&mut disk, &ask).unwrap().0.warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_long_tail_is_kept_whole() {
+    let (mut bytes, offsets) = log_of(&[1, 2], 3 << 20, 3 << 20);
+    bytes[offsets[1] + 90..offsets[2] - 300].fill(0);
+    bytes[offsets[1] + 11] ^= 1;
+    // Its sectors of zeros are its own: all of it is there but for its length.
+    encode_over(&mut bytes[offsets[1]..offsets[2]]);
+    bytes[offsets[1] + 11] ^= 1;
+    let options = RecoverOptions { length_max: 8 << 20, ..options() };
+    let mut disk = disk_of(&[(1, &bytes)]);
+    assert!(recovered(&mut disk, &options).unwrap().0.is_suspect);
+    let kept = FileRef::new(Dir::Log, FileName::parse("ostler.cut.1"));
+    assert!(disk.bytes(&kept).unwrap() == &bytes[offsets[1]..offsets[2]]);
+}
+
+/// Gives a record the checksum and the length of what is in it.
+fn encode_over(record: &mut [u8]) {
+    let mut out = Vec::new();
+    encode(&record[12..record.len() - 1], &mut out);
+    record.copy_from_slice(&out);
+}
+
+#[test]
+fn a_changed_length_is_no_interrupted_write() {
+    let ask = RecoverOptions { accept_suspect_tail: false, ..options() };
+    for (zxids, padding) in [(&[1, 2][..], 0), (&[1, 2], 3000), (&[1, 2, 3], 3000)] {
+        let (whole, offsets) = log_of(zxids, 1500, padding);
+        for bit in 0..32 {
+            let mut bytes = whole.clone();
+            bytes[offsets[1] + 8 + bit / 8] ^= 0x80 >> (bit % 8);
+            let error = refused(&mut disk_of(&[(1, &bytes)]), &ask);
+            let is_last = zxids.len() == 2;
+            assert_eq!(matches!(error, RecoverError::SuspectTail { .. }), is_last, "bit {bit}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_bit_where_a_sector_ends_is_suspect() {
+    let ask = RecoverOptions { accept_suspect_tail: false, ..options() };
+    for rest in 1..=4 {
+        let length = (300..900).find(|length| log_of(&[1, 2], *length, 0).1[1] % 512 == 512 - rest).unwrap();
+        let (mut bytes, offsets) = log_of(&[1, 2], length, 4096);
+        bytes[offsets[1] + 50] ^= 4;
+        let error = refused(&mut disk_of(&[(1, &bytes)]), &ask);
+        assert!(matches!(error, RecoverError::SuspectTail { .. }), "{rest}: {error}");
+    }
+}
+
+#[test]
+fn a_record_above_the_limit_is_never_torn() {
+    for (padding, last) in [(0, 2), (0, 3), (5000, 2), (5000, 3)] {
+        let zxids: Vec<_> = (1..=last).collect();
+        let (bytes, offsets) = log_of(&zxids, 40, padding);
+        // The second record is a long one.
+        let mut long = bytes[..offsets[1]].to_vec();
+        encode(&entry(Zxid(2), 3000, 3), &mut long);
+        let length = long.len() - offsets[1] - 13;
+        long.extend_from_slice(&bytes[offsets[2]..]);
+        let mut options = options();
+        options.length_max = length - 1;
+        let error = refused(&mut disk_of(&[(1, &long)]), &options);
+        let RecoverError::Log { error: ReadLogError::OverLimit { offset, zxid, .. }, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((*offset, *zxid), (offsets[1] as u64, Zxid(2)));
+        for word in ["log.1 ", &format!("at least {length} "), &format!("the {} ", length - 1), "nothing was changed"] {
+            assert!(error.to_string().contains(word), "{word}: {error}");
+        }
+        options.length_max = length;
+        let (_, memory) = recovered(&mut disk_of(&[(1, &long)]), &options).unwrap();
+        assert_eq!(memory.zxids(), zxids);
+        // Behind a record that is broken it counts too, and broken itself it is as others are.
+        options.length_max = length - 1;
+        options.accept_suspect_tail = false;
+        for (at, is_damage) in [(offsets[0] + 50, true), (offsets[1] + 50, last == 3)] {
+            let mut bytes = long.clone();
+            bytes[at] ^= 1;
+            match refused(&mut disk_of(&[(1, &bytes)]), &options) {
+                RecoverError::Log { error: ReadLogError::Damaged { .. }, .. } => assert!(is_damage),
+                RecoverError::SuspectTail { .. } => assert!(!is_damage),
+                error => panic!("{error}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn only_an_unfinished_header_is_removed() {
+    let (a, _) = log_of(&[1, 2], 10, 0);
+    for last in [&b"hi\n"[..], b"ZKLG\0\0\0\x03", b"\0\0\0Z", b"Z\0\0\0\0", &[b'0'; 15]] {
+        let error = refused(&mut disk_of(&[(1, &a), (3, last)]), &options());
+        assert!(matches!(error, RecoverError::Log { error: ReadLogError::Header { .. }, .. }), "{error}");
+        assert!(error.to_string().starts_with("log.3 is no txn log"), "{error}");
+        // Neither is it the beginning of a new database.
+        refused(&mut disk_of(&[(3, last)]), &options());
+        refused(&mut disk_of(&[(3, last)]), &RecoverOptions::default());
+    }
+}
+
+#[test]
+fn txns_behind_zeros_at_the_end_of_an_epoch_are_missed() {
+    let (mut a, offsets) = log_of(&[1, 2, 3], 10, 200);
+    a[offsets[1]..offsets[2]].fill(0);
+    let (b, _) = log_of(&[0x1_0000_0001], 10, 0);
+    let error = refused(&mut disk_of(&[(1, &a), (0x1_0000_0001, &b)]), &options());
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+    // Apache leaves such a tail and goes on with the same txns.
+    let (b, _) = log_of(&[2, 3, 4], 10, 0);
+    let (e, _) = log_of(&[0x1_0000_0001], 10, 0);
+    let history = recover_logs(&[(1, &a), (2, &b), (0x1_0000_0001, &e)]).unwrap().0;
+    assert_eq!(history, [1, 2, 3, 4, 0x1_0000_0001]);
 }
 
 #[test]

@@ -5,11 +5,12 @@
 //! never cuts it), an epoch that begins with another counter than 1.
 
 use std::fmt;
-use std::io;
+use std::io::{self, SeekFrom};
 
 use wire::Zxid;
 
-use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step};
+use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step, split_prefix};
+use super::record::{self, BLOB_MIN, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, Numbered};
@@ -53,6 +54,19 @@ pub enum ReadLogError {
         /// The first whole record behind it, if there is one: its offset and zxid.
         next: Option<(u64, Zxid)>,
     },
+    /// A record is whole, and longer than what is accepted. It was written under a higher limit.
+    OverLimit {
+        /// The file.
+        file: FileRef,
+        /// Where the record begins.
+        offset: u64,
+        /// Its txn.
+        zxid: Zxid,
+        /// The length of its blob in bytes.
+        length: u64,
+        /// The longest that is accepted.
+        limit: u64,
+    },
     /// Txns are missing.
     Gap {
         /// The file in which the history goes on.
@@ -70,7 +84,12 @@ impl fmt::Display for ReadLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { what, error } => write!(f, "{what}: {error}"),
-            Self::Header { file, flaw } => write!(f, "{file} is no txn log: {flaw}; {ADVICE}"),
+            Self::Header { file, flaw } => {
+                write!(
+                    f,
+                    "{file} is no txn log: {flaw}; if it is not the server's, move it elsewhere; otherwise: {ADVICE}"
+                )
+            }
             Self::Damaged { file, offset, flaw, after, next } => {
                 write!(f, "{file} is damaged at byte {offset}, behind txn {after}: ")?;
                 match flaw {
@@ -82,6 +101,12 @@ impl fmt::Display for ReadLogError {
                 }
                 write!(f, "; {ADVICE}")
             }
+            Self::OverLimit { file, offset, zxid, length, limit } => write!(
+                f,
+                "{file} holds txn {zxid} at byte {offset}, a whole record of {length} bytes, more than the {limit} that \
+                 are accepted; raise jute.maxbuffer (or jute.maxbuffer.extrasize) to at least {length} and start again; \
+                 nothing was changed"
+            ),
             Self::Gap { file, offset, last, next } => {
                 write!(f, "txns are missing: {last} is followed by {next}, at byte {offset} of {file}; {ADVICE}")
             }
@@ -165,7 +190,12 @@ impl fmt::Display for Tail {
                 write!(f, "{file} has {length} bytes and no header: nothing was ever logged to it")
             }
             TailEnd::Torn { offset, flaw, behind, .. } => {
-                write!(f, "{file} ends at byte {offset}, behind txn {after}, with a record that was never finished")?;
+                write!(f, "{file} ends at byte {offset}, behind txn {after}, with ")?;
+                f.write_str(if self.is_suspect() {
+                    "a broken record that no interrupted write explains"
+                } else {
+                    "a record that was never finished"
+                })?;
                 if let Some(flaw) = flaw {
                     write!(f, " ({flaw})")?;
                 }
@@ -216,7 +246,8 @@ pub fn read_history<E: From<ReadLogError>>(
     let listing = listing.map_err(|error| ReadLogError::Io { what: "the log directory".to_owned(), error })?;
     let files = files_from(&listing, last.next());
     let history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new() };
-    let mut reading = Reading { disk, start: last.next(), options, history, only_at_the_end: None };
+    let mut reading =
+        Reading { disk, start: last.next(), options, history, only_at_the_end: None, only_in_epoch: None };
     for (i, numbered) in files.iter().enumerate() {
         let file = FileRef::new(Dir::Log, numbered.name.clone());
         let is_last = i + 1 == files.len();
@@ -233,6 +264,8 @@ struct Reading<'a> {
     history: History,
     /// A tail that is acceptable only if no txn follows in a later file.
     only_at_the_end: Option<ReadLogError>,
+    /// Records behind zeros that are acceptable only if the same epoch goes on in a later file, without a gap.
+    only_in_epoch: Option<ReadLogError>,
 }
 
 impl Reading<'_> {
@@ -263,15 +296,31 @@ impl Reading<'_> {
         };
         let (offset, flaw) = match end {
             End::Eof { .. } => return Ok(()),
-            // The zeros at the end of an older file are checked by the txns of the next one.
-            End::Padding { .. } if !is_last => return Ok(()),
             End::Padding { offset } => (offset, None),
             End::Broken { offset, flaw } => (offset, Some(flaw)),
         };
         let after = after.max(self.history.last);
         let behind = reader.look_behind(after).map_err(io)?;
-        let is_explained = behind.is_explained();
         let damage = || ReadLogError::Damaged { file: file.clone(), offset, flaw, after, next: behind.record };
+        if flaw.is_none() && !is_last {
+            // The zeros at the end of an older file are checked by the txns of the next one, but across epochs nothing
+            // shows that some are missing.
+            self.only_in_epoch = behind.record.map(|_| damage());
+            return Ok(());
+        }
+        if let Some(Flaw::Length(length)) = flaw
+            && let Some(length) = u64::try_from(length).ok().filter(|length| *length > self.options.blob_max as u64)
+            && let Some(zxid) = whole_record(self.disk, file, offset, offset + length + OVERHEAD as u64).map_err(io)?
+        {
+            let limit = self.options.blob_max as u64;
+            return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit }.into());
+        }
+        // All of it is there, and only its length is wrong: no interrupted write does that.
+        let is_whole = whole_record(self.disk, file, offset, behind.whole_end()).map_err(io)?.is_some();
+        if is_whole && behind.record.is_some() {
+            return Err(damage().into());
+        }
+        let is_explained = !is_whole && behind.is_explained();
         if !behind.is_torn(self.options.batch_max) {
             return Err(damage().into());
         }
@@ -294,6 +343,11 @@ impl Reading<'_> {
         }
         let history = &mut self.history;
         let (last, next) = (history.last, record.zxid);
+        if let Some(error) = self.only_in_epoch.take_if(|_| next > last)
+            && next.epoch() != last.epoch()
+        {
+            return Err(error);
+        }
         if next <= last {
             history.repeated += 1;
             return Ok(false);
@@ -314,7 +368,7 @@ impl Reading<'_> {
         let length = match flaw {
             HeaderFlaw::CutOff { length } => Some(length),
             HeaderFlaw::Magic(0) => zero_length(self.disk, file)?,
-            HeaderFlaw::Magic(_) => None,
+            HeaderFlaw::Magic(_) | HeaderFlaw::Foreign { .. } => None,
         };
         match length {
             Some(length) if is_last => {
@@ -325,6 +379,37 @@ impl Reading<'_> {
             _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
         }
     }
+}
+
+/// The zxid of the record from `offset` to `end`, if it is whole, whatever length it names. In little memory, however
+/// long it is.
+fn whole_record(disk: &dyn Disk, file: &FileRef, offset: u64, end: u64) -> io::Result<Option<Zxid>> {
+    let Some(length) = end.checked_sub(offset + OVERHEAD as u64).filter(|length| *length >= BLOB_MIN as u64) else {
+        return Ok(None);
+    };
+    let mut source = disk.open(file)?;
+    if source.seek(SeekFrom::End(0))? < end {
+        return Ok(None);
+    }
+    source.seek(SeekFrom::Start(offset))?;
+    let mut prefix = [0; PREFIX_LENGTH];
+    source.read_exact(&mut prefix)?;
+    let (sum, _) = split_prefix(&prefix);
+    let mut adler = simd_adler32::Adler32::new();
+    let mut zxid = None;
+    let mut chunk = vec![0; 1 << 18];
+    let mut left = length;
+    while left > 0 {
+        let n = left.min(chunk.len() as u64) as usize;
+        source.read_exact(&mut chunk[..n])?;
+        // All of a header is in the first one.
+        zxid = zxid.or_else(|| record::zxid_of(&chunk[..n]));
+        adler.write(&chunk[..n]);
+        left -= n as u64;
+    }
+    let mut terminator = [0];
+    source.read_exact(&mut terminator)?;
+    Ok(zxid.filter(|_| terminator == [TERMINATOR] && i64::from(adler.finish()) == sum))
 }
 
 /// The length of a file that is all zeros.

@@ -99,8 +99,13 @@ impl End {
 /// Why a file is no log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderFlaw {
-    /// Shorter than a header.
+    /// The beginning of a header, or nothing but zeros, and shorter than a header.
     CutOff {
+        /// The file's length.
+        length: u64,
+    },
+    /// Shorter than a header, and not the beginning of one.
+    Foreign {
         /// The file's length.
         length: u64,
     },
@@ -112,6 +117,7 @@ impl fmt::Display for HeaderFlaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CutOff { length } => write!(f, "the file has {length} bytes, less than its header"),
+            Self::Foreign { length } => write!(f, "the file has {length} bytes, and they do not begin a header"),
             Self::Magic(magic) => write!(f, "the file begins with {magic:#010x} instead of 0x5a4b4c47 (\"ZKLG\")"),
         }
     }
@@ -196,7 +202,9 @@ impl<R: Read> LogReader<R> {
         let mut window = Window::new(source, 0);
         let header = window.peek(HEADER_LENGTH as usize)?;
         let Some(bytes) = header.first_chunk::<{ HEADER_LENGTH as usize }>() else {
-            return Ok(Err(HeaderFlaw::CutOff { length: header.len() as u64 }));
+            let length = header.len() as u64;
+            let is_begun = record::HEADER.starts_with(header) || header.iter().all(|b| *b == 0);
+            return Ok(Err(if is_begun { HeaderFlaw::CutOff { length } } else { HeaderFlaw::Foreign { length } }));
         };
         let magic = i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         if magic != record::MAGIC {

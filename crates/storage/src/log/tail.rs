@@ -47,6 +47,12 @@ pub struct Behind {
 }
 
 impl Behind {
+    /// Where the record there would end if it were whole and only its length were wrong: at the next record, or with the
+    /// last byte that is not zero, which is its terminator then.
+    pub fn whole_end(&self) -> u64 {
+        self.record.map_or(self.dirty_end, |(next, _)| next)
+    }
+
     /// Is there anything but zeros?
     pub fn is_dirty(&self) -> bool {
         self.dirty_end > self.offset
@@ -124,7 +130,8 @@ impl<R: Read> LogReader<R> {
         let is_zero = |bytes: &[u8]| bytes.iter().all(|b| *b == 0);
         let first = (SECTOR - offset % SECTOR) as usize;
         let (head, rest) = bytes.split_at(first.min(bytes.len()));
-        let zeros_end = if is_zero(head) {
+        // The upper half of a checksum is zero in any record: a sector that ends with it need not be missing.
+        let zeros_end = if first > 4 && is_zero(head) {
             Some(offset + head.len() as u64)
         } else {
             let at = rest.chunks(SECTOR as usize).position(is_zero);
@@ -152,28 +159,30 @@ impl<R: Read> LogReader<R> {
         })
     }
 
-    /// The record that begins just here, if it is whole and its txn may come after `after`: its zxid and length.
+    /// The record that begins just here, if it is whole and its txn may come after `after`: its zxid and length. It may
+    /// be longer than the limit: it was written under another one.
     fn later_record(&mut self, after: Zxid) -> io::Result<Option<(Zxid, usize)>> {
-        let blob_max = self.blob_max();
-        let Some(prefix) = self.window.peek(PREFIX_LENGTH)?.first_chunk::<PREFIX_LENGTH>() else { return Ok(None) };
-        let Some(blob_length) = plausible_length(prefix, blob_max) else { return Ok(None) };
+        let head = self.window.peek(PREFIX_LENGTH + record::BLOB_MIN)?;
+        let Some((prefix, blob)) = head.split_first_chunk::<PREFIX_LENGTH>() else { return Ok(None) };
+        let Some(blob_length) = plausible_length(prefix) else { return Ok(None) };
+        // Before anything is read for the sake of a length that may be none.
+        let Some(zxid) = record::zxid_of(blob).filter(|zxid| may_be_near(after, *zxid)) else { return Ok(None) };
         let (sum, _) = split_prefix(prefix);
         let bytes = self.window.peek(blob_length + OVERHEAD)?;
         if bytes.get(PREFIX_LENGTH + blob_length) != Some(&TERMINATOR) {
             return Ok(None);
         }
         let blob = &bytes[PREFIX_LENGTH..PREFIX_LENGTH + blob_length];
-        let Some(zxid) = record::zxid_of(blob).filter(|zxid| may_be_near(after, *zxid)) else { return Ok(None) };
         Ok((i64::from(record::checksum(blob)) == sum).then_some((zxid, blob_length + OVERHEAD)))
     }
 }
 
 /// The length of the blob that a record with this prefix would have.
-fn plausible_length(prefix: &[u8; PREFIX_LENGTH], blob_max: usize) -> Option<usize> {
+fn plausible_length(prefix: &[u8; PREFIX_LENGTH]) -> Option<usize> {
     let (sum, length) = split_prefix(prefix);
     let length = usize::try_from(length).ok()?;
     let is_sum = u32::try_from(sum).is_ok_and(|sum| sum != 0);
-    (is_sum && (record::BLOB_MIN..=blob_max).contains(&length)).then_some(length)
+    (is_sum && length >= record::BLOB_MIN).then_some(length)
 }
 
 /// Could a record of `zxid` stand a little behind one of `after`? Keeps data that only looks like a record out.

@@ -175,6 +175,8 @@ enum Spare {
     Ready(u64),
     /// A job is renaming it.
     Taken,
+    /// Making one failed, and what there is of it has to go.
+    Failed,
     /// Making one failed; no other is tried.
     GivenUp,
 }
@@ -408,6 +410,12 @@ impl LogWriter {
             effects.push(Effect::Truncate { file, length });
         }
         let mut size = 0;
+        if self.spare == Spare::Failed {
+            self.spare = Spare::GivenUp;
+            // Emptied first: its blocks are wanted back now, also if somebody still has it open.
+            let file = FileRef::new(Dir::Log, FileName::NextLog);
+            effects.extend([Effect::Create(file.clone()), Effect::Remove(file)]);
+        }
         if self.spare == Spare::Missing && self.wants_spare() {
             size = self.next_fill_size;
             self.next_fill_size = (4 * size).min(self.options.preallocate);
@@ -431,10 +439,13 @@ impl LogWriter {
         }
     }
 
-    /// A fill job failed, for want of space perhaps. The log goes on without zero-filled files: only speed is lost.
+    /// A fill job failed, for want of space perhaps. The log goes on without zero-filled files: only speed is lost. The
+    /// next job removes what there is of the file: a disk that is full needs the room.
     pub fn fill_failed(&mut self, job: FillJob) {
-        drop(job);
-        self.spare = Spare::GivenUp;
+        // A job that was to make none has not touched the one that is ready, or is being renamed.
+        if job.size > 0 && self.spare == Spare::Filling {
+            self.spare = Spare::Failed;
+        }
     }
 
     /// The end of a clean shutdown: call it when no job is out, no fill is out and nothing is pending. The effects give
