@@ -142,7 +142,7 @@ fn listen_for_signals(send: mpsc::Sender<End>, serving: Arc<AtomicBool>) -> std:
             }
             let _ = send.send(End::Signal(name));
             let name = next().await;
-            fail(&format!("{name} again: ended at once; what was under way is not answered"), 1);
+            fail(&format!("{name} while stopping: ended at once; what was under way is not answered"), 1);
             std::process::exit(1);
         });
     })?;
