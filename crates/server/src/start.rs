@@ -219,6 +219,7 @@ fn rebuild(
     let options = RecoverOptions {
         trust_empty: storage.trust_empty_snapshot,
         autocreate: storage.database_autocreate,
+        accept_suspect_tail: storage.accept_suspect_tail,
         length_max: config.limits.record_bytes_max as usize,
         ..RecoverOptions::default()
     };
