@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod config;
 pub mod core;
+pub mod descriptors;
 pub mod disk;
 pub mod four_letter;
 pub mod listener;

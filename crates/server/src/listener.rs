@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -139,20 +140,33 @@ pub async fn run(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let counts = Arc::new(Mutex::new(Counts::default()));
     let mut next = 0;
+    // A crowd at the door must not fill the log: one line a second, with how many were turned away.
+    let (mut told, mut unsaid) = (None::<Instant>, 0u64);
+    let mut tell = |why: String| {
+        unsaid += 1;
+        if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
+            tracing::warn!(
+                "{why}{}",
+                if unsaid > 1 { format!(" (and {} more such)", unsaid - 1) } else { String::new() }
+            );
+            told = Some(Instant::now());
+            unsaid = 0;
+        }
+    };
     loop {
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, mostly: others may close some.
-                tracing::warn!("can't accept a connection: {e}");
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                tell(format!("can't accept a connection: {e}"));
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
         };
         let admission = match Admission::take(&counts, peer, &limits) {
             Ok(admission) => admission,
             Err(why) => {
-                tracing::warn!("{why}");
+                tell(why);
                 continue;
             }
         };

@@ -21,6 +21,7 @@ use wire::ServerId;
 use crate::clock::Clock;
 use crate::config::{Config, StorageConfig};
 use crate::core::{Core, GroupCommit, IMAGE_BYTES_MAX};
+use crate::descriptors;
 use crate::disk::{DirLock, RealDisk, VERSION_DIR};
 use crate::listener::{self, Limits};
 use crate::restore::Rebuild;
@@ -292,8 +293,11 @@ fn launch(
     let (shards, mut inboxes): (Vec<_>, Vec<_>) =
         (0..core.shared.inboxes.len()).map(|_| mpsc::channel(TO_SHARD_MAX)).unzip();
     let words = Arc::new(Words::new(core.clone(), shards.clone(), config.clone()));
-    let limits =
-        Limits { total: config.client.connections_max, per_address: config.client.connections_per_address_max };
+    let room = descriptors::room_for_connections();
+    let limits = Limits {
+        total: Some(room.min(config.client.connections_max.unwrap_or(u32::MAX))),
+        per_address: config.client.connections_per_address_max,
+    };
     let mut shard_threads = Vec::new();
     let mut listening = Some(listening);
     for (number, inbox) in inboxes.drain(..).enumerate() {
