@@ -128,8 +128,9 @@ pub struct Recovered {
     pub snapshot_file: Option<FileRef>,
     /// How many txns were replayed.
     pub txns_replayed: u64,
-    /// Was a record cut (or, without `repair`, left out) that an interrupted write does not explain? Then it can't be
-    /// shown that it was never acknowledged, and in an ensemble such a server counts as one that lost state.
+    /// Was a record cut (or, without `repair`, left out) that an interrupted write does not explain, or does the history
+    /// end before a snapshot that can't be loaded? Then it can't be shown that nothing acknowledged is missing, and in an
+    /// ensemble such a server counts as one that lost state.
     pub is_suspect: bool,
     /// What an operator should know, a sentence each.
     pub warnings: Vec<String>,
@@ -264,10 +265,19 @@ pub fn recover(
     if let Some(tail) = suspect.filter(|_| options.repair && !options.accept_suspect_tail) {
         return Err(RecoverError::SuspectTail { tail: tail.clone() });
     }
-    let is_suspect = suspect.is_some();
+    let mut is_suspect = suspect.is_some();
     // Nothing was changed before here.
     let initialize = take_marks(disk, options, &mut warnings)?;
     mend(disk, options, &history, &mut warnings)?;
+    if let Some(newer) = loaded.as_ref().and_then(|loaded| loaded.newest_failed.as_ref())
+        && history.last < newer.zxid
+    {
+        is_suspect = true;
+        warnings.push(format!(
+            "the history ends at txn {}, before {}, which can't be loaded: the txns up to there are lost to this server",
+            history.last, newer.name
+        ));
+    }
     let origin = match &loaded {
         Some(snapshot) => Origin::Snapshot { zxid: snapshot.zxid, bytes: snapshot.bytes, nodes: snapshot.nodes },
         None if history.txns > 0 => Origin::LogsOnly,
@@ -335,6 +345,8 @@ struct Loaded {
     file: FileRef,
     bytes: u64,
     nodes: u64,
+    /// The newest of those that were tried before.
+    newest_failed: Option<Numbered>,
 }
 
 /// Loads the newest snapshot that can be. `None`: there is none at all.
@@ -349,7 +361,10 @@ fn load_snapshot(
     let mut tried = Vec::new();
     for file in files.iter().rev().take(CANDIDATES) {
         match load(disk, file, options, into, progress) {
-            Ok(loaded) => return Ok(Some(loaded)),
+            Ok(loaded) => {
+                let newest_failed = files.last().filter(|_| !tried.is_empty()).cloned();
+                return Ok(Some(Loaded { newest_failed, ..loaded }));
+            }
             Err(error) => {
                 warnings.push(format!("snapshot {} was not loaded: {error}", file.name));
                 tried.push((file.name.to_string(), error));
@@ -388,7 +403,7 @@ fn load(
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
     into.snapshot_end(zxid, digest).map_err(refused)?;
-    Ok(Loaded { zxid, file, bytes: end.bytes, nodes: end.nodes })
+    Ok(Loaded { zxid, file, bytes: end.bytes, nodes: end.nodes, newest_failed: None })
 }
 
 fn compression(name: &FileName) -> Option<&'static str> {

@@ -179,6 +179,22 @@ fn a_changed_length_is_no_interrupted_write() {
 }
 
 #[test]
+fn a_changed_length_before_whole_records_is_damage() {
+    let mut whole = HEADER.to_vec();
+    encode(&entry(Zxid(1), 5, 1), &mut whole);
+    let at = whole.len() + 8;
+    // Of zeros, so that a shorter record would end where nothing was written.
+    encode(&entry(Zxid(2), 9000, 0), &mut whole);
+    encode(&entry(Zxid(3), 5, 1), &mut whole);
+    for bit in 0..32 {
+        let mut bytes = whole.clone();
+        bytes[at + bit / 8] ^= 0x80 >> (bit % 8);
+        let error = refused(&mut disk_of(&[(1, &bytes)]), &options());
+        assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "bit {bit}: {error}");
+    }
+}
+
+#[test]
 fn a_changed_bit_where_a_sector_ends_is_suspect() {
     let ask = RecoverOptions { accept_suspect_tail: false, ..options() };
     for rest in 1..=4 {

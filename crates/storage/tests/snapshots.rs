@@ -125,11 +125,19 @@ fn falls_back_to_an_older_snapshot_and_says_why() {
     assert_eq!((found.last_zxid, memory.zxids()), (Zxid(8), vec![3, 4, 5, 6, 7, 8]));
     assert_eq!((memory.nodes.len(), memory.sessions.len()), (4, 2), "nothing is left of those that failed");
     assert_eq!(found.warnings.len(), 3, "{:?}", found.warnings);
+    assert!(!found.is_suspect, "the logs make up for them");
     assert!(
         found.warnings[0].starts_with("snapshot snapshot.7.gz was not loaded: gz snapshots"),
         "{:?}",
         found.warnings
     );
+
+    // The logs end before one that was there.
+    let mut behind = disk.clone();
+    behind.put(&FileRef::snapshot(Zxid(9)), &broken);
+    let (found, _) = recovered(&mut behind, &RecoverOptions::default()).unwrap();
+    assert!(found.is_suspect && found.last_zxid == Zxid(8));
+    assert!(found.warnings[4].starts_with("the history ends at txn 0x8, before snapshot.9"), "{:?}", found.warnings);
 
     disk.execute(&ostler_storage::Effect::Remove(FileRef::snapshot(Zxid(2)))).unwrap();
     let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
