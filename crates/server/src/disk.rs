@@ -136,6 +136,9 @@ impl RealDisk {
             }
             Effect::Remove(file) => {
                 self.open.remove(file);
+                if matches!(&self.direct, Direct::Open(open, _) if open == file) {
+                    self.direct = Direct::Closed;
+                }
                 match std::fs::remove_file(self.path(file)) {
                     Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
                     done => done,

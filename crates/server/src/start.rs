@@ -128,6 +128,16 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
     let (rebuilt, recovered) = rebuild(config, tree_config, &mut disk)?;
     let (tree, sessions, warnings) = rebuilt.finish();
+    if recovered.is_suspect && !storage.accept_suspect_tail {
+        let why = recovered.warnings.join("; ");
+        return Err(StartError::Directory {
+            path: storage.data_dir.clone(),
+            reason: format!(
+                "{why}; what was acknowledged behind that is missing. Bring the missing files back, or, to go on without \
+                 it, start once with ostler.log.acceptSuspectTail=true"
+            ),
+        });
+    }
     for warning in recovered.warnings.iter().chain(&warnings) {
         tracing::warn!("{warning}");
     }
