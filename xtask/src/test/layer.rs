@@ -46,7 +46,7 @@ pub(super) const LAYERS: &[Layer] = &[
         run: || plain(cargo(&["fmt", "--all", "--check"])),
     },
     Layer { name: "tidy", about: "the rules of this workspace", budget_s: 20, run: || plain(xtask("tidy")) },
-    Layer { name: "deny", about: "licences, sources and bans of dependencies", budget_s: 60, run: deny },
+    Layer { name: "deny", about: "licences, sources and bans of dependencies", budget_s: 420, run: deny },
     Layer {
         name: "clippy",
         about: "no warnings",
@@ -135,13 +135,22 @@ fn counted(line: &str) -> Option<Outcome> {
     Some(Outcome { passed: count("passed")?, failed: count("failed")? })
 }
 
-/// cargo-deny where it is installed (building it takes longer than all other layers together), else our own check.
+/// cargo-deny, built where it is missing: some minutes, once a machine. Without it, our own check of the same file.
 fn deny() -> Result<Outcome> {
-    let installed = Command::new("cargo-deny").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-    if installed.is_ok_and(|it| it.success()) {
+    let is_there = || {
+        let mut version = Command::new("cargo");
+        version.args(["deny", "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+        version.status().is_ok_and(|it| it.success())
+    };
+    if !is_there() {
+        println!("cargo-deny is not installed: building it");
+        // What went wrong is on the screen, and the check below does without.
+        let _ = cargo(&["install", "--locked", "--quiet", "cargo-deny"]).status();
+    }
+    if is_there() {
         return plain(cargo(&["deny", "--locked", "check", "bans", "licenses", "sources"]));
     }
-    println!("cargo-deny is not installed: checking licences, sources and bans without it");
+    println!("cargo-deny can't be installed: checking licences, sources and bans without it");
     plain(xtask("supply"))
 }
 
