@@ -407,6 +407,12 @@ impl Pipeline {
                 shared.in_flight_bytes.fetch_sub(bytes, Relaxed);
                 let (err, body) = reply_body(op, applied, &parsed.txn);
                 let last = op == OpCode::CloseSession;
+                if let Some(other) = owner.filter(|&owner| owner != conn) {
+                    self.send(
+                        other,
+                        InboxEntry::Close { conn: other, why: "its session was closed by another connection" },
+                    );
+                }
                 self.send(conn, InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last });
             }
             Origin::Connect { conn, timeout_ms } => {

@@ -104,8 +104,6 @@ pub struct ShardStats {
 pub struct PipelineStats {
     /// Sessions there are.
     pub sessions: Counter,
-    /// Txns proposed.
-    pub proposals: Counter,
     /// Txns applied.
     pub commits: Counter,
     /// Sessions that ran out of time.

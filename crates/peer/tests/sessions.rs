@@ -339,3 +339,21 @@ fn close_session_spares_what_replaced_an_ephemeral() {
         assert_eq!(node.data.as_deref(), Some(&b"new"[..]));
     }
 }
+
+#[test]
+fn whoever_ends_a_session_ends_all_its_connections() {
+    let mut ended_by_the_old_one = 0;
+    for seed in 0..200 {
+        let mut world = World::new(seed, Options::default());
+        let (first, session) = joined(&mut world, 0);
+        let second = world.open(1);
+        world.request(first, 1, OpCode::CloseSession, &[]);
+        world.write(second, &connect_with(session, &password(session), Zxid(0), 10_000));
+        world.settle();
+        if world.pipeline.session_count() == 0 {
+            assert!(world.clients[second].closed, "seed {seed}: a connection without a session is left");
+            ended_by_the_old_one += usize::from(world.session(second).is_some_and(|(id, _)| id == session));
+        }
+    }
+    assert!(ended_by_the_old_one > 0, "the old connection's last words came behind the move at least once");
+}
