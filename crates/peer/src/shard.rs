@@ -235,7 +235,8 @@ impl Shard {
             if conn.out.capacity() > 16 * 1024 {
                 conn.out = Vec::new();
             }
-        } else if conn.written > 64 * 1024 {
+        } else if conn.written > 64 * 1024 && 2 * conn.written > conn.out.len() {
+            // Only when less is moved than was sent, so that a long answer is not moved again and again.
             conn.out.drain(..conn.written);
             conn.written = 0;
         }

@@ -424,6 +424,7 @@ impl Driver {
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(20) {
                 for io in self.io.borrow().iter().flatten() {
+                    self.shard.borrow_mut().shrink(io.id);
                     // It was to close when all is written, and its other end does not read.
                     if self.shard.borrow().is_closing(io.id)
                         && io.closing_rounds.replace(io.closing_rounds.get() + 1) > 1
