@@ -40,6 +40,13 @@ pub enum Submission {
     },
     /// A write.
     Write(WriteRequest),
+    /// A shard's thread did not run, so it heard nobody: times of the clock that never goes back.
+    Slept {
+        /// From when.
+        from_ms: i64,
+        /// Until when.
+        to_ms: i64,
+    },
     /// What was heard of sessions since the last round, in ms of the clock that never goes back.
     Touches {
         /// By this shard.

@@ -20,8 +20,10 @@
 
 pub mod connection;
 pub mod inbox;
+mod lived;
 mod outstanding;
 pub mod pipeline;
+pub mod pipeline_sessions;
 mod prep;
 mod reads;
 pub mod session;
@@ -37,6 +39,7 @@ pub mod time;
 
 pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use pipeline::{Pipeline, PipelineConfig};
+pub use pipeline_sessions::LocalSessions;
 pub use shard::{Shard, ShardConfig};
 pub use shared::{ShardSet, Shared};
 pub use sweep::ContainerRules;

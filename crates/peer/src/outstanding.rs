@@ -52,8 +52,15 @@ pub(crate) struct Outstanding {
     attempts: Vec<Attempt>,
     /// What they replaced, to be put back if they fail.
     replaced: Vec<(Arc<str>, Option<Record>)>,
-    /// The bytes of the paths of each session's ephemerals that are not in the tree yet.
-    ephemeral_bytes: HashMap<SessionId, usize, RandomState>,
+    /// Each session's ephemerals that are not in the tree yet.
+    ephemerals: HashMap<SessionId, Created, RandomState>,
+}
+
+/// The ephemerals that a session's outstanding txns create, oldest first, and the bytes that a list of them takes.
+#[derive(Debug, Clone, Default)]
+struct Created {
+    paths: VecDeque<Arc<str>>,
+    bytes: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -87,7 +94,7 @@ impl Outstanding {
             digest,
             attempts: Vec::new(),
             replaced: Vec::new(),
-            ephemeral_bytes: HashMap::with_hasher(hasher),
+            ephemerals: HashMap::with_hasher(hasher),
         }
     }
 
@@ -130,7 +137,9 @@ impl Outstanding {
         };
         let owner = (record.is_new && record.owner != SessionId(0)).then_some(record.owner);
         if let Some(owner) = owner {
-            *self.ephemeral_bytes.entry(owner).or_insert(0) += shared.len() + PATH_OVERHEAD;
+            let created = self.ephemerals.entry(owner).or_default();
+            created.bytes += shared.len() + PATH_OVERHEAD;
+            created.paths.push_back(shared.clone());
         }
         record.is_new = false;
         self.changes.push_back(Change { zxid: record.zxid, path: shared.clone(), owner });
@@ -142,16 +151,27 @@ impl Outstanding {
 
     /// How many bytes a closeSession of this session needs for the ephemerals that are not in the tree yet.
     pub(crate) fn ephemeral_bytes(&self, session: SessionId) -> usize {
-        self.ephemeral_bytes.get(&session).copied().unwrap_or(0)
+        self.ephemerals.get(&session).map_or(0, |created| created.bytes)
     }
 
-    fn forget(&mut self, change: &Change) {
+    /// The ephemerals that outstanding txns create for this session, in the order of their creation. One that was deleted
+    /// again is named too, and one that was created twice is named twice.
+    pub(crate) fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> {
+        self.ephemerals.get(&session).into_iter().flat_map(|created| &created.paths)
+    }
+
+    /// A change is in the tree, the oldest first, or undone, the newest first.
+    fn forget(&mut self, change: &Change, is_applied: bool) {
         let Some(owner) = change.owner else { return };
-        if let Some(bytes) = self.ephemeral_bytes.get_mut(&owner) {
-            *bytes -= change.path.len() + PATH_OVERHEAD;
-            if *bytes == 0 {
-                self.ephemeral_bytes.remove(&owner);
-            }
+        let Some(created) = self.ephemerals.get_mut(&owner) else { return };
+        created.bytes -= change.path.len() + PATH_OVERHEAD;
+        if is_applied {
+            created.paths.pop_front();
+        } else {
+            created.paths.pop_back();
+        }
+        if created.paths.is_empty() {
+            self.ephemerals.remove(&owner);
         }
     }
 
@@ -174,7 +194,7 @@ impl Outstanding {
             }
             while self.changes.len() > attempt.changes {
                 if let Some(change) = self.changes.pop_back() {
-                    self.forget(&change);
+                    self.forget(&change, false);
                 }
             }
             self.digest = attempt.digest;
@@ -187,7 +207,7 @@ impl Outstanding {
     /// All txns up to `zxid` are in the tree.
     pub(crate) fn applied(&mut self, zxid: Zxid) {
         while let Some(change) = self.changes.pop_front_if(|change| change.zxid <= zxid) {
-            self.forget(&change);
+            self.forget(&change, true);
             if self.records.get(&change.path).is_some_and(|record| record.zxid <= zxid) {
                 self.records.remove(&change.path);
             }
@@ -198,10 +218,5 @@ impl Outstanding {
         let mut all: Vec<_> = self.records.iter().collect();
         all.sort_unstable_by_key(|(path, _)| *path);
         hash_text(&(all, &self.changes, self.digest), hasher);
-    }
-
-    /// What is not applied yet, in no particular order: sort before use.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (&Arc<str>, &Record)> {
-        self.records.iter()
     }
 }

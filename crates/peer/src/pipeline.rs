@@ -16,15 +16,16 @@ use bytes::Bytes;
 use tree::cut::CutHeader;
 use tree::{Applied, HashKeys, Outcome, Tree, Trigger};
 use wire::request::DeleteContainerRequest;
-use wire::txn::{CreateSessionTxn, DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
+use wire::txn::{DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
+use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::reads::ReadContext;
-use crate::session_tracker::{Session, SessionTracker};
+use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
 use crate::sweep::{ContainerRules, Sweep};
@@ -45,6 +46,8 @@ pub struct PipelineConfig {
     pub digests: bool,
     /// `closeSessionTxn.enabled`: closeSession txns list the ephemerals.
     pub close_session_paths: bool,
+    /// Do sessions begin as local ones?
+    pub local_sessions: LocalSessions,
     /// When containers and TTL znodes go.
     pub containers: ContainerRules,
     /// Keys of the hash maps.
@@ -62,20 +65,21 @@ const DIGEST_BYTES: usize = 12;
 
 /// A proposal that is not applied yet.
 #[derive(Debug, Clone)]
-struct Pending {
-    zxid: Zxid,
-    entry: Vec<u8>,
-    origin: Origin,
-    reads_before: Vec<ReadRequest>,
-    session: SessionId,
-    bytes: usize,
-    received_us: u64,
-    proposed_us: u64,
+pub(crate) struct Pending {
+    pub zxid: Zxid,
+    /// Empty: the end of a local session, which is not logged; it waits for the txn with its zxid.
+    pub entry: Vec<u8>,
+    pub origin: Origin,
+    pub reads_before: Vec<ReadRequest>,
+    pub session: SessionId,
+    pub bytes: usize,
+    pub received_us: u64,
+    pub proposed_us: u64,
 }
 
 /// Who waits for it.
 #[derive(Debug, Clone, Copy)]
-enum Origin {
+pub(crate) enum Origin {
     /// A client's write.
     Write { conn: ConnId, xid: Xid, op: OpCode },
     /// A client's wish for a session.
@@ -87,19 +91,23 @@ enum Origin {
 /// The pipeline.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    config: PipelineConfig,
-    zab: Broadcast,
-    tracker: SessionTracker,
-    outstanding: Outstanding,
-    pending: VecDeque<Pending>,
+    pub(crate) config: PipelineConfig,
+    pub(crate) zab: Broadcast,
+    pub(crate) tracker: SessionTracker,
+    pub(crate) outstanding: Outstanding,
+    pub(crate) pending: VecDeque<Pending>,
     /// How many of `pending` the log has been given.
     handed_over: usize,
     /// The round of touch collection under way, and the shards that have not answered.
-    round: u64,
-    waiting_for: ShardSet,
-    round_began_ms: i64,
+    pub(crate) round: u64,
+    pub(crate) waiting_for: ShardSet,
+    pub(crate) round_began_ms: i64,
+    /// Sessions that ran out of time and whose end is not proposed yet.
+    pub(crate) expiring: VecDeque<SessionId>,
+    /// How many closeSession txns of the server's own are among `pending`.
+    pub(crate) expiries_under_way: usize,
     /// Entries on their way to the inboxes, a vector a shard.
-    outbox: Vec<Vec<InboxEntry>>,
+    pub(crate) outbox: Vec<Vec<InboxEntry>>,
     triggers: Vec<Trigger>,
     sweep: Sweep,
 }
@@ -128,6 +136,8 @@ impl Pipeline {
             round: 0,
             waiting_for: ShardSet::default(),
             round_began_ms: 0,
+            expiring: VecDeque::new(),
+            expiries_under_way: 0,
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
             sweep: Sweep::new(&config.containers, now),
@@ -139,11 +149,9 @@ impl Pipeline {
     /// leave such (ZOOKEEPER-5010).
     pub fn close_orphans(&mut self, now: Now, shared: &Shared) {
         let tree = shared.tree.read();
-        for session in tree.sessions_with_ephemerals() {
-            if self.tracker.get(session).is_none() {
-                self.propose_close(now, &tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
-            }
-        }
+        let orphans = tree.sessions_with_ephemerals().into_iter().filter(|&id| self.tracker.get(id).is_none());
+        self.expiring.extend(orphans);
+        self.go_on_expiring(now, &tree);
     }
 
     /// How many sessions there are.
@@ -151,14 +159,24 @@ impl Pipeline {
         self.tracker.len()
     }
 
+    /// How many of them only this server knows.
+    pub fn local_session_count(&self) -> usize {
+        self.tracker.local_len()
+    }
+
+    /// The sessions that txns made, with the timeouts of those: what a snapshot that began now would hold.
+    pub fn sessions_of_txns(&self) -> Vec<(SessionId, i32)> {
+        self.tracker.for_snapshot()
+    }
+
     /// The zxid of the newest proposal.
     pub fn proposed(&self) -> Zxid {
         self.zab.proposed()
     }
 
-    /// Is every proposal applied?
+    /// Is every proposal applied, and none to come by itself?
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty()
+        self.pending.is_empty() && self.expiring.is_empty()
     }
 
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
@@ -176,32 +194,22 @@ impl Pipeline {
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
-            Submission::Connect { conn, timeout_ms } => {
-                let session = self.tracker.allocate_id();
-                let mut entry = self.begin_entry(session, Xid(0), now);
-                CreateSessionTxn { timeout_ms }.write(&mut entry.1);
-                let origin = Origin::Connect { conn, timeout_ms };
-                self.propose(now, entry, OpCode::CreateSession, origin, session, now.mono_us, Vec::new(), 0);
-            }
+            Submission::Connect { conn, timeout_ms } => self.connect(now, conn, timeout_ms),
             Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
+            Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
             Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),
         }
     }
 
-    fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
-        let old = self.tracker.get(session).and_then(|s| s.owner);
-        if self.tracker.renew(session, timeout_ms, conn, now.mono_ms()) {
-            if let Some(old) = old.filter(|&old| old != conn) {
-                self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
-            }
-            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
-        } else {
-            self.send(conn, InboxEntry::Expired { conn });
-        }
-    }
-
     fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
+        if write.op == OpCode::CloseSession
+            && self.tracker.local_len() > 0
+            && self.tracker.get(write.session).is_some_and(|s| s.scope == Scope::Local && !s.closing)
+        {
+            self.close_local(shared, tree, write);
+            return;
+        }
         let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
         // A closeSession counts from wherever it comes: the client wants the end, and its old connection knew the password.
         let may = |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession);
@@ -220,9 +228,23 @@ impl Pipeline {
             }
             return;
         }
+        let is_local = self.upgrade_if_needed(now, session, op, &body);
         let entry = self.begin_entry(session, xid, now);
         let bytes = body.len();
-        self.prepare(now, tree, entry, op, &body, origin, session, &identities, received_us, reads_before, bytes);
+        self.prepare(
+            now,
+            tree,
+            entry,
+            op,
+            &body,
+            origin,
+            session,
+            is_local,
+            &identities,
+            received_us,
+            reads_before,
+            bytes,
+        );
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a write")]
@@ -235,6 +257,7 @@ impl Pipeline {
         body: &Bytes,
         origin: Origin,
         session: SessionId,
+        is_local: bool,
         identities: &Identities,
         received_us: u64,
         reads_before: Vec<ReadRequest>,
@@ -250,6 +273,7 @@ impl Pipeline {
             zxid: entry.0,
             time_ms: now.wall_ms,
             session,
+            is_local,
             identities,
         };
         prep.outstanding.attempt();
@@ -271,36 +295,8 @@ impl Pipeline {
         self.propose(now, entry, op, origin, session, received_us, reads_before, bytes);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the parts of a pending closeSession")]
-    fn propose_close(
-        &mut self,
-        now: Now,
-        tree: &Tree,
-        session: SessionId,
-        origin: Origin,
-        xid: Xid,
-        received_us: u64,
-        reads_before: Vec<ReadRequest>,
-    ) {
-        self.tracker.set_closing(session);
-        let mut entry = self.begin_entry(session, xid, now);
-        let mut prep = Prep {
-            tree,
-            outstanding: &mut self.outstanding,
-            auth: &self.config.auth,
-            owner_rules: tree.owner_rules(),
-            length_max: self.config.length_max,
-            zxid: entry.0,
-            time_ms: now.wall_ms,
-            session,
-            identities: &Identities::none(),
-        };
-        let op = prep.close_session(self.config.close_session_paths, &mut entry.1);
-        self.propose(now, entry, op, origin, session, received_us, reads_before, 0);
-    }
-
     /// A zxid, and an entry that holds its header; the type in it is set when it is proposed.
-    fn begin_entry(&mut self, session: SessionId, cxid: Xid, now: Now) -> (Zxid, Vec<u8>) {
+    pub(crate) fn begin_entry(&mut self, session: SessionId, cxid: Xid, now: Now) -> (Zxid, Vec<u8>) {
         let zxid = self.zab.propose();
         let mut entry = Vec::with_capacity(256);
         TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, op: OpCode::Error }.write(&mut entry);
@@ -308,7 +304,7 @@ impl Pipeline {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a pending proposal")]
-    fn propose(
+    pub(crate) fn propose(
         &mut self,
         now: Now,
         (zxid, mut entry): (Zxid, Vec<u8>),
@@ -329,7 +325,7 @@ impl Pipeline {
 
     /// What the log has not been given yet, in zxid order.
     pub fn take_unlogged(&mut self, mut append: impl FnMut(Zxid, &[u8])) {
-        for pending in self.pending.iter().skip(self.handed_over) {
+        for pending in self.pending.iter().skip(self.handed_over).filter(|pending| !pending.entry.is_empty()) {
             append(pending.zxid, &pending.entry);
         }
         self.handed_over = self.pending.len();
@@ -344,7 +340,11 @@ impl Pipeline {
             let mut bytes = 0;
             for _ in 0..BATCH_MAX {
                 let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
-                self.handed_over -= 1;
+                self.handed_over = self.handed_over.saturating_sub(1);
+                if pending.entry.is_empty() {
+                    self.answer_local_close(shared, &tree, &pending);
+                    continue;
+                }
                 bytes += pending.entry.len();
                 self.apply(now, shared, &mut tree, pending);
                 if bytes > BATCH_BYTES {
@@ -352,6 +352,10 @@ impl Pipeline {
                 }
             }
             // Under the guard: what can be read from now on is in the inboxes.
+            woken.extend(self.flush(shared));
+        }
+        if !self.expiring.is_empty() {
+            self.go_on_expiring(now, &shared.tree.read());
             woken.extend(self.flush(shared));
         }
         shared.pipeline_stats.sessions.set(self.tracker.len() as u64);
@@ -398,7 +402,10 @@ impl Pipeline {
                 self.tracker.add(session, txn.timeout_ms, owner, now.mono_ms());
                 None
             }
-            Txn::CloseSession(_) => self.tracker.remove(session).and_then(|s| s.owner),
+            Txn::CloseSession(_) => {
+                self.expiries_under_way -= usize::from(matches!(origin, Origin::Server));
+                self.tracker.remove(session).and_then(|s| s.owner)
+            }
             _ => None,
         };
         match origin {
@@ -426,7 +433,7 @@ impl Pipeline {
         }
     }
 
-    fn answer_read(&mut self, tree: &Tree, conn: ConnId, session: SessionId, read: &ReadRequest) {
+    pub(crate) fn answer_read(&mut self, tree: &Tree, conn: ConnId, session: SessionId, read: &ReadRequest) {
         let mut frame = Vec::with_capacity(128);
         let context = ReadContext {
             tree,
@@ -441,11 +448,11 @@ impl Pipeline {
         self.send(conn, InboxEntry::ReadReply { conn, frame, watch, received_us: read.received_us });
     }
 
-    fn send(&mut self, conn: ConnId, entry: InboxEntry) {
+    pub(crate) fn send(&mut self, conn: ConnId, entry: InboxEntry) {
         self.outbox[conn.shard as usize].push(entry);
     }
 
-    fn flush(&mut self, shared: &Shared) -> ShardSet {
+    pub(crate) fn flush(&mut self, shared: &Shared) -> ShardSet {
         let mut woken = ShardSet::default();
         for (shard, entries) in self.outbox.iter_mut().enumerate() {
             if !entries.is_empty() {
@@ -486,6 +493,7 @@ impl Pipeline {
                 &body,
                 origin,
                 SessionId(0),
+                false,
                 &identities,
                 now.mono_us,
                 Vec::new(),
@@ -494,56 +502,18 @@ impl Pipeline {
         }
     }
 
-    /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
-    /// that a shard that is late costs nobody a session.
-    pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
-            return ShardSet::default();
-        }
-        self.round += 1;
-        self.round_began_ms = now.mono_ms();
-        for (shard, entries) in self.outbox.iter_mut().enumerate() {
-            entries.push(InboxEntry::CollectTouches { round: self.round });
-            self.waiting_for.insert(shard);
-        }
-        self.flush(shared)
-    }
-
-    fn on_touches(
-        &mut self,
-        now: Now,
-        shared: &Shared,
-        tree: &Tree,
-        shard: u16,
-        round: u64,
-        heard: &[(SessionId, i64)],
-    ) {
-        for &(session, at) in heard {
-            self.tracker.touch(session, at);
-        }
-        if round != self.round || self.waiting_for.0 & (1 << shard) == 0 {
-            return;
-        }
-        self.waiting_for.0 &= !(1 << shard);
-        if self.waiting_for == ShardSet::default() {
-            for session in self.tracker.expire(self.round_began_ms) {
-                shared.pipeline_stats.expired.add(1);
-                self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
-            }
-        }
-    }
-
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         self.tracker.hash_state(hasher);
         self.outstanding.hash_state(hasher);
         hash_text(&(&self.zab, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
+        hash_text(&(&self.expiring, self.expiries_under_way), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.
     pub fn begin_cut(&self, shared: &Shared, image_bytes_max: usize) -> CutHeader {
         // The pipeline is held, so nothing is applied between the two.
-        let sessions = self.tracker.for_snapshot();
+        let sessions = self.sessions_of_txns();
         shared.tree.write().begin_cut(sessions, image_bytes_max)
     }
 }

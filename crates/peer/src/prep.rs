@@ -4,6 +4,9 @@
 //! Prep never fails: a refused write is an error txn. The order of the checks is part of the protocol, since the first
 //! that fails names the error.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use auth::{AuthConfig, Identities, check_acl, fixup_acl};
 use bytes::Bytes;
 use tree::Tree;
@@ -33,6 +36,8 @@ pub(crate) struct Prep<'a> {
     pub zxid: Zxid,
     pub time_ms: i64,
     pub session: SessionId,
+    /// It is a local one that may not be upgraded: it can have no ephemerals.
+    pub is_local: bool,
     pub identities: &'a Identities,
 }
 
@@ -121,6 +126,9 @@ impl Prep<'_> {
         let ttl_is_right = if mode.is_ttl() { (1..=TTL_MAX).contains(&create.ttl) } else { create.ttl < 0 };
         if !ttl_is_right || create.op == OpCode::CreateTtl && !mode.is_ttl() {
             return Err(ErrorCode::BAD_ARGUMENTS);
+        }
+        if mode.is_ephemeral() && self.is_local {
+            return Err(ErrorCode::EPHEMERAL_ON_LOCAL_SESSION);
         }
         // A null path is found out by an exception in Apache, which makes it -5.
         let given = create.path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
@@ -326,24 +334,41 @@ impl Prep<'_> {
     /// The closeSession of [`Prep::session`]: its ephemerals, committed and outstanding ones.
     pub(crate) fn close_session(&mut self, with_paths: bool, out: &mut Vec<u8>) -> OpCode {
         let session = self.session.0;
-        let mut paths: Vec<String> = self.tree.ephemerals(self.session).map(tree::NodeRef::path).collect();
-        let outstanding = self.outstanding.records().filter(|(_, r)| r.exists && r.stat.ephemeral_owner == session);
-        let mut pending: Vec<String> = outstanding.map(|(path, _)| path.to_string()).collect();
-        pending.sort_unstable();
         // One that will be gone by then may be there again as another's, or as nobody's: that one stays.
         let is_mine = |path: &str| {
             self.outstanding.get(self.tree, path).is_some_and(|record| record.stat.ephemeral_owner == session)
         };
+        let mut pending: Vec<String> = self.outstanding.ephemerals(self.session).map(ToString::to_string).collect();
+        pending.sort_unstable();
+        pending.dedup();
+        pending.retain(|path| is_mine(path));
+        let mut paths: Vec<String> = self.tree.ephemerals(self.session).map(tree::NodeRef::path).collect();
         paths.retain(|path| pending.binary_search(path).is_err() && is_mine(path));
         paths.append(&mut pending);
+        // Each parent is put once: its digest is made of all its data, and thousands may have the same.
+        let mut parents: BTreeMap<&str, Record> = BTreeMap::new();
         for path in &paths {
             let Some((parent_path, _)) = wire::path::split(path) else { continue };
-            let (Some(parent), Some(record)) =
-                (self.outstanding.get(self.tree, parent_path), self.outstanding.get(self.tree, path))
-            else {
-                continue;
+            let Some(mut record) = self.outstanding.get(self.tree, path) else { continue };
+            let parent = match parents.entry(parent_path) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => match self.outstanding.get(self.tree, parent_path) {
+                    Some(parent) => new.insert(parent),
+                    None => continue,
+                },
             };
-            self.put_deleted(parent_path, parent, path, record);
+            parent.children -= 1;
+            record.exists = false;
+            record.zxid = self.zxid;
+            self.outstanding.put(self.tree, path, record);
+        }
+        for (path, mut parent) in parents {
+            if self.outstanding.get(self.tree, path).is_none() {
+                continue;
+            }
+            parent.stat.pzxid = self.zxid;
+            parent.zxid = self.zxid;
+            self.outstanding.put(self.tree, path, parent);
         }
         if with_paths {
             let paths_to_delete = Some(paths.iter().map(|path| Some(path.as_str().into())).collect());

@@ -1,7 +1,12 @@
 //! The sessions of a standalone server or a leader, and when they end. Source: Apache `SessionTrackerImpl`,
 //! `ExpiryQueue`.
 //!
-//! Sessions expire at tick boundaries only, in whole buckets, `timeout` to `timeout + tick` after the last touch.
+//! Sessions expire at tick boundaries only, in whole buckets, `timeout` to `timeout + tick` after the last touch; what the
+//! server itself slept does not count (`Lived`).
+//!
+//! A *local* session (`localSessionsEnabled`) is known to its own server alone: no txn makes it or ends it, no snapshot
+//! holds it. When it wants an ephemeral it is upgraded: a createSession txn makes it like the others. Source: Apache
+//! `UpgradeableSessionTracker`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +15,31 @@ use hashbrown::HashMap;
 use wire::{ServerId, SessionId};
 
 use crate::inbox::ConnId;
+use crate::lived::Lived;
 use crate::session::first_session_id;
 use crate::state::hash_text;
+
+/// Who knows a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This server alone.
+    Local,
+    /// This server; its createSession is on its way.
+    Upgrading,
+    /// Everybody: its createSession was applied.
+    Global,
+}
 
 /// A session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Session {
+    /// Who knows it.
+    pub scope: Scope,
     /// As negotiated last.
     pub timeout_ms: i32,
     /// As its createSession txn says; snapshots hold this one.
     pub logged_timeout_ms: i32,
-    /// The tick boundary that ends it.
+    /// The tick boundary that ends it, in ms that the server lived through: see [`SessionTracker::to_mono_ms`].
     pub expires_ms: i64,
     /// The connection that may write in its name.
     pub owner: Option<ConnId>,
@@ -35,6 +54,8 @@ pub struct SessionTracker {
     buckets: BTreeMap<i64, BTreeSet<SessionId>>,
     tick_ms: i64,
     next_id: SessionId,
+    clock: Lived,
+    local_count: usize,
 }
 
 impl SessionTracker {
@@ -45,6 +66,8 @@ impl SessionTracker {
             buckets: BTreeMap::new(),
             tick_ms: tick_ms.max(1),
             next_id: first_session_id(server, wall_ms),
+            clock: Lived::default(),
+            local_count: 0,
         }
     }
 
@@ -60,7 +83,22 @@ impl SessionTracker {
         }
     }
 
-    /// How many sessions.
+    /// A shard slept from `from_ms` to `to_ms`, on the clock that never goes back: that time counts for no session.
+    pub fn slept(&mut self, from_ms: i64, to_ms: i64) {
+        self.clock.slept(from_ms, to_ms);
+    }
+
+    /// When, on the clock that never goes back, a session ends whose [`Session::expires_ms`] this is.
+    pub fn to_mono_ms(&self, expires_ms: i64) -> i64 {
+        self.clock.to_mono(expires_ms)
+    }
+
+    /// How many of them are local ones.
+    pub fn local_len(&self) -> usize {
+        self.local_count
+    }
+
+    /// How many sessions, local ones among them.
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -75,9 +113,10 @@ impl SessionTracker {
         self.sessions.get(&id)
     }
 
-    /// The sessions and the timeouts of their txns, in ascending order.
+    /// The sessions that a txn made, and the timeouts of these txns, in ascending order.
     pub fn for_snapshot(&self) -> Vec<(SessionId, i32)> {
-        let mut all: Vec<_> = self.sessions.iter().map(|(id, s)| (*id, s.logged_timeout_ms)).collect();
+        let global = self.sessions.iter().filter(|(_, s)| s.scope == Scope::Global);
+        let mut all: Vec<_> = global.map(|(id, s)| (*id, s.logged_timeout_ms)).collect();
         all.sort_unstable();
         all
     }
@@ -85,28 +124,49 @@ impl SessionTracker {
     pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
         let mut all: Vec<_> = self.sessions.iter().collect();
         all.sort_unstable_by_key(|(id, _)| **id);
-        hash_text(&(all, &self.buckets, self.next_id), hasher);
+        hash_text(&(all, &self.buckets, self.next_id, &self.clock), hasher);
     }
 
-    /// The next tick boundary that has sessions to end.
+    /// The next tick boundary that has sessions to end, on the clock that never goes back.
     pub fn next_expiry_ms(&self) -> Option<i64> {
-        self.buckets.first_key_value().map(|(at, _)| *at)
+        self.buckets.first_key_value().map(|(at, _)| self.clock.to_mono(*at))
     }
 
     fn boundary(&self, now_ms: i64, timeout_ms: i32) -> i64 {
-        ((now_ms + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
+        ((self.clock.at(now_ms) + i64::from(timeout_ms)) / self.tick_ms + 1) * self.tick_ms
     }
 
-    /// Begins to track a session; one that is tracked gets the new timeout.
+    /// A session's createSession was applied, or it was there when the server started: it is tracked from now on, and
+    /// known to everybody.
     pub fn add(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64) {
-        if let Some(old) = self.sessions.get(&id) {
-            let at = old.expires_ms;
-            self.unbucket(id, at);
+        if let Some(upgraded) = self.sessions.get_mut(&id).filter(|s| s.scope == Scope::Upgrading) {
+            upgraded.scope = Scope::Global;
+            upgraded.logged_timeout_ms = timeout_ms;
+        } else {
+            self.track(id, timeout_ms, owner, now_ms, Scope::Global);
         }
+    }
+
+    /// A session that this server alone knows.
+    pub fn add_local(&mut self, id: SessionId, timeout_ms: i32, owner: ConnId, now_ms: i64) {
+        self.track(id, timeout_ms, Some(owner), now_ms, Scope::Local);
+    }
+
+    /// A local session gets a createSession txn, with the timeout that is returned; `None`: it is no local one.
+    pub fn upgrade(&mut self, id: SessionId) -> Option<i32> {
+        let session = self.sessions.get_mut(&id).filter(|s| s.scope == Scope::Local)?;
+        session.scope = Scope::Upgrading;
+        self.local_count -= 1;
+        Some(session.timeout_ms)
+    }
+
+    fn track(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64, scope: Scope) {
+        self.remove(id);
         let expires_ms = self.boundary(now_ms, timeout_ms);
-        let session = Session { timeout_ms, logged_timeout_ms: timeout_ms, expires_ms, owner, closing: false };
+        let session = Session { scope, timeout_ms, logged_timeout_ms: timeout_ms, expires_ms, owner, closing: false };
         self.sessions.insert(id, session);
         self.buckets.entry(expires_ms).or_default().insert(id);
+        self.local_count += usize::from(scope == Scope::Local);
     }
 
     /// A session goes on at another connection, with another timeout. False: there is no such session any more.
@@ -153,15 +213,17 @@ impl SessionTracker {
         }
     }
 
-    /// Its closeSession was applied.
+    /// Its closeSession was applied, or it was a local one and is over.
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.sessions.remove(&id)?;
+        self.local_count -= usize::from(session.scope == Scope::Local);
         self.unbucket(id, session.expires_ms);
         Some(session)
     }
 
-    /// The sessions whose time is up, in ascending order; they are closing from now on.
+    /// The sessions whose time is up, bucket by bucket, each in ascending order; they are closing from now on.
     pub fn expire(&mut self, now_ms: i64) -> Vec<SessionId> {
+        let now_ms = self.clock.at(now_ms);
         let mut expired = Vec::new();
         while let Some((&at, _)) = self.buckets.first_key_value() {
             if at > now_ms {
@@ -205,6 +267,37 @@ mod tests {
         assert_eq!(t.next_expiry_ms(), None);
         let conn = ConnId { shard: 0, slot: 0, generation: 0 };
         assert!(!t.renew(SessionId(1), 4000, conn, 9000), "and can't be renewed");
+    }
+
+    #[test]
+    fn what_the_server_slept_counts_for_no_session() {
+        let mut t = tracker();
+        t.add(SessionId(1), 4000, None, 100);
+        t.slept(1000, 31_000);
+        assert_eq!(t.next_expiry_ms(), Some(36_000));
+        assert!(t.expire(35_999).is_empty());
+        // Heard before the sleep, told after it.
+        t.touch(SessionId(1), 990);
+        t.add(SessionId(2), 4000, None, 32_500);
+        assert_eq!(t.expire(36_000), [SessionId(1)]);
+        assert_eq!(t.next_expiry_ms(), Some(38_000));
+    }
+
+    #[test]
+    fn a_local_session_is_in_no_snapshot_until_its_txn_is_applied() {
+        let mut t = tracker();
+        let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+        t.add_local(SessionId(1), 4000, conn, 100);
+        t.add(SessionId(2), 5000, None, 100);
+        assert_eq!((t.len(), t.local_len(), t.for_snapshot()), (2, 1, vec![(SessionId(2), 5000)]));
+        assert_eq!(t.upgrade(SessionId(2)), None);
+        assert_eq!(t.upgrade(SessionId(1)), Some(4000));
+        assert_eq!(t.upgrade(SessionId(1)), None, "once");
+        assert_eq!((t.local_len(), t.for_snapshot().len()), (0, 1));
+        t.set_closing(SessionId(1));
+        t.add(SessionId(1), 4000, None, 200);
+        assert_eq!(t.for_snapshot(), [(SessionId(1), 4000), (SessionId(2), 5000)]);
+        assert!(t.get(SessionId(1)).is_some_and(|s| s.closing && s.owner == Some(conn)), "an end on its way stays");
     }
 
     #[test]

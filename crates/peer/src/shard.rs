@@ -89,6 +89,8 @@ pub struct Shard {
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
     /// When sessions were heard of last whose connections have gone since touches were collected.
     pub(crate) departed: Vec<(wire::SessionId, i64)>,
+    /// The round of the pipeline that asks what was heard, and has no answer yet.
+    pub(crate) asked: Option<u64>,
 }
 
 /// What one frame led to.
@@ -119,6 +121,7 @@ impl Shard {
             inbox: Vec::new(),
             unwatched: Vec::new(),
             departed: Vec::new(),
+            asked: None,
         }
     }
 
@@ -540,7 +543,15 @@ impl Shard {
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         hash_text(&(&self.connections, &self.generations, &self.free), hasher);
         hash_text(
-            &(&self.submissions, &self.dirty, &self.paused, &self.resumed, &self.unwatched, &self.departed),
+            &(
+                &self.submissions,
+                &self.dirty,
+                &self.paused,
+                &self.resumed,
+                &self.unwatched,
+                &self.departed,
+                &self.asked,
+            ),
             hasher,
         );
         self.watches.hash_state(hasher);

@@ -13,7 +13,7 @@ use wire::watcher::{EventType, SYNC_CONNECTED, WatcherEvent};
 use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
-use crate::inbox::{ConnId, InboxEntry, ReplyBody, Submission};
+use crate::inbox::{ConnId, InboxEntry, ReplyBody};
 use crate::shard::Shard;
 use crate::shared::Shared;
 use crate::time::Now;
@@ -116,16 +116,8 @@ impl Shard {
                     self.mark_dirty(conn.slot);
                 }
             }
-            InboxEntry::CollectTouches { round } => {
-                let mut heard = std::mem::take(&mut self.departed);
-                for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
-                    if std::mem::take(&mut conn.heard) && conn.session.0 != 0 {
-                        heard.push((conn.session, conn.heard_ms));
-                    }
-                }
-                let shard = self.config.shard;
-                self.submit(Submission::Touches { shard, round, heard });
-            }
+            // Answered when the driver has looked at the sockets of those who seem silent.
+            InboxEntry::CollectTouches { round } => self.asked = Some(round),
         }
     }
 

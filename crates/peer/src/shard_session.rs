@@ -5,7 +5,7 @@ use wire::frame::{self, ReplyHeader};
 use wire::request::AuthPacket;
 use wire::{Buffer, ErrorCode, Field, Reader, SessionId, Xid, Zxid};
 
-use crate::connection::Phase;
+use crate::connection::{Connection, Phase};
 use crate::inbox::{ConnId, Submission};
 use crate::session::{password, password_matches};
 use crate::shard::{Shard, Step};
@@ -112,6 +112,53 @@ impl Shard {
         shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
         self.mark_dirty(conn.slot);
         Step::Next
+    }
+
+    /// Does the pipeline ask which sessions were heard of? Then the driver looks at the sockets of those that
+    /// [`doubtful`](Self::doubtful) names, and [`tell_touches`](Self::tell_touches) answers.
+    pub fn is_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// The connections whose sessions would end now: nothing was heard for their timeout. What they said may be in their
+    /// sockets, if this thread was late. A client that does not read what it is sent is not among them: its socket is not
+    /// read for its own fault.
+    pub fn doubtful(&self, now: Now) -> impl Iterator<Item = ConnId> {
+        let is_doubtful = move |c: &&Connection| {
+            c.phase == Phase::Established
+                && c.heard_ms + i64::from(c.timeout_ms) <= now.mono_ms()
+                && c.to_send().len() <= self.config.out_pause
+        };
+        self.connections().filter(is_doubtful).map(|c| c.id)
+    }
+
+    /// There is something in the socket of this connection: it was not silent.
+    pub fn has_unread(&mut self, now: Now, conn: ConnId) {
+        if let Some(found) = self.get_mut(conn) {
+            found.heard = true;
+            found.heard_ms = now.mono_ms();
+        }
+    }
+
+    /// Answers the pipeline's question.
+    pub fn tell_touches(&mut self) {
+        let Some(round) = self.asked.take() else { return };
+        let mut heard = std::mem::take(&mut self.departed);
+        let out_pause = self.config.out_pause;
+        for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
+            // A frame that waits because the server is busy was heard when it came.
+            let waits = conn.phase == Phase::Established && conn.paused && conn.to_send().len() <= out_pause;
+            if (std::mem::take(&mut conn.heard) || waits) && conn.session.0 != 0 {
+                heard.push((conn.session, conn.heard_ms));
+            }
+        }
+        let shard = self.config.shard;
+        self.submit(Submission::Touches { shard, round, heard });
+    }
+
+    /// This shard's thread did not run from `from_ms` to `to_ms`, on the clock that never goes back.
+    pub fn slept(&mut self, from_ms: i64, to_ms: i64) {
+        self.submit(Submission::Slept { from_ms, to_ms });
     }
 
     /// An operation that this server does not have: said so, then closed. The session lives on.

@@ -61,6 +61,10 @@ const WORD_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
+/// From here on, in ms, a thread that is late was asleep. Less than that the rounding of session timeouts bears.
+const SLEEP_MIN_MS: i64 = 200;
+/// And from here on an operator should know.
+const SLEEP_TOLD_MS: i64 = 1000;
 /// How often what waits for room, or for a handshake, is looked at.
 const SWEEP: Duration = Duration::from_millis(50);
 
@@ -86,6 +90,8 @@ struct Driver {
     /// don't make the kernel take back what was written.
     is_discarding: Cell<bool>,
     handshake_timeout_ms: i64,
+    /// When this thread last looked at its clock, in ms of the clock that never goes back: it should every [`SWEEP`].
+    awake_ms: Cell<i64>,
 }
 
 /// Runs a shard until the server stops.
@@ -102,7 +108,6 @@ pub fn run(
     let number = options.shard.shard as usize;
     let driver = Rc::new(Driver {
         shard: RefCell::new(Shard::new(options.shard)),
-        core,
         words,
         number,
         io: RefCell::new(Vec::new()),
@@ -111,6 +116,8 @@ pub fn run(
         is_draining: Cell::new(false),
         is_discarding: Cell::new(false),
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
+        awake_ms: Cell::new(core.clock.now().mono_ms()),
+        core,
     });
     let local = LocalSet::new();
     local.spawn_local(driver.clone().submit_loop());
@@ -317,8 +324,41 @@ impl Driver {
         }
     }
 
+    /// Looks at the clock: a thread that was stopped, or kept from running, heard nobody meanwhile.
+    fn wake_up(&self) {
+        let now_ms = self.core.clock.now().mono_ms();
+        let due_ms = self.awake_ms.replace(now_ms) + SWEEP.as_millis() as i64;
+        let late_ms = now_ms - due_ms;
+        if late_ms >= SLEEP_TOLD_MS {
+            tracing::warn!("a thread did not run for {late_ms} ms: that time counts for no session");
+        }
+        if late_ms >= SLEEP_MIN_MS {
+            self.shard.borrow_mut().slept(due_ms, now_ms);
+        }
+    }
+
+    /// The pipeline asks which sessions were heard of. A silent connection's socket may hold what was said while this
+    /// thread was late: nobody's session ends for that.
+    fn answer_what_was_heard(&self) {
+        self.wake_up();
+        let now = self.core.clock.now();
+        let doubtful: Vec<ConnId> = self.shard.borrow().doubtful(now).collect();
+        for id in doubtful {
+            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+            let unread = io.map(|io| rustix::io::ioctl_fionread(io.writer.as_ref()));
+            // A socket that can't be asked has nothing to say.
+            if unread.is_some_and(|bytes| bytes.is_ok_and(|bytes| bytes > 0)) {
+                self.shard.borrow_mut().has_unread(now, id);
+            }
+        }
+        self.shard.borrow_mut().tell_touches();
+    }
+
     /// After the shard did something: writes what it has to say, submits what it can't answer.
     fn settle(&self) {
+        if self.shard.borrow().is_asked() {
+            self.answer_what_was_heard();
+        }
         let mut dirty = Vec::new();
         {
             let mut shard = self.shard.borrow_mut();
@@ -386,6 +426,7 @@ impl Driver {
     }
 
     fn drain(&self) {
+        self.wake_up();
         self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
         self.settle();
         // Writing may have made room.
@@ -415,6 +456,10 @@ impl Driver {
         let mut rounds = 0u32;
         loop {
             tokio::time::sleep(SWEEP).await;
+            self.wake_up();
+            if self.shard.borrow().has_submissions() {
+                self.submit.notify_one();
+            }
             if self.shard.borrow().has_paused() {
                 self.drain();
             }

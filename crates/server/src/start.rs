@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use peer::{ContainerRules, Pipeline, PipelineConfig, ShardConfig, Shared};
+use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared};
 use storage::policy::SnapPolicy;
 use storage::recover::{Origin, Progress};
 use storage::{LogOptions, LogWriter, RecoverError, RecoverOptions, recover};
@@ -164,6 +164,8 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             length_max: config.limits.record_bytes_max as usize,
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
+            // A standalone server has none, as in Apache.
+            local_sessions: LocalSessions::Off,
             containers: ContainerRules {
                 check_ms: i64::from(config.tree.container_check_ms),
                 per_minute_max: config.tree.container_deletions_per_minute_max as usize,

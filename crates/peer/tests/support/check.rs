@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use ostler_peer::LocalSessions;
 use ostler_tree::TriggerKind;
 use ostler_tree::owner::OwnerRules;
 use wire::connect::ConnectResponse;
@@ -29,7 +30,8 @@ pub struct History {
     replies: BTreeMap<(i64, i32), (Zxid, ErrorCode, Vec<u8>)>,
     /// When sessions ended, by whom (0: the server).
     pub closed: BTreeMap<i64, (Zxid, i32, i64)>,
-    sessions: BTreeMap<i64, i32>,
+    /// Those that txns made, and their timeouts.
+    pub sessions: BTreeMap<i64, i32>,
 }
 
 const fn is_write(op: OpCode) -> bool {
@@ -93,8 +95,9 @@ fn replay(world: &World) -> History {
                 assert_eq!(told, None, "a session is closed once");
             }
             (_, Some(sent)) => {
-                let asker =
-                    Asker { session: key.0, ids: sent.ids.as_slice(), zxid: entry.zxid, time_ms: header.time_ms };
+                let is_local = world.options.local_sessions == LocalSessions::On;
+                let (ids, time_ms) = (sent.ids.as_slice(), header.time_ms);
+                let asker = Asker { session: key.0, ids, zxid: entry.zxid, time_ms, is_local };
                 let op = OpCode::from_code(sent.op).unwrap();
                 let (op, body) = prep(&model, asker, op, &sent.body)
                     .unwrap_or_else(|err| (OpCode::Error, ErrorTxn { err }.to_vec()));
@@ -116,6 +119,8 @@ fn replay(world: &World) -> History {
             let op = OpCode::from_code(sent.op).unwrap();
             history.replies.insert(key, (entry.zxid, applied.err, reply_body(op, &parsed.txn, applied)));
         }
+        let known = |owner: &i64| history.sessions.contains_key(owner) && !history.closed.contains_key(owner);
+        assert!(model.owners().iter().all(known), "an ephemeral of a session that no txn made, or that one has ended");
         history.states.push(model);
         history.events.push(events);
     }
@@ -280,6 +285,11 @@ impl Stream<'_> {
             assert_eq!(header.xid.0, xid, "replies in the order of requests: {what}");
             answered += 1;
             match op {
+                Some(OpCode::CloseSession) if !self.history.sessions.contains_key(&self.session.0) => {
+                    assert_ne!(world.options.local_sessions, LocalSessions::Off, "{what}");
+                    self.events_up_to(header.zxid, &[], &what);
+                    assert_eq!((header.err, r.remaining()), (ErrorCode::OK, &[][..]), "{what}");
+                }
                 Some(OpCode::Auth) => assert_eq!((header.zxid, header.err), (Zxid(0), ErrorCode::OK), "{what}"),
                 Some(op) if is_write(op) => {
                     let Some(expected) = self.history.replies.get(&(self.session.0, sent.xid)) else {

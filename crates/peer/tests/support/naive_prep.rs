@@ -17,6 +17,8 @@ pub struct Asker<'a> {
     pub ids: &'a [Id],
     pub zxid: Zxid,
     pub time_ms: i64,
+    /// Its session is a local one and stays so.
+    pub is_local: bool,
 }
 
 type Prepared = Result<(OpCode, Vec<u8>), ErrorCode>;
@@ -154,6 +156,9 @@ fn create(
     let ttl_fits = if with_ttl { ttl > 0 && ttl <= 0xff_ffff_ffff } else { ttl < 0 && op != OpCode::CreateTtl };
     if !ttl_fits {
         return Err(ErrorCode::BAD_ARGUMENTS);
+    }
+    if ephemeral && asker.is_local {
+        return Err(ErrorCode::EPHEMERAL_ON_LOCAL_SESSION);
     }
     let slash = path.rfind('/').filter(|_| !path.contains('\0')).ok_or(ErrorCode::BAD_ARGUMENTS)?;
     let acl = fixed(acl, asker.ids)?;

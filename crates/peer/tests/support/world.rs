@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use auth::{AuthConfig, Identities};
-use ostler_peer::{ConnId, Now, Pipeline, PipelineConfig, Shard, ShardConfig, ShardSet, Shared, Submission};
+use ostler_peer::{
+    ConnId, LocalSessions, Now, Pipeline, PipelineConfig, Shard, ShardConfig, ShardSet, Shared, Submission,
+};
 use tree::owner::OwnerRules;
 use tree::{HashKeys, Tree, TreeConfig};
 use wire::{ServerId, SessionId, Zxid};
@@ -73,6 +75,9 @@ pub struct Options {
     /// The most ms that pass between two steps; 0: time stands still.
     pub pause_ms_max: usize,
     pub close_session_paths: bool,
+    pub local_sessions: LocalSessions,
+    /// Sessions that the server finds when it starts, and their timeouts.
+    pub restored: Vec<(SessionId, i32)>,
 }
 
 impl Default for Options {
@@ -88,6 +93,8 @@ impl Default for Options {
             chunk_max: 300,
             pause_ms_max: 0,
             close_session_paths: true,
+            local_sessions: LocalSessions::Off,
+            restored: Vec::new(),
         }
     }
 }
@@ -117,6 +124,10 @@ pub struct Client {
     pub hung_up: bool,
     /// When frames of its were taken in at once, in ms.
     pub heard_ms: Vec<i64>,
+    /// It does not read what it is sent.
+    pub is_deaf: bool,
+    /// Its shard does not get to read its socket.
+    pub is_unread: bool,
     is_writable: bool,
     /// The session that it had at its end, also if it never heard of it.
     session_at_end: SessionId,
@@ -166,10 +177,11 @@ impl World {
             length_max: options.frame_max * 2,
             digests: true,
             close_session_paths: options.close_session_paths,
+            local_sessions: options.local_sessions,
             containers: ostler_peer::sweep::ContainerRules::default(),
             keys,
         };
-        let pipeline = Pipeline::new(config, &tree, [], options.shards, now);
+        let pipeline = Pipeline::new(config, &tree, options.restored.iter().copied(), options.shards, now);
         let shards = (0..options.shards)
             .map(|shard| {
                 Shard::new(ShardConfig {
@@ -232,6 +244,8 @@ impl World {
             closed: false,
             hung_up: false,
             heard_ms: Vec::new(),
+            is_deaf: false,
+            is_unread: false,
             is_writable: false,
             session_at_end: SessionId(0),
         });
@@ -290,9 +304,21 @@ impl World {
         self.woken.extend(woken);
     }
 
+    /// The server is stopped for so long; then its shards notice, in whatever order.
+    pub fn sleep(&mut self, ms: i64) {
+        let from_ms = self.now.mono_ms();
+        self.now.mono_us += ms as u64 * 1000;
+        self.now.wall_ms += ms;
+        let to_ms = self.now.mono_ms();
+        for shard in &mut self.shards {
+            shard.slept(from_ms, to_ms);
+        }
+        self.pass(0);
+    }
+
     fn feed(&mut self) {
         let ready: Vec<usize> = (0..self.clients.len())
-            .filter(|&i| !self.clients[i].unfed.is_empty() && self.is_open(i))
+            .filter(|&i| !self.clients[i].unfed.is_empty() && !self.clients[i].is_unread && self.is_open(i))
             .filter(|&i| self.shards[self.clients[i].conn.shard as usize].wants_read(self.clients[i].conn))
             .collect();
         if ready.is_empty() {
@@ -313,6 +339,16 @@ impl World {
 
     fn submit(&mut self) {
         let shard = self.rng.below(self.shards.len());
+        if self.shards[shard].is_asked() {
+            // As a driver does it: what was sent is in the socket.
+            let doubtful: Vec<ConnId> = self.shards[shard].doubtful(self.now).collect();
+            for conn in doubtful {
+                if self.clients.iter().any(|client| client.conn == conn && !client.unfed.is_empty()) {
+                    self.shards[shard].has_unread(self.now, conn);
+                }
+            }
+            self.shards[shard].tell_touches();
+        }
         self.shards[shard].take_submissions(&mut self.inbox);
     }
 
@@ -362,8 +398,7 @@ impl World {
     }
 
     fn send(&mut self) {
-        let ready: Vec<usize> =
-            (0..self.clients.len()).filter(|&i| self.clients[i].is_writable && self.is_open(i)).collect();
+        let ready: Vec<usize> = (0..self.clients.len()).filter(|&i| self.has_room(i)).collect();
         if ready.is_empty() {
             return;
         }
@@ -386,12 +421,25 @@ impl World {
         }
     }
 
+    /// Has it connections that wait, and not for a client that does not read?
+    fn can_go_on(&self, shard: &Shard) -> bool {
+        shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
+    }
+
+    fn has_room(&self, client: usize) -> bool {
+        self.clients[client].is_writable && !self.clients[client].is_deaf && self.is_open(client)
+    }
+
     fn is_busy(&self) -> bool {
-        let with_work =
-            |i: usize| self.is_open(i) && (!self.clients[i].unfed.is_empty() || self.clients[i].is_writable);
+        let is_fed = |i: usize| {
+            let client = &self.clients[i];
+            let waits = client.is_deaf && !self.shards[client.conn.shard as usize].wants_read(client.conn);
+            !client.unfed.is_empty() && !client.is_unread && !waits && self.is_open(i)
+        };
+        let with_work = |i: usize| is_fed(i) || self.has_room(i);
         !self.inbox.is_empty()
             || self.woken != ShardSet::default()
-            || self.shards.iter().any(|shard| shard.has_submissions() || shard.has_paused())
+            || self.shards.iter().any(|shard| shard.has_submissions() || self.can_go_on(shard) || shard.is_asked())
             || !self.pipeline.is_idle()
             || (0..self.clients.len()).any(with_work)
     }

@@ -1,0 +1,223 @@
+//! The pipeline's part in sessions: how they begin, go on at another connection, and end.
+//!
+//! Many sessions may run out of time at once. Their closeSession txns are proposed some at a time, the next ones when those
+//! are applied, so that the requests of everybody else go on in between (ZOOKEEPER-1049, ZOOKEEPER-3110).
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use auth::Identities;
+use bytes::Bytes;
+use tree::Tree;
+use wire::multi::{MultiOp, MultiRequest};
+use wire::request::{CreateMode, CreateRequest};
+use wire::txn::CreateSessionTxn;
+use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid};
+
+use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
+use crate::pipeline::{Origin, Pending, Pipeline};
+use crate::prep::Prep;
+use crate::session_tracker::Scope;
+use crate::shared::{ShardSet, Shared};
+use crate::time::Now;
+
+/// What sessions there are beside those that everybody in the ensemble knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LocalSessions {
+    /// None. A standalone server has no others, whatever its file says, as in Apache.
+    #[default]
+    Off,
+    /// Every session begins as a local one (`localSessionsEnabled`), and can't have ephemerals.
+    On,
+    /// Every session begins as a local one, and is upgraded when it creates an ephemeral
+    /// (`localSessionsUpgradingEnabled`).
+    Upgrading,
+}
+
+/// The most sessions that ran out of time whose closeSession txns are under way at once.
+pub(crate) const EXPIRIES_UNDER_WAY_MAX: usize = 128;
+
+impl Pipeline {
+    pub(crate) fn connect(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
+        let session = self.tracker.allocate_id();
+        if self.config.local_sessions == LocalSessions::Off {
+            let origin = Origin::Connect { conn, timeout_ms };
+            self.propose_session(now, session, timeout_ms, origin);
+        } else {
+            self.tracker.add_local(session, timeout_ms, conn, now.mono_ms());
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+        }
+    }
+
+    fn propose_session(&mut self, now: Now, session: SessionId, timeout_ms: i32, origin: Origin) {
+        let mut entry = self.begin_entry(session, Xid(0), now);
+        CreateSessionTxn { timeout_ms }.write(&mut entry.1);
+        self.propose(now, entry, OpCode::CreateSession, origin, session, now.mono_us, Vec::new(), 0);
+    }
+
+    pub(crate) fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        let old = self.tracker.get(session).and_then(|s| s.owner);
+        if self.tracker.renew(session, timeout_ms, conn, now.mono_ms()) {
+            if let Some(old) = old.filter(|&old| old != conn) {
+                self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
+            }
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+        } else {
+            self.send(conn, InboxEntry::Expired { conn });
+        }
+    }
+
+    /// A local session that wants an ephemeral is upgraded first, where that is allowed. True: it stays a local one.
+    pub(crate) fn upgrade_if_needed(&mut self, now: Now, session: SessionId, op: OpCode, body: &Bytes) -> bool {
+        if self.tracker.local_len() == 0 || self.tracker.get(session).is_none_or(|s| s.scope != Scope::Local) {
+            return false;
+        }
+        if self.config.local_sessions == LocalSessions::Upgrading
+            && wants_ephemeral(op, body, self.config.length_max)
+            && let Some(timeout_ms) = self.tracker.upgrade(session)
+        {
+            self.propose_session(now, session, timeout_ms, Origin::Server);
+            return false;
+        }
+        true
+    }
+
+    /// A local session ends at its client's wish: no txn, but the answer comes behind those of the requests before it.
+    pub(crate) fn close_local(&mut self, shared: &Shared, tree: &Tree, write: WriteRequest) {
+        let WriteRequest { conn, session, xid, op, body, received_us, reads_before, .. } = write;
+        let pending = Pending {
+            zxid: self.zab.proposed(),
+            entry: Vec::new(),
+            origin: Origin::Write { conn, xid, op },
+            reads_before,
+            session,
+            bytes: body.len(),
+            received_us,
+            proposed_us: received_us,
+        };
+        let owner = self.tracker.remove(session).and_then(|s| s.owner);
+        if let Some(other) = owner.filter(|&owner| owner != conn) {
+            self.send(other, InboxEntry::Close { conn: other, why: "its session was closed by another connection" });
+        }
+        if self.pending.is_empty() {
+            self.answer_local_close(shared, tree, &pending);
+        } else {
+            self.pending.push_back(pending);
+        }
+    }
+
+    /// All txns before it are applied.
+    pub(crate) fn answer_local_close(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
+        let Origin::Write { conn, xid, .. } = pending.origin else { return };
+        for read in &pending.reads_before {
+            self.answer_read(tree, conn, pending.session, read);
+        }
+        shared.in_flight.fetch_sub(1, Relaxed);
+        shared.in_flight_bytes.fetch_sub(pending.bytes, Relaxed);
+        let (zxid, err, received_us) = (tree.last_processed(), ErrorCode::OK, pending.received_us);
+        self.send(conn, InboxEntry::Reply { conn, xid, zxid, err, body: ReplyBody::None, received_us, last: true });
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the parts of a pending closeSession")]
+    pub(crate) fn propose_close(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        session: SessionId,
+        origin: Origin,
+        xid: Xid,
+        received_us: u64,
+        reads_before: Vec<ReadRequest>,
+    ) {
+        self.tracker.set_closing(session);
+        let mut entry = self.begin_entry(session, xid, now);
+        let mut prep = Prep {
+            tree,
+            outstanding: &mut self.outstanding,
+            auth: &self.config.auth,
+            owner_rules: tree.owner_rules(),
+            length_max: self.config.length_max,
+            zxid: entry.0,
+            time_ms: now.wall_ms,
+            session,
+            is_local: false,
+            identities: &Identities::none(),
+        };
+        let op = prep.close_session(self.config.close_session_paths, &mut entry.1);
+        if matches!(origin, Origin::Server) {
+            self.expiries_under_way += 1;
+        }
+        self.propose(now, entry, op, origin, session, received_us, reads_before, 0);
+    }
+
+    /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
+    /// that a shard that is late costs nobody a session.
+    pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
+            return ShardSet::default();
+        }
+        self.round += 1;
+        self.round_began_ms = now.mono_ms();
+        for (shard, entries) in self.outbox.iter_mut().enumerate() {
+            entries.push(InboxEntry::CollectTouches { round: self.round });
+            self.waiting_for.insert(shard);
+        }
+        self.flush(shared)
+    }
+
+    pub(crate) fn on_touches(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &Tree,
+        shard: u16,
+        round: u64,
+        heard: &[(SessionId, i64)],
+    ) {
+        for &(session, at) in heard {
+            self.tracker.touch(session, at);
+        }
+        if round != self.round || self.waiting_for.0 & (1 << shard) == 0 {
+            return;
+        }
+        self.waiting_for.0 &= !(1 << shard);
+        if self.waiting_for == ShardSet::default() {
+            let expired = self.tracker.expire(self.round_began_ms);
+            shared.pipeline_stats.expired.add(expired.len() as u64);
+            self.expiring.extend(expired);
+            self.go_on_expiring(now, tree);
+        }
+    }
+
+    /// Proposes the end of the next sessions that ran out of time, as many as may be under way.
+    pub(crate) fn go_on_expiring(&mut self, now: Now, tree: &Tree) {
+        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX {
+            let Some(session) = self.expiring.pop_front() else { return };
+            if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
+                if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {
+                    self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
+                }
+                continue;
+            }
+            self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
+        }
+    }
+}
+
+/// Would this write, if all goes well, create an ephemeral? One that can't be read does not.
+fn wants_ephemeral(op: OpCode, body: &[u8], length_max: usize) -> bool {
+    let is_ephemeral = |flags: i32| CreateMode::from_flags(flags).is_some_and(CreateMode::is_ephemeral);
+    let mut r = Reader::with_limit(body, length_max);
+    match op {
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+            r.read::<CreateRequest<'_>>().is_ok_and(|create| is_ephemeral(create.flags))
+        }
+        OpCode::Multi => r.read::<MultiRequest<'_>>().is_ok_and(|multi| {
+            multi.ops.iter().any(|op| match op {
+                MultiOp::Create(_, create) => is_ephemeral(create.flags),
+                MultiOp::CreateTtl(create) => is_ephemeral(create.flags),
+                _ => false,
+            })
+        }),
+        _ => false,
+    }
+}
