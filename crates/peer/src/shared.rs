@@ -87,9 +87,10 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Around a tree, for so many shards.
-    pub fn new(tree: Tree, shards: usize) -> Self {
+    /// Around a recovered tree, for so many shards.
+    pub fn new(mut tree: Tree, shards: usize) -> Self {
         assert!((1..=SHARDS_MAX).contains(&shards), "1 to {SHARDS_MAX} shards");
+        tree.settle_children();
         Self {
             tree: RwLock::new(tree),
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),

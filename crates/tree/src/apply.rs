@@ -95,6 +95,9 @@ impl Tree {
     /// Applies a txn. What shards have to hear of it is appended to `triggers`, in the order of its events.
     pub fn apply(&mut self, entry: &TxnEntry<'_>, triggers: &mut Vec<Trigger>) -> Applied {
         let applied = self.apply_body(&entry.header, entry.header.op, &entry.txn, triggers);
+        if !self.unsorted.is_empty() {
+            self.sort_unsorted();
+        }
         self.last_processed = self.last_processed.max(entry.header.zxid);
         applied
     }

@@ -213,6 +213,7 @@ impl Tree {
 
     /// Called before a znode is changed or removed.
     pub(crate) fn touch(&mut self, id: NodeId) {
+        self.tell_read_sets(id);
         let Some(cut) = get_mut(&mut self.cut) else { return };
         if !cut.wants(id) {
             return;

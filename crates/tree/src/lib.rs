@@ -10,16 +10,21 @@
 //! * [`index`]: (parent, name) → id, keyed-hash, in many small parts, so that no growth moves more than one part.
 //! * [`acl_table`]: each distinct ACL once, by its wire form.
 //! * [`cut`]: the tree as it was at one zxid, written out while txns go on.
+//! * [`children`]: the list of a znode's children, in order, with an index when they are many.
+//! * [`cursor`]: reads that go on over many short guards.
 //! * [`watch`]: the watch tables of one shard. The tree itself keeps only a bit a shard ([`Interest`]).
 //!
 //! # Invariants
 //! * A lookup and the zxid it is answered with come from the same [`Tree`] under the same guard.
-//! * No order of a hash map is ever visible: children are listed in the order of their creation.
+//! * No order of a hash map is ever visible: children are listed in ascending order of
+//!   (czxid, name), which is the order of their creation.
 //! * `digest` is at every zxid what Apache computes (`DigestCalculator`, version 2).
 
 pub mod acl_table;
 pub mod apply;
 pub mod arena;
+mod children;
+pub mod cursor;
 pub mod cut;
 pub mod digest;
 pub mod index;

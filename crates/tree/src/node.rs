@@ -77,6 +77,8 @@ pub(crate) struct Ext {
     pub first: NodeId,
     pub last: NodeId,
     pub children: u32,
+    /// The index of its children, when they are many.
+    pub wide: u32,
 }
 
 impl Node {

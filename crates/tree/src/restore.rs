@@ -101,6 +101,8 @@ impl TreeBuilder {
             return Err(RestoreError::Twice(path.to_owned()));
         }
         self.tree.insert(parent, path, name, data, acl, stat);
+        // All are put in order at the end.
+        self.tree.unsorted.clear();
         Ok(())
     }
 
@@ -117,37 +119,5 @@ impl TreeBuilder {
         self.tree.last_processed = zxid;
         self.tree.order_children();
         Ok(self.tree)
-    }
-}
-
-impl Tree {
-    fn order_children(&mut self) {
-        for slot in 0..self.nodes.high_water() {
-            let id = NodeId(slot);
-            let mut previous = Zxid(i64::MIN);
-            let is_ordered = self.node(id).children().all(|child| {
-                let czxid = child.stat_persisted().czxid;
-                std::mem::replace(&mut previous, czxid) <= czxid
-            });
-            if is_ordered {
-                continue;
-            }
-            let mut children: Vec<_> =
-                self.node(id).children().map(|child| (child.stat_persisted().czxid, child.id())).collect();
-            children.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| self.name_bytes(a.1).cmp(self.name_bytes(b.1))));
-            let mut last = NodeId::NONE;
-            for &(_, child) in &children {
-                let node = self.nodes.get_mut(child.0);
-                node.previous = last;
-                node.next = NodeId::NONE;
-                if last == NodeId::NONE {
-                    self.ext_mut(id).first = child;
-                } else {
-                    self.nodes.get_mut(last.0).next = child;
-                }
-                last = child;
-            }
-            self.ext_mut(id).last = last;
-        }
     }
 }

@@ -20,6 +20,7 @@ impl Tree {
         bits.sort_unstable();
         bits.hash(hasher);
         self.has_cut().hash(hasher);
+        format!("{:?}", lock(&self.cursors)).hash(hasher);
     }
 
     fn hash_subtree(&self, root: NodeId, hasher: &mut impl Hasher) {

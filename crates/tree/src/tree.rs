@@ -1,6 +1,7 @@
 //! The tree itself: slots, lookups, and the elementary changes that [`crate::apply`] composes.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, PoisonError};
@@ -12,6 +13,8 @@ use wire::{AclVec, SessionId, Stat, StatPersisted, Zxid};
 
 use crate::acl_table::{self, AclTable};
 use crate::arena::Arena;
+use crate::children::{NO_WIDE, Wide};
+use crate::cursor::Cursors;
 use crate::cut::Cut;
 use crate::digest::{TreeDigest, node_digest};
 use crate::index::Index;
@@ -46,6 +49,12 @@ pub struct TreeConfig {
 pub struct Tree {
     pub(crate) nodes: Slab<Node>,
     pub(crate) exts: Slab<Ext>,
+    pub(crate) wides: Slab<Wide>,
+    /// Znodes to whom the txn that is being applied gave children that are not in the order of their names.
+    pub(crate) unsorted: Vec<NodeId>,
+    /// Did a replay bring children behind younger ones?
+    pub(crate) is_disordered: bool,
+    pub(crate) cursors: Mutex<Cursors>,
     pub(crate) arena: Arena,
     pub(crate) index: Index,
     pub(crate) acls: AclTable,
@@ -72,6 +81,10 @@ impl Clone for Tree {
         Self {
             nodes: self.nodes.clone(),
             exts: self.exts.clone(),
+            wides: self.wides.clone(),
+            unsorted: self.unsorted.clone(),
+            is_disordered: self.is_disordered,
+            cursors: Mutex::new(lock(&self.cursors).clone()),
             arena: self.arena.clone(),
             index: self.index.clone(),
             acls: self.acls.clone(),
@@ -124,6 +137,7 @@ impl Tree {
         tree.insert(zookeeper, "/zookeeper/quota", "quota", Some(b""), AclVec::OPEN, &zero);
         let of_config = StatPersisted { aversion: -1, ..zero };
         tree.insert(zookeeper, "/zookeeper/config", "config", Some(b""), AclVec::READ, &of_config);
+        tree.sort_unsorted();
         tree
     }
 
@@ -133,6 +147,10 @@ impl Tree {
         Self {
             nodes: Slab::default(),
             exts: Slab::default(),
+            wides: Slab::default(),
+            unsorted: Vec::new(),
+            is_disordered: false,
+            cursors: Mutex::default(),
             arena: Arena::default(),
             index: Index::new(hasher.clone()),
             acls: AclTable::new(hasher.clone()),
@@ -198,6 +216,18 @@ impl Tree {
     /// The session's ephemerals, oldest slot first.
     pub fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = NodeRef<'_>> {
         self.ephemerals.get(&session).into_iter().flat_map(|mine| &mine.nodes).map(|&id| self.node(id))
+    }
+
+    /// The session's ephemerals behind the slot `after`, in ascending order of slots.
+    pub fn ephemerals_after(&self, session: SessionId, after: Option<NodeId>) -> impl Iterator<Item = NodeRef<'_>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mine = self.ephemerals.get(&session).into_iter();
+        mine.flat_map(move |mine| mine.nodes.range((from, Bound::Unbounded))).map(|&id| self.node(id))
+    }
+
+    /// How many ephemerals the session has.
+    pub fn ephemeral_count_of(&self, session: SessionId) -> usize {
+        self.ephemerals.get(&session).map_or(0, |mine| mine.nodes.len())
     }
 
     /// Containers and TTL znodes from the slot `from` on, at most `max` of them, in ascending order of slots.
@@ -280,6 +310,7 @@ impl Tree {
                 first: NodeId::NONE,
                 last: NodeId::NONE,
                 children: 0,
+                wide: NO_WIDE,
             });
         }
         self.exts.get_mut(node.ext)
@@ -311,15 +342,7 @@ impl Tree {
         let id = self.insert_slot(parent, name, data, acl, stat);
         let hash = self.index.hash(parent, name.as_bytes());
         self.index.insert(hash, id);
-        let siblings = self.ext_mut(parent);
-        let last = std::mem::replace(&mut siblings.last, id);
-        siblings.children += 1;
-        if last == NodeId::NONE {
-            siblings.first = id;
-        } else {
-            self.nodes.get_mut(last.0).next = id;
-        }
-        self.nodes.get_mut(id.0).previous = last;
+        self.link_child(parent, id);
         match self.config.owner_rules.decode(stat.ephemeral_owner) {
             Owner::Session(session) => {
                 let mine = self.ephemerals.entry(session).or_default();
@@ -421,15 +444,7 @@ impl Tree {
         let data_length = node.data_length.max(0) as usize;
         let hash = self.index.hash(node.parent, self.name_bytes(id));
         self.index.remove(hash, id);
-        match node.previous.some() {
-            Some(previous) => self.nodes.get_mut(previous.0).next = node.next,
-            None => self.ext_mut(node.parent).first = node.next,
-        }
-        match node.next.some() {
-            Some(next) => self.nodes.get_mut(next.0).previous = node.previous,
-            None => self.ext_mut(node.parent).last = node.previous,
-        }
-        self.ext_mut(node.parent).children -= 1;
+        self.unlink_child(id);
         if let Some(ext) = self.ext(id) {
             if let Owner::Session(session) = self.config.owner_rules.decode(ext.owner)
                 && let Some(mine) = self.ephemerals.get_mut(&session)
@@ -559,7 +574,7 @@ impl<'a> NodeRef<'a> {
         self.tree.ext(self.id).map_or(0, |e| e.children)
     }
 
-    /// Its children in the order of their creation.
+    /// Its children in the order of their creation; those that one txn created, in the order of their names.
     pub fn children(self) -> impl Iterator<Item = NodeRef<'a>> {
         let tree = self.tree;
         let first = tree.ext(self.id).and_then(|e| e.first.some());

@@ -40,6 +40,7 @@ proptest! {
             let bytes = writer.write(&model, step);
             let entry = parse(&bytes);
             let got = tree.apply(&entry, &mut Vec::new());
+            tree.settle_children();
             let expected = model.apply(&entry, &mut Vec::new());
             assert_same_result(&got, &expected);
             assert_equal(&tree, &model);
@@ -61,6 +62,8 @@ proptest! {
             }
             prop_assert_eq!(one.apply(&entry, &mut Vec::new()), other.apply(&entry, &mut Vec::new()));
         }
+        one.settle_children();
+        other.settle_children();
         assert_equal(&other, &model);
         assert_equal(&one, &model);
     }

@@ -363,6 +363,7 @@ proptest! {
                 }
             }
         }
+        tree.settle_children();
         assert_equal(&tree, &model);
         for shard in 0..SHARDS {
             assert_same(&tables[shard], &naive[shard], &PATHS);

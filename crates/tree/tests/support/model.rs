@@ -15,7 +15,7 @@ pub struct ModelNode {
     /// In wire form; a null list is the open one.
     pub acl: Vec<u8>,
     pub stat: StatPersisted,
-    /// Its place among its siblings.
+    /// Its place among those that a session's end takes along.
     pub born: u64,
 }
 
@@ -85,11 +85,11 @@ impl Model {
         self.nodes.insert(path.into(), node);
     }
 
-    /// The children's names, oldest first.
+    /// The children's names, oldest first; those of one txn by name.
     pub fn children(&self, path: &str) -> Vec<&str> {
         let path = key(path);
         let mut children: Vec<_> = self.nodes.iter().filter(|(p, _)| !p.is_empty() && parent_of(p) == path).collect();
-        children.sort_by_key(|(_, node)| node.born);
+        children.sort_by_key(|(path, node)| (node.stat.czxid, *path));
         children.into_iter().map(|(p, _)| &p[path.len() + 1..]).collect()
     }
 
