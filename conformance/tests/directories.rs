@@ -25,7 +25,11 @@ enum Kind {
 
 impl Kind {
     fn start(self, dir: &Path) -> Box<dyn Server> {
-        let options = Options::new(dir).cfg(SUPER).cfg("snapCount=100").cfg("preAllocSize=64");
+        self.start_with(dir, "")
+    }
+
+    fn start_with(self, dir: &Path, line: &str) -> Box<dyn Server> {
+        let options = Options::new(dir).cfg(SUPER).cfg("snapCount=100").cfg("preAllocSize=64").cfg(line);
         match self {
             Self::Apache => Box::new(apache::Server::start(&options).unwrap()),
             Self::Ostler => Box::new(ostler::Server::start(&options).unwrap()),
@@ -177,6 +181,34 @@ fn ostler_goes_on_where_apache_was_killed() {
 #[test]
 fn apache_goes_on_where_ostler_was_killed() {
     wander(Kind::Ostler, Kind::Apache);
+}
+
+/// Compressed snapshots that one writes under load are read by the other, and by one that is told to write no such.
+fn compressed(first: Kind, second: Kind, method: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut server = first.start_with(dir.path(), &format!("snapshot.compression.method={method}"));
+    load_and_kill(&mut *server, 41, 700);
+    let snapshots = files(&data, "snapshot.");
+    assert!(snapshots.iter().all(|file| file.extension().is_some_and(|it| it == method)), "{snapshots:?}");
+    let written = java::dump_dir(&data).unwrap();
+    assert!(znodes(&written).lines().count() > 50, "little was written");
+    each_snapshot_leads_to_the_same(&data, second, &written);
+    server = second.start(dir.path());
+    assert_same("opened by the other", &znodes(&written), &seen(&*server));
+    assert!(server.stop().unwrap().success() || second == Kind::Apache);
+}
+
+#[test]
+fn ostler_reads_the_compressed_snapshots_of_apache() {
+    compressed(Kind::Apache, Kind::Ostler, "gz");
+    compressed(Kind::Apache, Kind::Ostler, "snappy");
+}
+
+#[test]
+fn apache_reads_the_compressed_snapshots_of_ostler() {
+    compressed(Kind::Ostler, Kind::Apache, "gz");
+    compressed(Kind::Ostler, Kind::Apache, "snappy");
 }
 
 /// Renews a session on another server.

@@ -181,6 +181,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let snapshot_options = SnapshotOptions {
         force_sync: storage.force_sync,
         digest: config.tree.digest,
+        compression: storage.snapshot_compression,
         last_processed: storage.last_processed_zxid_in_snapshot,
     };
     if needs_snapshot {

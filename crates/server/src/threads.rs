@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use peer::Shared;
 use storage::snapshot::SnapshotDigest;
 use storage::snapshot::encode::SnapshotEncoder;
+use storage::snapshot::stream::{Compression, Compressor};
 use storage::snapshot::write::SnapshotWriter;
 use storage::{Disk, Effect};
 use tree::cut::{Chunk, CutHeader};
@@ -92,6 +93,8 @@ pub struct SnapshotOptions {
     pub force_sync: bool,
     /// `digest.enabled`.
     pub digest: bool,
+    /// `snapshot.compression.method`.
+    pub compression: Compression,
     /// `serializeLastProcessedZxid.enabled`.
     pub last_processed: bool,
 }
@@ -123,7 +126,7 @@ pub fn write_snapshot(
     header: CutHeader,
     options: SnapshotOptions,
 ) -> io::Result<Option<u64>> {
-    let mut writer = SnapshotWriter::new(header.zxid, options.force_sync);
+    let mut writer = SnapshotWriter::compressed(header.zxid, options.compression, options.force_sync);
     match walk(shared, disk, &mut writer, &header, options) {
         Ok(true) => {
             let bytes = writer.bytes();
@@ -149,6 +152,7 @@ fn walk(
 ) -> io::Result<bool> {
     execute(disk, &writer.start())?;
     let mut encoder = SnapshotEncoder::new();
+    let mut compressor = Compressor::new(options.compression);
     let mut out = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 4);
     let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
     encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
@@ -165,14 +169,19 @@ fn walk(
             Chunk::More => {}
         }
         if out.len() >= WRITE_BYTES {
-            execute(disk, &writer.chunk(std::mem::take(&mut out)))?;
+            let bytes = compressor.add(std::mem::take(&mut out))?;
+            if !bytes.is_empty() {
+                execute(disk, &writer.chunk(bytes))?;
+            }
             out.reserve(WRITE_BYTES + WRITE_BYTES / 4);
         }
     }
     let digest = SnapshotDigest { zxid: header.zxid, version: DIGEST_VERSION, digest: header.digest.0 };
     let last_processed = options.last_processed.then_some(header.zxid);
     encoder.finish(options.digest.then_some(digest), last_processed, &mut out);
-    execute(disk, &writer.chunk(out))?;
+    let mut bytes = compressor.add(out)?;
+    bytes.extend(compressor.finish()?);
+    execute(disk, &writer.chunk(bytes))?;
     Ok(true)
 }
 

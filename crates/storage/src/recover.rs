@@ -14,7 +14,8 @@ use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::log::dir::{History, ReadLogError, ReadOptions, Tail, TailEnd, read_history};
 use crate::log::reader::Record;
 use crate::names::{self, FileName, Numbered};
-use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_with};
+use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
+use crate::snapshot::stream::Compression;
 use crate::snapshot::{SEAL_LENGTH, SnapshotDigest};
 
 /// How many snapshots are tried (`FileSnap.deserialize`).
@@ -388,9 +389,6 @@ fn load(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Loaded, LoadSnapshotError> {
     let Numbered { zxid, ref name, length: total } = *numbered;
-    if let Some(method) = compression(name) {
-        return Err(LoadSnapshotError::Compressed { method });
-    }
     // Cheap, and it spares reading a torn file to its end.
     if !looks_valid(disk, numbered)? {
         return Err(LoadSnapshotError::CutOff { offset: total });
@@ -398,34 +396,27 @@ fn load(
     let file = FileRef::new(Dir::Data, name.clone());
     let source = disk.open(&file)?;
     let mut told = |bytes| progress(Progress::Snapshot { zxid, bytes, total });
-    let end = decode_with(source, options.length_max, &mut Visitor(into), &mut told)?;
+    let end = decode_file(source, Compression::of(name), options.length_max, &mut Visitor(into), &mut told)?;
     // A digest from before the name's zxid says nothing about this tree.
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
     into.snapshot_end(zxid, digest).map_err(refused)?;
-    Ok(Loaded { zxid, file, bytes: end.bytes, nodes: end.nodes, newest_failed: None })
-}
-
-fn compression(name: &FileName) -> Option<&'static str> {
-    let FileName::Other(name) = name else { return None };
-    ["gz", "snappy"].into_iter().find(|method| name.rsplit('.').next() == Some(method))
+    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, newest_failed: None })
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a
 /// compressed one does.
 pub fn looks_valid(disk: &dyn Disk, file: &Numbered) -> io::Result<bool> {
     let mut source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
-    let magic: &[u8] = match compression(&file.name) {
-        Some("gz") => &[0x1f, 0x8b],
-        Some(_) => b"\x82SNAPPY\0",
-        None => {
-            if file.length < SEAL_LENGTH as u64 {
-                return Ok(false);
-            }
-            source.seek(SeekFrom::End(-5))?;
-            b"\0\0\0\x01/"
+    let compression = Compression::of(&file.name);
+    let mut magic = compression.magic();
+    if compression == Compression::None {
+        if file.length < SEAL_LENGTH as u64 {
+            return Ok(false);
         }
-    };
+        source.seek(SeekFrom::End(-5))?;
+        magic = b"\0\0\0\x01/";
+    }
     let mut found = vec![0; magic.len()];
     match source.read_exact(&mut found) {
         Ok(()) => Ok(found == magic),

@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod stream;
 pub mod write;
 
 use wire::Zxid;

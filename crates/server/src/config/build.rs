@@ -10,6 +10,8 @@ use super::{
     AdminConfig, ClientConfig, Config, LimitsConfig, MetricsConfig, MetricsProvider, Note, PurgeConfig, SessionConfig,
     StorageConfig, ThrottleConfig, TreeConfig,
 };
+use storage::snapshot::stream::Compression;
+
 use crate::four_letter::Whitelist;
 
 /// Builds the value; `source` is where a missing key should have been, `lookup` tells whether a name has an address.
@@ -191,6 +193,11 @@ fn storage(settings: &mut Settings, source: &Place) -> Result<StorageConfig, Con
         purge: interval_hours.map(|interval_hours| PurgeConfig { snapshots_kept, interval_hours }),
         trust_empty_snapshot: settings.bool("snapshot.trust.empty")?,
         accept_suspect_tail: settings.bool("ostler.log.acceptSuspectTail")?,
+        snapshot_compression: match settings.text("snapshot.compression.method")?.as_deref() {
+            Some("gz") => Compression::Gzip,
+            Some("snappy") => Compression::Snappy,
+            _ => Compression::None,
+        },
         last_processed_zxid_in_snapshot: settings.bool("serializeLastProcessedZxid.enabled")?,
     })
 }

@@ -42,6 +42,8 @@ pub use error::{ConfigError, Place};
 pub use jvm_flags::Environment;
 pub use reference::reference;
 
+use storage::snapshot::stream::Compression;
+
 use crate::four_letter::Whitelist;
 use properties::FILE_BYTES_MAX;
 use resolve::Resolver;
@@ -188,6 +190,8 @@ pub struct StorageConfig {
     pub trust_empty_snapshot: bool,
     /// Cut a damaged last record that no interrupted write explains, although it may have been acknowledged.
     pub accept_suspect_tail: bool,
+    /// How new snapshots are compressed.
+    pub snapshot_compression: Compression,
     /// Write the last processed zxid at the end of snapshots.
     pub last_processed_zxid_in_snapshot: bool,
 }

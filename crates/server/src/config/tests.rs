@@ -256,8 +256,6 @@ fn what_is_missing_here_is_refused_by_name() {
         "client.portUnification=true",
         "localSessionsEnabled=true",
         "readonlymode.enabled=true",
-        "snapshot.compression.method=gz",
-        "snapshot.compression.method=snappy",
         "audit.enable=true",
         "enforce.auth.enabled=true",
         "sessionRequireClientSASLAuth=true",

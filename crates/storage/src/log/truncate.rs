@@ -14,7 +14,8 @@ use super::dir::{ReadLogError, read_history};
 use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::names::{self, Numbered};
 use crate::recover::{RecoverOptions, read_options};
-use crate::snapshot::decode::{SnapshotVisitor, decode};
+use crate::snapshot::decode::{SnapshotVisitor, decode_file};
+use crate::snapshot::stream::Compression;
 
 /// Why there is no way back to that txn. Nothing was changed; a SNAP sync is the way out.
 #[derive(Debug)]
@@ -103,7 +104,9 @@ fn newest_in(disk: &dyn Disk, file: &Numbered, options: &RecoverOptions) -> io::
         }
     }
     let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
-    let Ok(end) = decode(source, options.length_max, &mut Ignore) else { return Ok(None) };
+    let compression = Compression::of(&file.name);
+    let decoded = decode_file(source, compression, options.length_max, &mut Ignore, &mut |_| ());
+    let Ok(end) = decoded else { return Ok(None) };
     let told = end.digest.map(|digest| digest.zxid).max(end.last_processed);
     // The first snapshot is of an empty tree.
     let unknown = if file.zxid == Zxid::ZERO { Zxid::ZERO } else { Zxid(i64::MAX) };

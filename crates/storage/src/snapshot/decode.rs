@@ -11,6 +11,7 @@ use wire::jute::{Buffer, Field, Reader};
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use super::encode::Checksum;
+use super::stream::{Compression, Counted};
 use super::{END, MAGIC, SEAL_LENGTH, SnapshotDigest};
 
 /// How many bytes are asked for at a time.
@@ -81,10 +82,12 @@ pub enum LoadSnapshotError {
         /// Why.
         reason: String,
     },
-    /// It is compressed in a way that can't be read yet.
+    /// It can't be decompressed.
     Compressed {
-        /// The file's ending.
-        method: &'static str,
+        /// How it is compressed.
+        compression: Compression,
+        /// What is wrong with it.
+        error: io::Error,
     },
 }
 
@@ -100,9 +103,10 @@ impl fmt::Display for LoadSnapshotError {
             Self::Seal { offset } => write!(f, "the checksum at byte {offset} does not match what precedes it"),
             Self::Trailing { offset } => write!(f, "there is something behind its end, at byte {offset}"),
             Self::Refused { path, reason } => write!(f, "znode {path:?}: {reason}"),
-            Self::Compressed { method } => {
-                write!(f, "{method} snapshots can't be read yet; decompress it, keeping its name without the ending")
+            Self::Compressed { compression, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "its {compression} stream ends early")
             }
+            Self::Compressed { compression, error } => write!(f, "its {compression} stream is damaged: {error}"),
         }
     }
 }
@@ -123,6 +127,33 @@ pub fn decode<V: SnapshotVisitor + ?Sized>(
     visitor: &mut V,
 ) -> Result<SnapshotEnd, LoadSnapshotError> {
     decode_with(source, length_max, visitor, &mut |_| ())
+}
+
+/// [`decode_with`] for a file that may be compressed. `progress` is told how many bytes of the file were read;
+/// [`SnapshotEnd::bytes`] are those of the snapshot, uncompressed.
+pub fn decode_file<V: SnapshotVisitor + ?Sized>(
+    source: impl Read,
+    compression: Compression,
+    length_max: usize,
+    visitor: &mut V,
+    progress: &mut dyn FnMut(u64),
+) -> Result<SnapshotEnd, LoadSnapshotError> {
+    if compression == Compression::None {
+        return decode_with(source, length_max, visitor, progress);
+    }
+    let (counted, count) = Counted::new(source);
+    let decoded = decode_with(compression.reader(counted), length_max, visitor, &mut |_| progress(count.get()));
+    decoded.map_err(|error| match error {
+        LoadSnapshotError::Io(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            ) =>
+        {
+            LoadSnapshotError::Compressed { compression, error }
+        }
+        error => error,
+    })
 }
 
 /// [`decode`] that also tells now and then how many bytes it has read.

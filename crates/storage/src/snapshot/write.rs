@@ -5,6 +5,7 @@
 
 use wire::Zxid;
 
+use super::stream::Compression;
 use crate::disk::{Dir, Effect, FileRef};
 use crate::names::FileName;
 
@@ -17,6 +18,7 @@ const SYNC_EVERY: u64 = 16 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SnapshotWriter {
     zxid: Zxid,
+    compression: Compression,
     written: u64,
     synced: u64,
     force_sync: bool,
@@ -26,7 +28,12 @@ impl SnapshotWriter {
     /// Of the cut at `zxid`, which becomes the file's name. `force_sync` is that of the log; without it the syncs are
     /// left out, the rename stays.
     pub fn new(zxid: Zxid, force_sync: bool) -> Self {
-        Self { zxid, written: 0, synced: 0, force_sync }
+        Self::compressed(zxid, Compression::None, force_sync)
+    }
+
+    /// [`new`](Self::new) for bytes that a [`Compressor`](super::stream::Compressor) gives: the name says so.
+    pub fn compressed(zxid: Zxid, compression: Compression, force_sync: bool) -> Self {
+        Self { zxid, compression, written: 0, synced: 0, force_sync }
     }
 
     fn temp() -> FileRef {
@@ -57,7 +64,7 @@ impl SnapshotWriter {
         if self.force_sync {
             effects.push(Effect::Fsync(Self::temp()));
         }
-        effects.push(Effect::Rename { file: Self::temp(), to: FileName::Snapshot(self.zxid) });
+        effects.push(Effect::Rename { file: Self::temp(), to: self.compression.name(self.zxid) });
         if self.force_sync {
             effects.push(Effect::FsyncDir(Dir::Data));
         }

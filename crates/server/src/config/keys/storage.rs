@@ -83,9 +83,8 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "snapshot.compression.method",
             Kind::Choice(&["", "gz", "snappy"]),
             "",
-            "Compression of new snapshots.",
-        )
-        .refused(&[""], "compressed snapshots are not built yet; remove the line"),
+            "Compression of new snapshots; all kinds are read, whatever stands here.",
+        ),
         key(
             "snapshot.trust.empty",
             Kind::PropertyBool,
