@@ -226,7 +226,7 @@ pub struct Compressor(Way);
 
 enum Way {
     None,
-    Gzip(GzEncoder<Vec<u8>>),
+    Gzip(Box<GzEncoder<Vec<u8>>>),
     Snappy { begun: bool, pending: Vec<u8> },
 }
 
@@ -245,7 +245,7 @@ impl Compressor {
     pub fn new(compression: Compression) -> Self {
         Self(match compression {
             Compression::None => Way::None,
-            Compression::Gzip => Way::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::default())),
+            Compression::Gzip => Way::Gzip(Box::new(GzEncoder::new(Vec::new(), flate2::Compression::default()))),
             Compression::Snappy => Way::Snappy { begun: false, pending: Vec::new() },
         })
     }
