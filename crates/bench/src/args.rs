@@ -6,10 +6,16 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
+use crate::crowd::Crowd;
+
 /// Puts load on a ZooKeeper server and measures throughput and latency.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "ostler-bench", version)]
+#[command(name = "ostler-bench", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
+    /// A load of many sessions, instead of one of many requests.
+    #[command(subcommand)]
+    pub crowd: Option<Crowd>,
+
     /// What each request does.
     #[arg(value_enum, default_value_t = Workload::Mixed)]
     pub workload: Workload,
@@ -93,7 +99,7 @@ pub enum Workload {
 }
 
 /// The first address of a host.
-fn resolve(host: &str) -> Result<SocketAddr, String> {
+pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("{error}; it must be HOST:PORT, such as 127.0.0.1:2181");
     let mut addrs = host.to_socket_addrs().map_err(|error| wrong(&error))?;
     addrs.next().ok_or_else(|| wrong(&"no address"))

@@ -9,6 +9,7 @@
 //! * `template` makes the requests, `check` judges the replies, `work` chooses what to ask for.
 //! * `connection` is one connection as a hand-written future, `pacer` hands it requests at a fixed rate,
 //!   `engine` runs threads, phases and the measured window.
+//! * [`crowd`] is for loads of many sessions that mostly wait: watches, connects, memory, storm.
 //!
 //! *Closed loop* (the default): each connection keeps `--outstanding` requests on their way. *Open loop* (`--rate`):
 //! requests start at fixed times whether or not earlier ones were answered, and latency counts from the time at which
@@ -20,6 +21,7 @@ mod args;
 mod check;
 mod connection;
 mod control;
+pub mod crowd;
 mod engine;
 mod pacer;
 pub mod procfs;
@@ -31,3 +33,12 @@ mod work;
 pub use args::{Args, Workload};
 pub use engine::run;
 pub use report::{Latency, Report, ServerUse};
+
+/// Does what a command line says; what came out, as text or as one line of JSON.
+pub fn run_to_text(args: &Args) -> anyhow::Result<String> {
+    if let Some(crowd) = &args.crowd {
+        return crowd::run_to_text(crowd);
+    }
+    let report = run(args)?;
+    Ok(if args.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() })
+}

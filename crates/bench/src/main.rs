@@ -17,11 +17,6 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    let report = ostler_bench::run(args)?;
-    if args.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print!("{report}");
-    }
+    print!("{}", ostler_bench::run_to_text(args)?);
     Ok(())
 }

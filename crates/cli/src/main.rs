@@ -46,14 +46,7 @@ fn main() -> ExitCode {
 
 #[allow(clippy::print_stdout, reason = "the report is the command's purpose")]
 fn run_bench(args: &bench::Args) -> ExitCode {
-    match bench::run(args) {
-        Ok(report) if args.json => match serde_json::to_string(&report) {
-            Ok(json) => {
-                println!("{json}");
-                ExitCode::SUCCESS
-            }
-            Err(e) => fail(&e.to_string(), 1),
-        },
+    match bench::run_to_text(args) {
         Ok(report) => {
             print!("{report}");
             ExitCode::SUCCESS
