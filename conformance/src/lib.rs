@@ -7,16 +7,19 @@
 //! * [`java`] runs the small Java programs in `conformance/java`: Apache's own reader of a data directory, and a
 //!   deterministic workload of Apache's own client.
 //! * [`python`] runs programs with kazoo, the Python client.
+//! * [`generated`] makes conversations up, and makes those short that show a difference; [`proxy`] cuts connections.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod apache;
 pub mod four_letter;
+pub mod generated;
 pub mod java;
 pub mod ostler;
 mod paths;
 mod process;
+pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod script;

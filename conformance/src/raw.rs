@@ -153,6 +153,11 @@ impl Connection {
         Ok((connection, response))
     }
 
+    /// Another limit than [`LIMIT`] for each read.
+    pub fn set_limit(&mut self, limit: Duration) -> Result<()> {
+        Ok(self.stream.set_read_timeout(Some(limit))?)
+    }
+
     /// Connects with a new session, which must be granted.
     pub fn session(addr: SocketAddr) -> Result<(Self, ConnectResponse)> {
         let (connection, response) = Self::connect(addr, &ConnectRequest::default())?;
@@ -229,7 +234,9 @@ impl Connection {
         if let Err(error) = self.stream.read_exact(&mut length) {
             return match error.kind() {
                 ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(None),
-                ErrorKind::WouldBlock | ErrorKind::TimedOut => bail!("nothing came for {LIMIT:?}"),
+                ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+                    bail!("nothing came for {:?}", self.stream.read_timeout()?.unwrap_or_default())
+                }
                 _ => Err(error).context("reading a frame"),
             };
         }

@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::raw::{ConnectRequest, ConnectResponse, Connection, Reply};
+use crate::raw::{ConnectRequest, ConnectResponse, Connection, LIMIT, Reply};
 
 /// The most frames that may come before an awaited reply.
 const FRAMES_MAX: usize = 100_000;
@@ -33,6 +33,11 @@ pub struct Talk {
     now_ms: i64,
     /// Mask the zxid of reply headers: for the conversations in which one server uses zxids that the other saves.
     pub hides_zxids: bool,
+    /// Keep the frames as they came, for [`Talk::take_frames`].
+    pub keeps_frames: bool,
+    frames: Vec<(String, Option<i32>, Reply)>,
+    /// How long one read may take, for connections to come.
+    pub limit: Duration,
 }
 
 #[derive(Debug)]
@@ -49,12 +54,37 @@ impl Talk {
     pub fn new(addr: SocketAddr) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = now.as_millis() as i64;
-        Self { addr, clients: BTreeMap::new(), masks: Vec::new(), lines: Vec::new(), now_ms, hides_zxids: false }
+        Self {
+            addr,
+            clients: BTreeMap::new(),
+            masks: Vec::new(),
+            lines: Vec::new(),
+            now_ms,
+            hides_zxids: false,
+            keeps_frames: false,
+            frames: Vec::new(),
+            limit: LIMIT,
+        }
     }
 
     /// The transcript.
     pub fn lines(&self) -> &[String] {
         &self.lines
+    }
+
+    /// A line of the caller's own.
+    pub fn say(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    /// The frames noted since the last call: whose, what they answer, what they are.
+    pub fn take_frames(&mut self) -> Vec<(String, Option<i32>, Reply)> {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// Whether `name` has a connection, as far as it knows.
+    pub fn is_connected(&self, name: &str) -> bool {
+        self.clients.contains_key(name)
     }
 
     /// A headline in the transcript.
@@ -70,6 +100,7 @@ impl Talk {
     /// Connects with `request`. A client of the same name is dropped, its session is not closed.
     pub fn connect_with(&mut self, name: &str, request: &ConnectRequest) -> Result<()> {
         let mut connection = Connection::open(self.addr)?;
+        connection.set_limit(self.limit)?;
         connection.send_frame(&request.encode())?;
         let line = match connection.frame_or_end()? {
             None => "closed".to_owned(),
@@ -149,6 +180,23 @@ impl Talk {
         bail!("{FRAMES_MAX} frames and no reply to xid {xid}")
     }
 
+    /// The same, where the server may close the connection instead; whether the reply came.
+    pub fn until_or_closed(&mut self, name: &str, xid: i32) -> Result<bool> {
+        for _ in 0..FRAMES_MAX {
+            let waiting = || format!("waiting for the reply to xid {xid}");
+            let Some(frame) = self.client_mut(name)?.connection.frame_or_end().with_context(waiting)? else {
+                self.lines.push(format!("{name} closed by the server"));
+                self.clients.remove(name);
+                return Ok(false);
+            };
+            self.note(name, &frame);
+            if Reply::decode(&frame)?.xid == xid {
+                return Ok(true);
+            }
+        }
+        bail!("{FRAMES_MAX} frames and no reply to xid {xid}")
+    }
+
     /// Pings and notes all that comes before the reply: shows that nothing else was on its way.
     pub fn ping(&mut self, name: &str) -> Result<()> {
         self.send_xid(name, -2, 11, &[])?;
@@ -219,6 +267,9 @@ impl Talk {
         let what = op.map_or_else(|| "<-".to_owned(), |op| format!("op {op} ->"));
         let zxid = if self.hides_zxids { "hidden".to_owned() } else { format!("0x{:x}", reply.zxid) };
         self.lines.push(format!("{name} {what} xid={} zxid={zxid} err={} body={body}", reply.xid, reply.err));
+        if self.keeps_frames {
+            self.frames.push((name.to_owned(), op, reply));
+        }
     }
 
     fn masked(&self, bytes: &[u8]) -> String {

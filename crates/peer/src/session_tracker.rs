@@ -169,13 +169,15 @@ impl SessionTracker {
         self.local_count += usize::from(scope == Scope::Local);
     }
 
-    /// A session goes on at another connection, with another timeout. False: there is no such session any more.
+    /// A session goes on at another connection, with another timeout, which may end it earlier than the old one would
+    /// have. False: there is no such session any more.
     pub fn renew(&mut self, id: SessionId, timeout_ms: i32, owner: ConnId, now_ms: i64) -> bool {
         match self.sessions.get_mut(&id) {
             Some(session) if !session.closing => {
                 session.timeout_ms = timeout_ms;
                 session.owner = Some(owner);
-                self.touch(id, now_ms);
+                let expires_ms = self.boundary(now_ms, timeout_ms);
+                self.rebucket(id, expires_ms);
                 true
             }
             _ => false,
@@ -187,12 +189,15 @@ impl SessionTracker {
         let Some(session) = self.sessions.get(&id).copied().filter(|s| !s.closing) else { return };
         let expires_ms = self.boundary(heard_ms, session.timeout_ms);
         if expires_ms > session.expires_ms {
-            self.unbucket(id, session.expires_ms);
-            self.buckets.entry(expires_ms).or_default().insert(id);
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.expires_ms = expires_ms;
-            }
+            self.rebucket(id, expires_ms);
         }
+    }
+
+    fn rebucket(&mut self, id: SessionId, expires_ms: i64) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let before = std::mem::replace(&mut session.expires_ms, expires_ms);
+        self.unbucket(id, before);
+        self.buckets.entry(expires_ms).or_default().insert(id);
     }
 
     fn unbucket(&mut self, id: SessionId, at: i64) {
@@ -298,6 +303,18 @@ mod tests {
         t.add(SessionId(1), 4000, None, 200);
         assert_eq!(t.for_snapshot(), [(SessionId(1), 4000), (SessionId(2), 5000)]);
         assert!(t.get(SessionId(1)).is_some_and(|s| s.closing && s.owner == Some(conn)), "an end on its way stays");
+    }
+
+    #[test]
+    fn a_renewal_with_a_shorter_timeout_ends_the_session_earlier() {
+        let mut t = tracker();
+        t.add(SessionId(1), 40_000, None, 0);
+        let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+        assert!(t.renew(SessionId(1), 4000, conn, 100));
+        assert_eq!(t.next_expiry_ms(), Some(6000));
+        t.touch(SessionId(1), 3000);
+        assert_eq!(t.expire(8000), [SessionId(1)]);
+        assert_eq!(t.next_expiry_ms(), None);
     }
 
     #[test]
