@@ -65,7 +65,7 @@ pub fn script(seed: u64, turns: usize, features: Features) -> Vec<Step> {
             }
             7 => turn(client, What::Ask(vec![random.identity()])),
             8 if random.below(4) == 0 => {
-                let op = random.pick(&["0", "10", "13", "999", "-10"]);
+                let op = random.pick(&["0", "10", "13", "999"]);
                 turn(client, What::Ask(vec![Request::new(&["op", op])]));
                 turn(client, What::Resume);
             }

@@ -117,7 +117,7 @@ impl Pair {
         let dirs = [TempDir::new()?, TempDir::new()?];
         let options = |at: usize| {
             let base = Options::new(dirs[at].path()).jvm("-Dznode.container.checkIntervalMs=86400000");
-            self.cfg.iter().fold(base, |options, line| options.cfg(line))
+            self.cfg.iter().fold(base, Options::cfg)
         };
         let (apache, ostler) = std::thread::scope(|scope| {
             let apache = scope.spawn(|| apache::Server::start(&options(0)));

@@ -80,7 +80,7 @@ fn simpler(requests: &mut Vec<Request>, at: usize, tries: &mut usize, fails: &mu
         }
         *tries -= 1;
         let mut changed = requests.clone();
-        changed[at].words[*arg] = (*plain).to_owned();
+        (*plain).clone_into(&mut changed[at].words[*arg]);
         if fails(&changed) {
             *requests = changed;
         }

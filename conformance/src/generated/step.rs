@@ -260,7 +260,7 @@ pub fn parse(text: &str) -> Result<Vec<Step>> {
 
 /// Writes a script, as [`parse`] reads it.
 pub fn print(steps: &[Step]) -> String {
-    steps.iter().map(|step| format!("{step}\n")).collect()
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 #[cfg(test)]
@@ -277,7 +277,7 @@ b: multi { set /r =count=5 -1, check /r 9 }; multi { }; multi-read { get /r, chi
 a: set-watches2 3 /r,/r/x - / - -; rewatch
 c expire-away
 ";
-        let steps = parse(&text).unwrap();
+        let steps = parse(text).unwrap();
         assert_eq!(steps.len(), 6);
         assert_eq!(print(&steps), text);
         assert!(parse("a: get").is_err() && parse("a fly").is_err() && parse("a: set /r x -1").is_err());

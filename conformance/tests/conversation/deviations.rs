@@ -72,3 +72,13 @@ fn what_is_behind_a_set_acl_meets_the_new_list() {
     let errors: Vec<i32> = (0..4).map(|_| client.read().unwrap().err).collect();
     assert_eq!(errors, [0, -102, -102, -102]);
 }
+
+/// createSession as a request of a client: Apache passes it on, as it does for learners, and answers -5 at best. To Ostler
+/// it is an opcode that no client may use.
+#[test]
+fn create_session_is_no_request_of_a_client() {
+    both(|name, mut client| {
+        let reply = client.call(1, -10, &[]).unwrap();
+        assert_eq!(reply.err, if name == "ostler" { -6 } else { -5 }, "{name}");
+    });
+}

@@ -73,13 +73,17 @@ impl Shard {
 
     /// An auth packet acts at once: what is behind it has the new identity. Its reply may overtake.
     pub(crate) fn auth(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
-        let auth = self.config.auth.clone();
+        let schemes = self.config.auth.clone();
         let mut r = Reader::with_limit(body, self.config.length_max);
         let packet = r.read::<AuthPacket<'_>>();
         let Some(found) = self.get_mut(conn) else { return Step::Close };
         let login = packet.ok().and_then(|packet| {
             let scheme = packet.scheme.as_deref().unwrap_or_default();
-            found.identities.login(&auth, scheme, packet.auth.unwrap_or_default()).ok()
+            // No credentials at all are refused by the schemes that look at them.
+            if packet.auth.is_none() && scheme == auth::Scheme::Digest.name() {
+                return None;
+            }
+            found.identities.login(&schemes, scheme, packet.auth.unwrap_or_default()).ok()
         });
         let err = match login {
             Some(identities) => {
