@@ -44,12 +44,24 @@ pub enum DigestAlg {
     Sha384,
     /// SHA-512.
     Sha512,
+    /// SHA-512/224.
+    Sha512T224,
+    /// SHA-512/256.
+    Sha512T256,
+    /// SHA3-224.
+    Sha3T224,
+    /// SHA3-256.
+    Sha3T256,
+    /// SHA3-384.
+    Sha3T384,
+    /// SHA3-512.
+    Sha3T512,
 }
 
 impl DigestAlg {
-    /// The algorithm that Java knows by this name, in any case. `None`: unknown, or not built (SHA3-…).
+    /// The algorithm that Java knows by this name, in any case. `None`: unknown, or broken (MD2, MD5).
     pub fn from_java_name(name: &str) -> Option<Self> {
-        const NAMES: [(&str, DigestAlg); 7] = [
+        const NAMES: [(&str, DigestAlg); 13] = [
             ("SHA1", DigestAlg::Sha1),
             ("SHA-1", DigestAlg::Sha1),
             ("SHA", DigestAlg::Sha1),
@@ -57,6 +69,12 @@ impl DigestAlg {
             ("SHA-256", DigestAlg::Sha256),
             ("SHA-384", DigestAlg::Sha384),
             ("SHA-512", DigestAlg::Sha512),
+            ("SHA-512/224", DigestAlg::Sha512T224),
+            ("SHA-512/256", DigestAlg::Sha512T256),
+            ("SHA3-224", DigestAlg::Sha3T224),
+            ("SHA3-256", DigestAlg::Sha3T256),
+            ("SHA3-384", DigestAlg::Sha3T384),
+            ("SHA3-512", DigestAlg::Sha3T512),
         ];
         NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, alg)| *alg)
     }
@@ -73,11 +91,34 @@ pub struct AuthConfig {
     pub digest_alg: DigestAlg,
     /// Whether the digest scheme exists at all.
     pub digest_enabled: bool,
+    /// The scheme `ensemble`, with the names that this ensemble goes by; `None`: there is no such scheme. Without names
+    /// every client passes. Source: `EnsembleAuthenticationProvider`.
+    pub ensemble: Option<Vec<String>>,
+    /// Whether the sample scheme `key` exists. Source: `KeyAuthenticationProvider`.
+    pub key_enabled: bool,
+    /// A connection must have an identity of one of these schemes before anything but a login is done for it; empty: it
+    /// need not. Source: `AuthenticationHelper`.
+    pub enforced_schemes: Vec<String>,
+}
+
+impl AuthConfig {
+    /// Does this server have a provider for `scheme`? What can be enforced must have one.
+    pub fn has_provider(&self, scheme: &str) -> bool {
+        crate::Scheme::provider(self, scheme).is_some()
+    }
 }
 
 impl Default for AuthConfig {
     fn default() -> Self {
-        Self { skip_acl: false, super_digest: None, digest_alg: DigestAlg::default(), digest_enabled: true }
+        Self {
+            skip_acl: false,
+            super_digest: None,
+            digest_alg: DigestAlg::default(),
+            digest_enabled: true,
+            ensemble: None,
+            key_enabled: false,
+            enforced_schemes: Vec::new(),
+        }
     }
 }
 
@@ -97,6 +138,7 @@ mod tests {
     fn names_of_algorithms() {
         assert_eq!(DigestAlg::from_java_name("sha-256"), Some(DigestAlg::Sha256));
         assert_eq!(DigestAlg::from_java_name("SHA1"), Some(DigestAlg::Sha1));
-        assert_eq!(DigestAlg::from_java_name("SHA3-256"), None);
+        assert_eq!(DigestAlg::from_java_name("sha3-256"), Some(DigestAlg::Sha3T256));
+        assert_eq!(DigestAlg::from_java_name("MD5"), None);
     }
 }

@@ -5,7 +5,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest, Sha1};
-use sha2::{Sha224, Sha256, Sha384, Sha512};
+use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 use wire::Id;
 
 use crate::config::{AuthConfig, DigestAlg};
@@ -19,6 +20,12 @@ pub fn digest_id(alg: DigestAlg, user_and_password: &[u8]) -> String {
         DigestAlg::Sha256 => STANDARD.encode(Sha256::digest(user_and_password)),
         DigestAlg::Sha384 => STANDARD.encode(Sha384::digest(user_and_password)),
         DigestAlg::Sha512 => STANDARD.encode(Sha512::digest(user_and_password)),
+        DigestAlg::Sha512T224 => STANDARD.encode(Sha512_224::digest(user_and_password)),
+        DigestAlg::Sha512T256 => STANDARD.encode(Sha512_256::digest(user_and_password)),
+        DigestAlg::Sha3T224 => STANDARD.encode(Sha3_224::digest(user_and_password)),
+        DigestAlg::Sha3T256 => STANDARD.encode(Sha3_256::digest(user_and_password)),
+        DigestAlg::Sha3T384 => STANDARD.encode(Sha3_384::digest(user_and_password)),
+        DigestAlg::Sha3T512 => STANDARD.encode(Sha3_512::digest(user_and_password)),
     };
     format!("{}:{hash}", String::from_utf8_lossy(user))
 }

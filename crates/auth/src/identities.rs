@@ -45,14 +45,26 @@ impl Identities {
     /// # Errors
     /// Those of [`authenticate`], and [`AuthError::TooManyIdentities`] above 256 identities: Apache has no bound, but
     /// each of them is compared at each check.
-    pub fn login(&self, config: &AuthConfig, scheme: &str, data: &[u8]) -> Result<Self, AuthError> {
-        let grown = authenticate(config, scheme, data)?.into_iter().fold(self.clone(), |all, id| all.with(id));
+    pub fn login(
+        &self,
+        config: &AuthConfig,
+        scheme: &str,
+        data: Option<&[u8]>,
+        key: impl FnOnce() -> Option<Option<Vec<u8>>>,
+    ) -> Result<Self, AuthError> {
+        let grown = authenticate(config, scheme, data, key)?.into_iter().fold(self.clone(), |all, id| all.with(id));
         if grown.0.len() > IDENTITIES_MAX { Err(AuthError::TooManyIdentities) } else { Ok(grown) }
     }
 
     /// All of them.
     pub fn as_slice(&self) -> &[Id] {
         &self.0
+    }
+
+    /// May a connection with these ids do anything? Not if a scheme is enforced and none of them has it.
+    pub fn satisfy(&self, config: &AuthConfig) -> bool {
+        let enforced = &config.enforced_schemes;
+        enforced.is_empty() || self.0.iter().any(|id| enforced.contains(&id.scheme))
     }
 
     /// Whether an id of scheme `super` is among them.
@@ -103,10 +115,25 @@ mod tests {
         assert!(logged_in.is_super() && !client.is_super());
         assert_eq!(Identities::forwarded(logged_in.as_slice().to_vec()), logged_in);
         let config = AuthConfig::default();
-        assert_eq!(client.login(&config, "digest", b"u:p").map(|ids| ids.as_slice().len()), Ok(2));
-        assert_eq!(client.login(&config, "ip", b""), Ok(client.clone()));
+        let login = |ids: &Identities, scheme: &str, data: &[u8]| ids.login(&config, scheme, Some(data), || None);
+        assert_eq!(login(&client, "digest", b"u:p").map(|ids| ids.as_slice().len()), Ok(2));
+        assert_eq!(login(&client, "ip", b""), Ok(client.clone()));
         let full = (0..255).fold(client.clone(), |all, n| all.with(id("digest", &n.to_string())));
-        assert_eq!(full.login(&config, "digest", b"u:p"), Err(AuthError::TooManyIdentities));
+        assert_eq!(login(&full, "digest", b"u:p"), Err(AuthError::TooManyIdentities));
         assert!(Arc::ptr_eq(&client.0, &client.with(id("ip", "10.0.0.7")).0));
+    }
+
+    #[test]
+    fn enforced_schemes() {
+        let enforcing = |schemes: &[&str]| AuthConfig {
+            enforced_schemes: schemes.iter().map(ToString::to_string).collect(),
+            ..AuthConfig::default()
+        };
+        let client = Identities::of_client("10.0.0.7".parse().unwrap());
+        assert!(client.satisfy(&enforcing(&[])));
+        assert!(!client.satisfy(&enforcing(&["digest"])));
+        assert!(client.with(id("digest", "a:b")).satisfy(&enforcing(&["sasl", "digest"])));
+        assert!(client.satisfy(&enforcing(&["ip"])), "everybody has an address");
+        assert!(!client.with(id("super", "")).satisfy(&enforcing(&["digest"])));
     }
 }

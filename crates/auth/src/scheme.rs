@@ -22,6 +22,10 @@ pub enum Scheme {
     Ip,
     /// The super user; never part of an ACL.
     Super,
+    /// Guards against clients of another ensemble; gives no identity, and is never part of an ACL.
+    Ensemble,
+    /// Apache's sample: who knows a multiple of the number in `/key`.
+    Key,
 }
 
 impl Scheme {
@@ -33,6 +37,8 @@ impl Scheme {
             "digest" => Some(Self::Digest),
             "ip" => Some(Self::Ip),
             "super" => Some(Self::Super),
+            "ensemble" => Some(Self::Ensemble),
+            "key" => Some(Self::Key),
             _ => None,
         }
     }
@@ -45,6 +51,8 @@ impl Scheme {
             Self::Digest => "digest",
             Self::Ip => "ip",
             Self::Super => "super",
+            Self::Ensemble => "ensemble",
+            Self::Key => "key",
         }
     }
 
@@ -52,7 +60,9 @@ impl Scheme {
     pub(crate) fn provider(config: &AuthConfig, name: &str) -> Option<Self> {
         match Self::from_name(name)? {
             Self::Digest if !config.digest_enabled => None,
-            scheme @ (Self::Digest | Self::Ip) => Some(scheme),
+            Self::Ensemble if config.ensemble.is_none() => None,
+            Self::Key if !config.key_enabled => None,
+            scheme @ (Self::Digest | Self::Ip | Self::Ensemble | Self::Key) => Some(scheme),
             Self::World | Self::Auth | Self::Super => None,
         }
     }
@@ -60,28 +70,36 @@ impl Scheme {
     /// Whether the identity `id` is the one that an ACL entry with `entry` means. Both are of this scheme.
     pub(crate) fn matches(self, id: &str, entry: &str) -> bool {
         match self {
-            Self::Digest => id == entry,
+            Self::Digest | Self::Key => id == entry,
             Self::Ip => ip::matches(id, entry),
-            Self::World | Self::Auth | Self::Super => false,
+            Self::World | Self::Auth | Self::Super | Self::Ensemble => false,
         }
     }
 
     /// Whether an identity of this scheme proves who somebody is, so that `auth` expands to it.
     pub(crate) fn is_authenticated(self) -> bool {
         match self {
-            Self::Digest => true,
-            Self::World | Self::Auth | Self::Ip | Self::Super => false,
+            Self::Digest | Self::Key => true,
+            Self::World | Self::Auth | Self::Ip | Self::Super | Self::Ensemble => false,
         }
     }
 }
 
-/// Why a login was refused. All of them are answered with AUTHFAILED (-115), and the connection is closed.
+/// Why a login was refused. All but [`Self::WrongEnsemble`] are answered with AUTHFAILED (-115), and the connection is
+/// closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthError {
     /// No such scheme, or it is switched off.
     UnknownScheme,
     /// The connection has collected as many identities as it may.
     TooManyIdentities,
+    /// A null where credentials should be.
+    NoCredentials,
+    /// The number is not a multiple of the key, or one of the two is no number.
+    WrongKey,
+    /// The client means another ensemble. The connection is closed without a reply, so that the client tries another
+    /// server of its list; an error would make it give up.
+    WrongEnsemble,
 }
 
 impl fmt::Display for AuthError {
@@ -89,23 +107,60 @@ impl fmt::Display for AuthError {
         f.write_str(match self {
             Self::UnknownScheme => "unknown scheme",
             Self::TooManyIdentities => "too many identities on one connection",
+            Self::NoCredentials => "no credentials",
+            Self::WrongKey => "not a multiple of the key",
+            Self::WrongEnsemble => "not the name of this ensemble",
         })
     }
 }
 
 impl std::error::Error for AuthError {}
 
-/// A login: the identities that `data` gives to the connection, in addition to `ip`, which it has from the start.
+/// A login: the identities that `data` (`None`: a null) gives to the connection, in addition to `ip`, which it has from
+/// the start. `key` is asked for the data of `/key`: `None` when there is no such znode.
 ///
-/// `ip` succeeds and adds nothing; `digest` always succeeds.
+/// `ip` and `ensemble` succeed and add nothing; `digest` succeeds with anything but a null.
 ///
 /// # Errors
-/// [`AuthError::UnknownScheme`] for everything else.
-pub fn authenticate(config: &AuthConfig, scheme: &str, data: &[u8]) -> Result<Vec<Id>, AuthError> {
+/// [`AuthError::UnknownScheme`] for schemes that are not there, [`AuthError::NoCredentials`], [`AuthError::WrongKey`], [`AuthError::WrongEnsemble`].
+pub fn authenticate(
+    config: &AuthConfig,
+    scheme: &str,
+    data: Option<&[u8]>,
+    key: impl FnOnce() -> Option<Option<Vec<u8>>>,
+) -> Result<Vec<Id>, AuthError> {
     match Scheme::provider(config, scheme) {
-        Some(Scheme::Digest) => Ok(digest::login(config, data)),
+        Some(Scheme::Digest) => Ok(digest::login(config, data.ok_or(AuthError::NoCredentials)?)),
         Some(Scheme::Ip) => Ok(Vec::new()),
+        Some(Scheme::Ensemble) => {
+            let name = data.unwrap_or_default();
+            let names = config.ensemble.as_deref().unwrap_or_default();
+            if name.is_empty() || names.is_empty() || names.iter().any(|known| known.as_bytes() == name) {
+                Ok(Vec::new())
+            } else {
+                Err(AuthError::WrongEnsemble)
+            }
+        }
+        Some(Scheme::Key) => {
+            let data = data.ok_or(AuthError::WrongKey)?;
+            match key() {
+                // Anybody passes while there is no key, so that it can be written at all.
+                None => {}
+                Some(key) => is_multiple(data, &key.ok_or(AuthError::WrongKey)?)?,
+            }
+            // Apache's sample never fills in the id.
+            Ok(vec![Id { scheme: "key".to_owned(), id: String::new() }])
+        }
         Some(Scheme::World | Scheme::Auth | Scheme::Super) | None => Err(AuthError::UnknownScheme),
+    }
+}
+
+fn is_multiple(number: &[u8], key: &[u8]) -> Result<(), AuthError> {
+    let parse = |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<i32>().ok());
+    match (parse(number), parse(key)) {
+        (Some(_), Some(0)) => Ok(()),
+        (Some(number), Some(key)) if number.wrapping_rem(key) == 0 => Ok(()),
+        _ => Err(AuthError::WrongKey),
     }
 }
 
@@ -117,7 +172,8 @@ pub fn is_valid_id(config: &AuthConfig, scheme: &str, id: &str) -> bool {
     match Scheme::provider(config, scheme) {
         Some(Scheme::Digest) => digest::is_valid_id(id),
         Some(Scheme::Ip) => ip::is_valid_id(id),
-        Some(Scheme::World | Scheme::Auth | Scheme::Super) | None => false,
+        Some(Scheme::Key) => true,
+        Some(Scheme::World | Scheme::Auth | Scheme::Super | Scheme::Ensemble) | None => false,
     }
 }
 
@@ -127,7 +183,9 @@ mod tests {
 
     #[test]
     fn names() {
-        for scheme in [Scheme::World, Scheme::Auth, Scheme::Digest, Scheme::Ip, Scheme::Super] {
+        for scheme in
+            [Scheme::World, Scheme::Auth, Scheme::Digest, Scheme::Ip, Scheme::Super, Scheme::Ensemble, Scheme::Key]
+        {
             assert_eq!(Scheme::from_name(scheme.name()), Some(scheme));
         }
         assert_eq!(Scheme::from_name("World"), None);
@@ -136,14 +194,65 @@ mod tests {
     #[test]
     fn logins() {
         let config = AuthConfig::default();
+        let authenticate = |config: &AuthConfig, scheme: &str, data: &[u8]| {
+            authenticate(config, scheme, Some(data), || unreachable!("only the scheme key asks"))
+        };
         assert_eq!(authenticate(&config, "digest", b"u:p").map(|ids| ids.len()), Ok(1));
         assert_eq!(authenticate(&config, "ip", b"whatever"), Ok(vec![]));
-        for scheme in ["world", "auth", "super", "sasl", "x509", ""] {
+        for scheme in ["world", "auth", "super", "sasl", "x509", "ensemble", "key", ""] {
             assert_eq!(authenticate(&config, scheme, b""), Err(AuthError::UnknownScheme), "{scheme}");
+            assert!(!config.has_provider(scheme), "{scheme}");
         }
         let off = AuthConfig { digest_enabled: false, ..config };
+        assert!(!off.has_provider("digest") && off.has_provider("ip"));
         assert_eq!(authenticate(&off, "digest", b"u:p"), Err(AuthError::UnknownScheme));
         assert!(!is_valid_id(&off, "digest", "u:h"));
+    }
+
+    #[test]
+    fn the_name_of_the_ensemble() {
+        let with = |names: &[&str]| AuthConfig {
+            ensemble: Some(names.iter().map(ToString::to_string).collect()),
+            ..AuthConfig::default()
+        };
+        let login = |config: &AuthConfig, data: Option<&[u8]>| authenticate(config, "ensemble", data, || None);
+        let config = with(&["one", "two"]);
+        for passes in [None, Some(&b""[..]), Some(b"one"), Some(b"two")] {
+            assert_eq!(login(&config, passes), Ok(vec![]), "{passes:?}");
+        }
+        for fails in [&b"three"[..], b"one,two", b"On", b" one"] {
+            assert_eq!(login(&config, Some(fails)), Err(AuthError::WrongEnsemble), "{fails:?}");
+        }
+        assert_eq!(login(&with(&[]), Some(b"any")), Ok(vec![]));
+        assert!(!is_valid_id(&config, "ensemble", "one"));
+    }
+
+    #[test]
+    fn multiples_of_the_key() {
+        let config = AuthConfig { key_enabled: true, ..AuthConfig::default() };
+        let login = |key: Option<Option<&[u8]>>, data: Option<&[u8]>| {
+            authenticate(&config, "key", data, || key.map(|data| data.map(<[u8]>::to_vec))).map(|ids| ids.len())
+        };
+        for (key, data) in [
+            (None, &b"anything"[..]),
+            (Some(Some(&b"7"[..])), b"21"),
+            (Some(Some(b"7")), b"0"),
+            (Some(Some(b"0")), b"5"),
+            (Some(Some(b"-1")), b"-2147483648"),
+        ] {
+            assert_eq!(login(key, Some(data)), Ok(1), "{key:?} {data:?}");
+        }
+        for (key, data) in [
+            (None, None),
+            (Some(None), Some(&b"1"[..])),
+            (Some(Some(&b"7"[..])), Some(b"22")),
+            (Some(Some(b"7")), Some(b"x")),
+            (Some(Some(b"seven")), Some(b"7")),
+            (Some(Some(b"7")), Some(b"4294967296")),
+        ] {
+            assert_eq!(login(key, data), Err(AuthError::WrongKey), "{key:?} {data:?}");
+        }
+        assert!(is_valid_id(&config, "key", "whatever"));
     }
 
     #[test]

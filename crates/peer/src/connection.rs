@@ -67,6 +67,13 @@ pub struct Connection {
     pub(crate) dirty: bool,
     /// Is it in the shard's list of connections that had to wait?
     pub(crate) paused: bool,
+    /// Since when its next request waits because of `request_throttle_max_requests`, on the clock that never goes back, in
+    /// ms; 0: it does not.
+    pub(crate) held_ms: i64,
+    /// Bytes to be sent, as counted in the shard's sum of them.
+    pub(crate) counted: usize,
+    /// The shard's round in which its other end last read something, or began to have something to read.
+    pub(crate) read_in_round: u32,
     /// Frames received.
     pub received: u64,
     /// Frames sent.
@@ -94,6 +101,9 @@ impl Connection {
             heard: false,
             dirty: false,
             paused: false,
+            held_ms: 0,
+            counted: 0,
+            read_in_round: 0,
             received: 0,
             sent: 0,
         }

@@ -30,11 +30,13 @@ pub mod session;
 pub mod session_tracker;
 pub mod shard;
 mod shard_inbox;
+mod shard_limits;
 mod shard_session;
 pub mod shared;
 mod state;
 pub mod stats;
 pub mod sweep;
+pub mod throttle;
 pub mod time;
 
 pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};

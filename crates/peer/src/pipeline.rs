@@ -9,7 +9,6 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use auth::{AuthConfig, Identities};
 use bytes::Bytes;
@@ -215,8 +214,7 @@ impl Pipeline {
         let may = |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession);
         if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
-            shared.in_flight.fetch_sub(1, Relaxed);
-            shared.in_flight_bytes.fetch_sub(body.len(), Relaxed);
+            shared.end_request(body.len());
             self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
             return;
         }
@@ -410,8 +408,7 @@ impl Pipeline {
         };
         match origin {
             Origin::Write { conn, xid, op } => {
-                shared.in_flight.fetch_sub(1, Relaxed);
-                shared.in_flight_bytes.fetch_sub(bytes, Relaxed);
+                shared.end_request(bytes);
                 let (err, body) = reply_body(op, applied, &parsed.txn);
                 let last = op == OpCode::CloseSession;
                 if let Some(other) = owner.filter(|&owner| owner != conn) {

@@ -39,7 +39,7 @@ pub(crate) const fn is_about_watches(op: OpCode) -> bool {
 /// what may be long in a way that nobody can foresee.
 pub(crate) fn travel_weight(tree: &Tree, op: OpCode, body: &[u8]) -> Option<usize> {
     let answer = match op {
-        OpCode::Ping | OpCode::Sync | OpCode::Exists | OpCode::GetAcl => body.len(),
+        OpCode::Ping | OpCode::Sync | OpCode::Exists | OpCode::GetAcl | OpCode::Error => body.len(),
         OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
             let request: Option<ReadBody<'_>> = Reader::new(body).read().ok();
             let node = request.as_ref().and_then(|r| r.path.as_deref()).and_then(|path| tree.get(path));
@@ -81,6 +81,7 @@ impl ReadContext<'_> {
         let mut r = Reader::with_limit(body, self.length_max);
         match op {
             OpCode::Ping => Ok(()),
+            OpCode::Error => Err(ErrorCode::THROTTLED_OP),
             OpCode::Sync => {
                 let request: PathRequest<'_> = read(&mut r)?;
                 request.path.write(out);

@@ -21,6 +21,7 @@ use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::pipeline::keep_body;
 use crate::reads::{ReadContext, is_about_watches, travel_weight};
+use crate::shard_limits::Throttled;
 use crate::shared::Shared;
 use crate::state::hash_text;
 use crate::time::Now;
@@ -49,8 +50,32 @@ pub struct ShardConfig {
     pub out_pause: usize,
     /// Bytes to be sent beyond which a connection, which can only be one that does not read, is closed.
     pub out_max: usize,
+    /// Bytes to be sent to all connections of this shard together beyond which those that read least are closed; from half
+    /// of it on, who has something to read is not read.
+    pub out_total_max: usize,
+    /// Bytes of large requests in the pipeline beyond which who sends one more is closed (`largeRequestMaxBytes`).
+    pub large_bytes_max: usize,
+    /// The request throttle.
+    pub throttle: RequestThrottle,
     /// Keys of the hash maps.
     pub keys: tree::HashKeys,
+}
+
+/// The request throttle: the keys `request_throttle_…`, `request_stale_…` and `throttled_op_wait_time`.
+///
+/// Source: `RequestThrottler`, which stalls one thread for all. Here each connection waits for itself, its requests in
+/// their order, and goes on as soon as there is room; pings are answered meanwhile if nothing stands before them, and no
+/// session ends because of the wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestThrottle {
+    /// Requests in the pipeline from which on others wait; `None`: none waits.
+    pub requests_max: Option<usize>,
+    /// A request that waited longer, in ms, is answered with THROTTLEDOP; `None`: never.
+    pub op_wait_ms: Option<i64>,
+    /// A request that waited longer than the timeout of its session is stale.
+    pub stale_by_latency: bool,
+    /// A stale request is dropped, with its connection.
+    pub drop_stale: bool,
 }
 
 /// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
@@ -84,6 +109,10 @@ pub struct Shard {
     pub(crate) resumed: Vec<ConnId>,
     /// What was done under the guard that is held now.
     work: usize,
+    /// Bytes to be sent to all connections, as of the last [`wrote`](Self::wrote) of each.
+    pub(crate) out_total: usize,
+    /// Counts looks at who reads what it is sent.
+    pub(crate) round: u32,
     pub(crate) inbox: Vec<InboxEntry>,
     /// Paths whose interest could not be taken back yet.
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
@@ -118,6 +147,8 @@ impl Shard {
             paused: Vec::new(),
             resumed: Vec::new(),
             work: 0,
+            out_total: 0,
+            round: 0,
             inbox: Vec::new(),
             unwatched: Vec::new(),
             departed: Vec::new(),
@@ -143,6 +174,7 @@ impl Shard {
         if found.heard && found.session.0 != 0 {
             self.departed.push((found.session, found.heard_ms));
         }
+        self.out_total -= self.get(conn).map_or(0, |found| found.counted);
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
         self.free.push(conn.slot);
@@ -227,8 +259,9 @@ impl Shard {
 
     /// So many of them were sent.
     pub fn sent(&mut self, conn: ConnId, bytes: usize) {
-        let (slot, out_pause) = (conn.slot, self.config.out_pause);
+        let (slot, out_pause, round) = (conn.slot, self.config.out_pause, self.round);
         let Some(conn) = self.get_mut(conn) else { return };
+        conn.read_in_round = round;
         let was_full = conn.to_send().len() > out_pause;
         conn.written += bytes;
         if conn.written == conn.out.len() {
@@ -329,12 +362,19 @@ impl Shard {
 
     /// Handles the whole frames at the beginning of `bytes`; returns how many bytes they were.
     fn frames(&mut self, now: Now, shared: &Shared, conn: ConnId, bytes: &[u8]) -> usize {
+        let stats = &shared.shard_stats[self.config.shard as usize];
         let mut rest = bytes;
         let mut guard: Option<RwLockReadGuard<'_, Tree>> = None;
         self.work = 0;
         let mut is_blocked = false;
         loop {
             if self.must_wait(shared, conn) {
+                is_blocked = true;
+                break;
+            }
+            if self.is_too_much(shared, rest) {
+                stats.large_requests_rejected.add(1);
+                self.drop_connection(shared, conn);
                 break;
             }
             let (payload, behind) = match frame::split(rest, self.config.frame_max) {
@@ -349,7 +389,14 @@ impl Shard {
                 guard = None;
                 self.work = 0;
             }
-            match self.frame(now, shared, conn, payload, &mut guard) {
+            let step = self.frame(now, shared, conn, payload, &mut guard);
+            if matches!(step, Step::Next | Step::Close) {
+                stats.packets_received.add(1);
+                if let Some(found) = self.get_mut(conn) {
+                    found.received += 1;
+                }
+            }
+            match step {
                 Step::Next => rest = behind,
                 Step::Wait => {
                     is_blocked = true;
@@ -362,10 +409,13 @@ impl Shard {
             }
         }
         drop(guard);
+        if !is_blocked && let Some(found) = self.get_mut(conn) {
+            found.held_ms = 0;
+        }
         if let Some(found) = self.get(conn)
             && found.phase == Phase::Established
             && rest.len() >= 4
-            && (is_blocked || self.must_wait(shared, conn))
+            && is_blocked
         {
             self.pause(conn.slot);
         }
@@ -382,6 +432,7 @@ impl Shard {
                 found.waiting.len() >= WAITING_MAX
                     || found.waiting_bytes > WAITING_BYTES_MAX
                     || found.to_send().len() > self.config.out_pause
+                    || found.counted > 0 && self.out_total > self.config.out_total_max / 2
                     || shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
                     || !found.waiting.is_empty() && shared.in_flight.load(Relaxed) > self.config.in_flight_max
             }
@@ -396,29 +447,45 @@ impl Shard {
         payload: &[u8],
         guard: &mut Option<RwLockReadGuard<'s, Tree>>,
     ) -> Step {
-        let stats = &shared.shard_stats[self.config.shard as usize];
-        stats.packets_received.add(1);
         let slot = conn.slot;
         let Some(found) = self.get_mut(conn) else { return Step::Close };
-        found.received += 1;
         if found.phase == Phase::Handshake {
-            return self.connect(shared, conn, payload);
+            return self.connect(now, shared, conn, payload);
         }
         let mut r = Reader::new(payload);
         let Ok(header) = r.read::<RequestHeader>() else { return Step::Close };
         let body = r.remaining();
         let op = OpCode::from_code(header.op);
         if op == Some(OpCode::Auth) {
+            *guard = None;
             return self.auth(shared, conn, header.xid, body);
         }
         if op == Some(OpCode::Sasl) {
             return self.sasl(shared, conn, header.xid, body);
         }
         found.heard = true;
+        found.heard_ms = now.mono_ms();
         let session = found.session;
-        match op.map(class_of) {
-            Some(Class::Read) => {}
-            Some(Class::Write) => {
+        if !self.config.auth.enforced_schemes.is_empty()
+            && self.get(conn).is_some_and(|found| !found.identities.satisfy(&self.config.auth))
+        {
+            return self.refuse_unauthenticated(shared, conn, header.xid);
+        }
+        let class = op.map_or(Class::Refused, class_of);
+        let mut op = op.unwrap_or(OpCode::Error);
+        let class = match self.throttled(now, shared, conn, op, class) {
+            Throttled::No => class,
+            // Error stands for a request that is answered with THROTTLEDOP in its turn.
+            Throttled::Answer => {
+                op = OpCode::Error;
+                Class::Read
+            }
+            Throttled::Wait => return Step::Wait,
+            Throttled::Drop => return Step::Close,
+        };
+        match class {
+            Class::Read => {}
+            Class::Write => {
                 *guard = None;
                 let Some(found) = self.get_mut(conn) else { return Step::Close };
                 let reads_before = match take_waiting_reads(shared, found) {
@@ -426,15 +493,14 @@ impl Shard {
                     Err(Blocked) => return Step::Wait,
                 };
                 let body = keep_body(body);
-                shared.in_flight.fetch_add(1, Relaxed);
-                shared.in_flight_bytes.fetch_add(body.len(), Relaxed);
+                shared.begin_request(body.len());
                 found.waiting.push_back(Waiting::Pipeline);
-                let is_last = op == Some(OpCode::CloseSession);
+                let is_last = op == OpCode::CloseSession;
                 let write = WriteRequest {
                     conn,
                     session,
                     xid: header.xid,
-                    op: op.unwrap_or(OpCode::Error),
+                    op,
                     body,
                     identities: found.identities.clone(),
                     received_us: now.mono_us,
@@ -447,9 +513,8 @@ impl Shard {
                 self.submissions.push(Submission::Write(write));
                 return Step::Next;
             }
-            Some(Class::Refused) | None => return self.unimplemented(shared, conn, header.xid),
+            Class::Refused => return self.unimplemented(shared, conn, header.xid),
         }
-        let op = op.unwrap_or(OpCode::Error);
         let Some(found) = self.get_mut(conn) else { return Step::Close };
         if !found.waiting.is_empty() {
             let read = ReadRequest {
@@ -600,7 +665,8 @@ fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<Read
     Ok(reads)
 }
 
-enum Class {
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
     Read,
     Write,
     Refused,

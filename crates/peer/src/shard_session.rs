@@ -1,5 +1,6 @@
 //! A shard's part in sessions: the handshake, its answers, auth packets, and the last words to a connection.
 
+use auth::AuthError;
 use wire::connect::{ConnectRequest, ConnectResponse};
 use wire::frame::{self, ReplyHeader};
 use wire::request::AuthPacket;
@@ -10,12 +11,24 @@ use crate::inbox::{ConnId, Submission};
 use crate::session::{password, password_matches};
 use crate::shard::{Shard, Step};
 use crate::shared::Shared;
+use crate::throttle::SessionWish;
 use crate::time::Now;
 
 impl Shard {
-    pub(crate) fn connect(&mut self, shared: &Shared, conn: ConnId, payload: &[u8]) -> Step {
+    pub(crate) fn connect(&mut self, now: Now, shared: &Shared, conn: ConnId, payload: &[u8]) -> Step {
         let mut r = Reader::with_limit(payload, self.config.length_max);
         let Ok(request) = r.read::<ConnectRequest<'_>>() else { return Step::Close };
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        if let Some(throttle) = &shared.connection_throttle {
+            let wish = if request.session.0 == 0 { SessionWish::Global } else { SessionWish::Renew };
+            let mut throttle = throttle.lock();
+            if !throttle.admit(now, wish) {
+                stats.connection_rejected.add(1);
+                return Step::Close;
+            }
+            stats.token_deficit.record(throttle.deficit());
+        }
+        stats.connection_requests.add(1);
         if request.last_zxid_seen > shared.tree.read().last_processed() {
             // It has seen a future that this server does not know: it shall try another one.
             return Step::Close;
@@ -76,23 +89,31 @@ impl Shard {
         let schemes = self.config.auth.clone();
         let mut r = Reader::with_limit(body, self.config.length_max);
         let packet = r.read::<AuthPacket<'_>>();
+        let stats = &shared.shard_stats[self.config.shard as usize];
         let Some(found) = self.get_mut(conn) else { return Step::Close };
-        let login = packet.ok().and_then(|packet| {
-            let scheme = packet.scheme.as_deref().unwrap_or_default();
-            // No credentials at all are refused by the schemes that look at them.
-            if packet.auth.is_none() && scheme == auth::Scheme::Digest.name() {
-                return None;
-            }
-            found.identities.login(&schemes, scheme, packet.auth.unwrap_or_default()).ok()
+        let scheme = packet.as_ref().ok().and_then(|packet| packet.scheme.as_deref()).unwrap_or_default();
+        let login = packet.as_ref().ok().map(|packet| {
+            let key = || shared.tree.read().get("/key").map(|node| node.data().map(<[u8]>::to_vec));
+            found.identities.login(&schemes, scheme, packet.auth, key)
         });
+        let names_ensemble =
+            scheme == "ensemble" && packet.as_ref().is_ok_and(|p| p.auth.is_some_and(|a| !a.is_empty()));
         let err = match login {
-            Some(identities) => {
+            Some(Ok(identities)) => {
                 found.identities = identities;
+                if let Some(names) = schemes.ensemble.as_ref().filter(|_| scheme == "ensemble") {
+                    let counted = names_ensemble && !names.is_empty();
+                    if counted { &stats.ensemble_auth_success } else { &stats.ensemble_auth_skip }.add(1);
+                }
                 ErrorCode::OK
             }
-            None => {
+            Some(Err(AuthError::WrongEnsemble)) => {
+                stats.ensemble_auth_fail.add(1);
+                return Step::Close;
+            }
+            _ => {
                 found.phase = Phase::Closing;
-                shared.shard_stats[self.config.shard as usize].auth_failed.add(1);
+                stats.auth_failed.add(1);
                 ErrorCode::AUTH_FAILED
             }
         };
@@ -163,6 +184,16 @@ impl Shard {
     /// This shard's thread did not run from `from_ms` to `to_ms`, on the clock that never goes back.
     pub fn slept(&mut self, from_ms: i64, to_ms: i64) {
         self.submit(Submission::Slept { from_ms, to_ms });
+    }
+
+    /// Anything but a login from a connection without an identity that is demanded: said so, then closed. The session
+    /// lives on. Source: `AuthenticationHelper.enforceAuthentication`.
+    pub(crate) fn refuse_unauthenticated(&mut self, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
+        self.reply(shared, conn, xid, Zxid::ZERO, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
+        if let Some(found) = self.get_mut(conn) {
+            found.phase = Phase::Closing;
+        }
+        Step::Next
     }
 
     /// An operation that this server does not have: said so, then closed. The session lives on.

@@ -9,6 +9,7 @@ use tree::Tree;
 use crate::inbox::InboxEntry;
 use crate::state::hash_text;
 use crate::stats::{PipelineStats, ShardStats};
+use crate::throttle::ConnectionThrottle;
 
 /// A set of shards, at most 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,6 +81,12 @@ pub struct Shared {
     pub in_flight: AtomicUsize,
     /// Their bytes.
     pub in_flight_bytes: AtomicUsize,
+    /// A request with a longer body counts as large (`largeRequestThreshold`); `usize::MAX`: none does.
+    pub large_threshold: usize,
+    /// Bytes of the large ones among them.
+    pub large_bytes: AtomicUsize,
+    /// The keys `connection_throttle_…`; `None`: everybody may ask for a session.
+    pub connection_throttle: Option<Mutex<ConnectionThrottle>>,
     /// Counters a shard.
     pub shard_stats: Vec<ShardStats>,
     /// Counters of the pipeline.
@@ -96,8 +103,29 @@ impl Shared {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             in_flight: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
+            large_threshold: usize::MAX,
+            large_bytes: AtomicUsize::new(0),
+            connection_throttle: None,
             shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
             pipeline_stats: PipelineStats::default(),
+        }
+    }
+
+    /// A request with a body of so many bytes goes to the pipeline.
+    pub(crate) fn begin_request(&self, bytes: usize) {
+        self.in_flight.fetch_add(1, Relaxed);
+        self.in_flight_bytes.fetch_add(bytes, Relaxed);
+        if bytes > self.large_threshold {
+            self.large_bytes.fetch_add(bytes, Relaxed);
+        }
+    }
+
+    /// It has its answer, or will get none.
+    pub(crate) fn end_request(&self, bytes: usize) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.in_flight_bytes.fetch_sub(bytes, Relaxed);
+        if bytes > self.large_threshold {
+            self.large_bytes.fetch_sub(bytes, Relaxed);
         }
     }
 
@@ -109,12 +137,16 @@ impl Shared {
 
     /// The same state once more, sharing nothing: for a world that is forked.
     pub fn fork(&self) -> Self {
-        let copy = Self::new(self.tree.read().clone(), self.inboxes.len());
+        let mut copy = Self::new(self.tree.read().clone(), self.inboxes.len());
         for (from, to) in self.inboxes.iter().zip(&copy.inboxes) {
             to.append(&mut from.entries.lock().clone());
         }
         copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);
         copy.in_flight_bytes.store(self.in_flight_bytes.load(Relaxed), Relaxed);
+        copy.large_threshold = self.large_threshold;
+        copy.large_bytes.store(self.large_bytes.load(Relaxed), Relaxed);
+        copy.connection_throttle =
+            self.connection_throttle.as_ref().map(|throttle| Mutex::new(throttle.lock().clone()));
         copy
     }
 }

@@ -97,6 +97,32 @@ pub struct ShardStats {
     pub dropped: Counter,
     /// Refused auth packets.
     pub auth_failed: Counter,
+    /// Logins of the scheme ensemble with a name of ours.
+    pub ensemble_auth_success: Counter,
+    /// … with another's name.
+    pub ensemble_auth_fail: Counter,
+    /// … without a name, or where we have none.
+    pub ensemble_auth_skip: Counter,
+    /// ConnectRequests that the connection throttle let pass.
+    pub connection_requests: Counter,
+    /// ConnectRequests that it did not.
+    pub connection_rejected: Counter,
+    /// Tokens that were missing from its bucket after a ConnectRequest that it let pass.
+    pub token_deficit: Summary,
+    /// Requests that had to wait because of `request_throttle_max_requests`.
+    pub throttle_waits: Counter,
+    /// How long they waited, in ms.
+    pub throttle_queue_ms: Summary,
+    /// Requests that were answered with THROTTLEDOP.
+    pub throttled_ops: Counter,
+    /// Requests that went on although they were stale.
+    pub stale_requests: Counter,
+    /// Stale requests that were dropped, each with its connection.
+    pub stale_requests_dropped: Counter,
+    /// Connections closed because of `largeRequestMaxBytes`.
+    pub large_requests_rejected: Counter,
+    /// Connections closed because all together had too much to be sent.
+    pub shed: Counter,
 }
 
 /// Of the pipeline.

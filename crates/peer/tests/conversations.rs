@@ -5,6 +5,7 @@ extern crate tree as ostler_tree;
 
 mod support;
 
+use ostler_peer::shard::RequestThrottle;
 use support::check::check;
 use support::talk::{connect, random_read, random_write};
 use support::world::{Options, World, for_seeds};
@@ -71,6 +72,10 @@ fn tiny_limits_delay_and_never_deadlock() {
             in_flight_max: seed as usize % 3,
             in_flight_bytes_max: [1, 30, 200][seed as usize % 3],
             out_pause: [0, 1, 100][seed as usize / 3 % 3],
+            throttle: RequestThrottle {
+                requests_max: [None, Some(1), Some(3)][seed as usize / 9 % 3],
+                ..Default::default()
+            },
             ..options(seed)
         };
         let mut world = World::new(seed, tiny);

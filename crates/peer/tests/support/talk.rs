@@ -57,7 +57,7 @@ impl World {
         self.request(client, -4, OpCode::Auth, &packet.to_vec());
         let config = auth::AuthConfig::default();
         let found = &mut self.clients[client];
-        if let Ok(ids) = found.ids.login(&config, "digest", credentials.as_bytes()) {
+        if let Ok(ids) = found.ids.login(&config, "digest", Some(credentials.as_bytes()), || None) {
             found.ids = ids;
         }
     }

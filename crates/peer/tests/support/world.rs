@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use auth::{AuthConfig, Identities};
+use ostler_peer::shard::RequestThrottle;
 use ostler_peer::{
     ConnId, LocalSessions, Now, Pipeline, PipelineConfig, Shard, ShardConfig, ShardSet, Shared, Submission,
 };
@@ -69,6 +70,11 @@ pub struct Options {
     pub in_flight_bytes_max: usize,
     pub out_pause: usize,
     pub out_max: usize,
+    pub out_total_max: usize,
+    pub large_threshold: usize,
+    pub large_bytes_max: usize,
+    pub throttle: RequestThrottle,
+    pub auth: AuthConfig,
     pub frame_max: usize,
     /// The most bytes that come or go at once.
     pub chunk_max: usize,
@@ -89,6 +95,11 @@ impl Default for Options {
             in_flight_bytes_max: 1 << 20,
             out_pause: 1 << 20,
             out_max: 16 << 20,
+            out_total_max: usize::MAX,
+            large_threshold: usize::MAX,
+            large_bytes_max: usize::MAX,
+            throttle: RequestThrottle::default(),
+            auth: AuthConfig::default(),
             frame_max: 0xf_ffff,
             chunk_max: 300,
             pause_ms_max: 0,
@@ -168,7 +179,7 @@ impl World {
         let owner_rules = OwnerRules { extended_types: options.extended_types, emulate_353: false };
         let keys = HashKeys([seed, 1, 2, 3]);
         let tree = Tree::new(TreeConfig { keys, owner_rules });
-        let auth = Arc::new(AuthConfig::default());
+        let auth = Arc::new(options.auth.clone());
         let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
         let config = PipelineConfig {
             server: ServerId(1),
@@ -195,14 +206,19 @@ impl World {
                     in_flight_bytes_max: options.in_flight_bytes_max,
                     out_pause: options.out_pause,
                     out_max: options.out_max,
+                    out_total_max: options.out_total_max,
+                    large_bytes_max: options.large_bytes_max,
+                    throttle: options.throttle,
                     keys,
                 })
             })
             .collect();
+        let mut shared = Shared::new(tree, options.shards);
+        shared.large_threshold = options.large_threshold;
         Self {
             now,
             rng: Rng(seed),
-            shared: Shared::new(tree, options.shards),
+            shared,
             pipeline,
             shards,
             clients: Vec::new(),
@@ -384,7 +400,7 @@ impl World {
     }
 
     /// Notes who has something to be sent: nobody else is looked at, as in a driver.
-    fn collect(&mut self) {
+    pub fn collect(&mut self) {
         let mut dirty = Vec::new();
         for shard in &mut self.shards {
             shard.take_dirty(&mut dirty);
@@ -410,6 +426,7 @@ impl World {
         let length = bytes.len().min(most);
         client.received.extend_from_slice(&bytes[..length]);
         shard.sent(client.conn, length);
+        shard.wrote(&self.shared, client.conn);
         if shard.to_send(client.conn).is_empty() {
             client.is_writable = false;
             if shard.wants_close(client.conn) {
