@@ -20,7 +20,7 @@ impl Shard {
         let Ok(request) = r.read::<ConnectRequest<'_>>() else { return Step::Close };
         let stats = &shared.shard_stats[self.config.shard as usize];
         if let Some(throttle) = &shared.connection_throttle {
-            let wish = if request.session.0 == 0 { SessionWish::Global } else { SessionWish::Renew };
+            let wish = if request.session.0 == 0 { SessionWish::New } else { SessionWish::Renew };
             let mut throttle = throttle.lock();
             if !throttle.admit(now, wish) {
                 stats.connection_rejected.add(1);

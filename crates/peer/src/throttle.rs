@@ -29,6 +29,8 @@ pub struct ConnectionThrottleConfig {
     /// Tokens that a request needs by what it asks for; `None`: one, whatever it asks for. With weights, bucket and refill
     /// count sessions that all servers know.
     pub weights: Option<SessionWeights>,
+    /// Are new sessions known to this server only (`localSessionsEnabled`)?
+    pub local_sessions: bool,
 }
 
 /// Tokens that a ConnectRequest needs.
@@ -45,10 +47,8 @@ pub struct SessionWeights {
 /// What a ConnectRequest asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionWish {
-    /// A new session that all servers know.
-    Global,
-    /// A new session that only this server knows.
-    Local,
+    /// A new session.
+    New,
     /// To go on with a session.
     Renew,
 }
@@ -90,8 +90,8 @@ impl ConnectionThrottle {
         let now_ms = now.mono_ms();
         let need = match (self.config.weights, wish) {
             (None, _) => 1,
-            (Some(weights), SessionWish::Global) => weights.global,
-            (Some(weights), SessionWish::Local) => weights.local,
+            (Some(weights), SessionWish::New) if self.config.local_sessions => weights.local,
+            (Some(weights), SessionWish::New) => weights.global,
             (Some(weights), SessionWish::Renew) => weights.renew,
         };
         let passed_ms = now_ms.saturating_sub(self.filled_ms);
@@ -168,6 +168,7 @@ mod tests {
             drop_decrease: 0.002,
             decrease_ratio: 0.0,
             weights: None,
+            local_sessions: false,
         }
     }
 
@@ -178,22 +179,23 @@ mod tests {
     #[test]
     fn the_bucket_empties_and_fills() {
         let mut throttle = ConnectionThrottle::new(config(5, 100, 2), 1, at(0));
-        assert_eq!(admitted(&mut throttle, 0, SessionWish::Global, 9), 5);
+        assert_eq!(admitted(&mut throttle, 0, SessionWish::New, 9), 5);
         assert_eq!(throttle.deficit(), 5);
         // A refill comes when more than its time has passed, and counts all of it.
         assert_eq!(admitted(&mut throttle, 100, SessionWish::Renew, 9), 0);
         assert_eq!(admitted(&mut throttle, 101, SessionWish::Renew, 9), 2);
-        assert_eq!(admitted(&mut throttle, 251, SessionWish::Local, 9), 3);
-        assert_eq!(admitted(&mut throttle, 100_000, SessionWish::Global, 9), 5, "never more than its size");
+        assert_eq!(admitted(&mut throttle, 251, SessionWish::New, 9), 3);
+        assert_eq!(admitted(&mut throttle, 100_000, SessionWish::New, 9), 5, "never more than its size");
     }
 
     #[test]
     fn weights_multiply_the_bucket_and_the_refill() {
         let weights = Some(SessionWeights { global: 3, local: 1, renew: 2 });
         let mut throttle = ConnectionThrottle::new(ConnectionThrottleConfig { weights, ..config(2, 10, 1) }, 1, at(0));
-        assert_eq!(admitted(&mut throttle, 0, SessionWish::Global, 9), 2);
+        assert_eq!(admitted(&mut throttle, 0, SessionWish::New, 9), 2);
         assert_eq!(admitted(&mut throttle, 11, SessionWish::Renew, 9), 1);
-        assert_eq!(admitted(&mut throttle, 11, SessionWish::Local, 9), 1);
+        throttle.config.local_sessions = true;
+        assert_eq!(admitted(&mut throttle, 11, SessionWish::New, 9), 1, "the third token is enough for a local one");
         assert_eq!(admitted(&mut throttle, 100, SessionWish::Renew, 9), 3);
     }
 
@@ -204,14 +206,14 @@ mod tests {
         let large = ConnectionThrottleConfig { weights, ..config(i32::MAX as u32, 1, i32::MAX as u32) };
         let mut throttle = ConnectionThrottle::new(large, 1, at(0));
         for ms in [0, 1, 2, 1 << 31, 1 << 40, 1 << 53] {
-            assert!(throttle.admit(at(ms), SessionWish::Global), "{ms}");
+            assert!(throttle.admit(at(ms), SessionWish::New), "{ms}");
             assert!(throttle.deficit() <= throttle.tokens_max);
         }
         // A clock that stands still, or a bucket smaller than one request.
         let weights = Some(SessionWeights { global: 1, local: 1, renew: 9 });
         let mut throttle = ConnectionThrottle::new(ConnectionThrottleConfig { weights, ..config(1, 1, 1) }, 1, at(5));
         assert_eq!(admitted(&mut throttle, 0, SessionWish::Renew, 3), 0);
-        assert_eq!(admitted(&mut throttle, 0, SessionWish::Global, 3), 1);
+        assert_eq!(admitted(&mut throttle, 0, SessionWish::New, 3), 1);
     }
 
     #[test]
@@ -223,10 +225,10 @@ mod tests {
             ..config(1, 1_000_000, 1)
         };
         let mut throttle = ConnectionThrottle::new(blue, 7, at(0));
-        assert!(throttle.admit(at(0), SessionWish::Global));
+        assert!(throttle.admit(at(0), SessionWish::New));
         // At the freeze time itself nothing changes yet.
         for (ms, probability) in [(9, 0.0), (10, 0.25), (19, 0.25), (20, 0.5), (30, 0.75), (40, 1.0), (50, 1.0)] {
-            throttle.admit(at(ms), SessionWish::Global);
+            throttle.admit(at(ms), SessionWish::New);
             assert_eq!(throttle.drop_probability(), probability, "{ms}");
         }
         // All are turned away, however full the bucket is, until the probability has come down.
@@ -234,7 +236,7 @@ mod tests {
         for step in 0..9 {
             let ms = 2_000_000_000 + step * 10;
             throttle.tokens = throttle.tokens_max;
-            passed.push(throttle.admit(at(ms), SessionWish::Global));
+            passed.push(throttle.admit(at(ms), SessionWish::New));
             assert_eq!(throttle.drop_probability(), (1.0 - 0.125 * (step + 1) as f64).max(0.0));
         }
         assert_eq!(passed.last(), Some(&true));
@@ -246,7 +248,7 @@ mod tests {
         for _ in 0..4000 {
             throttle.tokens = 2;
             throttle.tokens_max = 2;
-            dropped += u32::from(!throttle.admit(at(2_000_000_100), SessionWish::Global));
+            dropped += u32::from(!throttle.admit(at(2_000_000_100), SessionWish::New));
         }
         assert!((900..1100).contains(&dropped), "{dropped}");
     }

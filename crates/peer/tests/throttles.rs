@@ -100,7 +100,11 @@ fn a_session_does_not_end_because_its_request_waits() {
     for _ in 0..60 {
         world.pass(500);
         let mut submissions = Vec::new();
+        // Its pings wait in the socket: the driver sees that there is something.
+        let conn = world.clients[second].conn;
+        world.shards[0].has_unread(world.now, conn);
         world.shards[0].drain(world.now, &world.shared);
+        world.shards[0].tell_touches();
         world.shards[0].take_submissions(&mut submissions);
         submissions.retain(|submission| matches!(submission, ostler_peer::Submission::Touches { .. }));
         // The first client's session has ended meanwhile: it was silent.
@@ -237,6 +241,7 @@ fn a_connect_request_without_a_token_is_closed_without_a_word() {
         drop_decrease: 0.0,
         decrease_ratio: 0.0,
         weights: None,
+        local_sessions: false,
     };
     world.shared.connection_throttle = Some(ConnectionThrottle::new(config, 1, world.now).into());
     let join = |world: &mut World| {

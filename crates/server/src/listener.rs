@@ -130,12 +130,14 @@ fn bind_to(address: SocketAddr, config: &ClientConfig) -> io::Result<Bound> {
     Ok(Bound { socket, backlog: i32::try_from(config.listen_backlog).unwrap_or(i32::MAX), address })
 }
 
-/// Accepts connections and deals them out to the shards, until the task is dropped.
+/// Accepts connections and deals them out to the shards, until the task is dropped. `rejected` is told of each that the
+/// limits keep out.
 pub async fn run(
     listener: std::net::TcpListener,
     shards: Vec<mpsc::Sender<ToShard>>,
     limits: Limits,
     keep_alive: bool,
+    rejected: &impl Fn(),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let counts = Arc::new(Mutex::new(Counts::default()));
@@ -166,6 +168,7 @@ pub async fn run(
         let admission = match Admission::take(&counts, peer, &limits) {
             Ok(admission) => admission,
             Err(why) => {
+                rejected();
                 tell(why);
                 continue;
             }

@@ -5,6 +5,7 @@
 //! the submitting task is woken by the first and runs behind the others.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -50,6 +51,8 @@ pub struct ShardOptions {
     pub shard: ShardConfig,
     /// `nio.sessionlessCnxnTimeout`.
     pub handshake_timeout: Duration,
+    /// What the request throttle made wait is dropped when its connection is closed meanwhile.
+    pub drop_gone: bool,
 }
 
 /// How long the other end of a connection that closes may take to read its last bytes, and to hang up.
@@ -92,6 +95,9 @@ struct Driver {
     handshake_timeout_ms: i64,
     /// When this thread last looked at its clock, in ms of the clock that never goes back: it should every [`SWEEP`].
     awake_ms: Cell<i64>,
+    drop_gone: bool,
+    /// Connections closed because of the limit for all that is to be sent, as far as they were told of.
+    shed_told: Cell<u64>,
 }
 
 /// Runs a shard until the server stops.
@@ -116,6 +122,8 @@ pub fn run(
         is_draining: Cell::new(false),
         is_discarding: Cell::new(false),
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
+        drop_gone: options.drop_gone,
+        shed_told: Cell::new(0),
         awake_ms: Cell::new(core.clock.now().mono_ms()),
         core,
     });
@@ -124,8 +132,10 @@ pub fn run(
     local.spawn_local(driver.clone().inbox_loop());
     local.spawn_local(driver.clone().sweep_loop());
     if let Some((listener, shards, limits, keep_alive)) = accept {
+        let shared = driver.core.shared.clone();
         local.spawn_local(async move {
-            if let Err(e) = listener::run(listener, shards, limits, keep_alive).await {
+            let rejected = || shared.shard_stats[number].connection_rejected.add(1);
+            if let Err(e) = listener::run(listener, shards, limits, keep_alive, &rejected).await {
                 tracing::error!("no more connections can be accepted: {e}");
             }
         });
@@ -360,17 +370,20 @@ impl Driver {
             self.answer_what_was_heard();
         }
         let mut dirty = Vec::new();
-        {
-            let mut shard = self.shard.borrow_mut();
-            if shard.has_submissions() {
-                self.submit.notify_one();
-            }
-            shard.take_dirty(&mut dirty);
+        if self.shard.borrow().has_submissions() {
+            self.submit.notify_one();
         }
-        for id in dirty {
-            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
-            if let Some(io) = io.filter(|io| io.id == id) {
-                self.write(&io);
+        loop {
+            self.shard.borrow_mut().take_dirty(&mut dirty);
+            if dirty.is_empty() {
+                return;
+            }
+            // What is left of one may be too much for all: then others have to be closed, in the next round.
+            for id in dirty.drain(..) {
+                let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+                if let Some(io) = io.filter(|io| io.id == id) {
+                    self.write(&io);
+                }
             }
         }
     }
@@ -395,6 +408,7 @@ impl Driver {
                 }
             }
         }
+        shard.wrote(&self.core.shared, io.id);
         if shard.wants_close(io.id) {
             io.close.set(true);
             wake(io);
@@ -425,8 +439,22 @@ impl Driver {
         }
     }
 
+    /// Drops what waits for connections whose other end has gone.
+    fn drop_gone(&self) {
+        let held: Vec<ConnId> = self.shard.borrow().held().collect();
+        for id in held {
+            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+            if io.is_some_and(|io| io.id == id && has_hung_up(&io)) {
+                self.shard.borrow_mut().drop_stale(&self.core.shared, id);
+            }
+        }
+    }
+
     fn drain(&self) {
         self.wake_up();
+        if self.drop_gone && self.shard.borrow().has_paused() {
+            self.drop_gone();
+        }
         self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
         self.settle();
         // Writing may have made room.
@@ -468,6 +496,16 @@ impl Driver {
             }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(20) {
+                self.shard.borrow_mut().begin_round();
+                let shed = self.core.shared.shard_stats[self.number].shed.get();
+                let before = self.shed_told.replace(shed);
+                if shed > before {
+                    tracing::warn!(
+                        "{} connections were closed that do not read what they are sent: together it was more than this \
+                         server keeps",
+                        shed - before
+                    );
+                }
                 for io in self.io.borrow().iter().flatten() {
                     self.shard.borrow_mut().shrink(io.id);
                     // It was to close when all is written, and its other end does not read.
@@ -509,6 +547,14 @@ fn wake(io: &Io) {
     if let Some(waker) = io.waker.borrow().as_ref() {
         waker.wake_by_ref();
     }
+}
+
+/// Has the other end closed its half, whatever of it is not read yet?
+fn has_hung_up(io: &Io) -> bool {
+    let stream: &TcpStream = io.writer.as_ref();
+    let ready = std::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
+    let mut context = Context::from_waker(Waker::noop());
+    matches!(ready.poll(&mut context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
 fn shutdown_write(io: &Io) -> std::io::Result<()> {

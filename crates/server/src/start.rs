@@ -9,6 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use peer::shard::RequestThrottle;
+use peer::throttle::{ConnectionThrottle, ConnectionThrottleConfig};
 use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared};
 use storage::policy::SnapPolicy;
 use storage::recover::{Origin, Progress};
@@ -154,7 +156,12 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let shard_count = shard_count();
     let last = tree.last_processed();
     let needs_snapshot = !matches!(recovered.origin, Origin::Snapshot { .. });
-    let shared = Arc::new(Shared::new(tree, shard_count));
+    let mut shared = Shared::new(tree, shard_count);
+    shared.large_threshold = config.limits.large_request_bytes.map_or(usize::MAX, |bytes| bytes as usize);
+    let local_sessions = LocalSessions::Off;
+    shared.connection_throttle =
+        connection_throttle(config, local_sessions != LocalSessions::Off, seed[2], clock.now()).map(Into::into);
+    let shared = Arc::new(shared);
     let auth = Arc::new(config.auth.clone());
     let pipeline = Pipeline::new(
         PipelineConfig {
@@ -165,7 +172,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
             // A standalone server has none, as in Apache.
-            local_sessions: LocalSessions::Off,
+            local_sessions,
             containers: ContainerRules {
                 check_ms: i64::from(config.tree.container_check_ms),
                 per_minute_max: config.tree.container_deletions_per_minute_max as usize,
@@ -326,9 +333,18 @@ fn launch(
                 in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
                 out_pause: OUT_PAUSE_BYTES,
                 out_max: OUT_MAX_BYTES,
+                out_total_max: OUT_TOTAL_BYTES_MAX / shards.len(),
+                large_bytes_max: config.limits.large_requests_bytes_max as usize,
+                throttle: RequestThrottle {
+                    requests_max: config.throttle.requests_max.map(|max| max as usize),
+                    op_wait_ms: config.throttle.op_wait_ms.map(i64::from),
+                    stale_by_latency: config.throttle.stale_by_latency,
+                    drop_stale: config.throttle.drop_stale,
+                },
                 keys: HashKeys(random()),
             },
             handshake_timeout: Duration::from_millis(u64::from(config.client.sessionless_timeout_ms)),
+            drop_gone: config.throttle.drop_stale && config.throttle.stale_by_connection,
         };
         let (core, words) = (core.clone(), words.clone());
         let accept = listening.take().map(|l| (l, shards.clone(), limits, config.client.tcp_keep_alive));
@@ -349,6 +365,25 @@ const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 const OUT_PAUSE_BYTES: usize = 1 << 20;
 /// Bytes to be sent to a connection beyond which it is closed: it gets events but does not read them.
 const OUT_MAX_BYTES: usize = 16 << 20;
+
+/// Bytes to be sent to all connections together; each shard has its share.
+const OUT_TOTAL_BYTES_MAX: usize = 512 << 20;
+
+fn connection_throttle(config: &Config, local_sessions: bool, seed: u64, now: peer::Now) -> Option<ConnectionThrottle> {
+    let throttle = &config.throttle;
+    let config = ConnectionThrottleConfig {
+        tokens: throttle.session_tokens?,
+        fill_ms: throttle.session_fill_ms,
+        fill_count: throttle.session_fill_count,
+        freeze_ms: throttle.session_freeze_ms,
+        drop_increase: throttle.session_drop_increase,
+        drop_decrease: throttle.session_drop_decrease,
+        decrease_ratio: throttle.session_decrease_ratio,
+        weights: throttle.session_weights,
+        local_sessions,
+    };
+    Some(ConnectionThrottle::new(config, seed, now))
+}
 
 /// Shards: one a core, within reason.
 fn shard_count() -> usize {

@@ -139,6 +139,10 @@ impl Words {
             global_sessions: shared.pipeline_stats.sessions.get() as i64,
             open_files: std::fs::read_dir("/proc/self/fd").map_or(-1, |dir| dir.count() as i64),
             open_files_max: limits.current.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
+            connection_drop_probability: shared
+                .connection_throttle
+                .as_ref()
+                .map_or(0.0, |throttle| throttle.lock().drop_probability()),
             auth_failed: shared.shard_stats.iter().map(|s| s.auth_failed.get() as i64).sum(),
             ..Gauges::default()
         }
@@ -150,7 +154,20 @@ impl Words {
         let mut metrics = Metrics::default();
         let received: u64 = shared.shard_stats.iter().map(|s| s.bytes_received.get()).sum();
         let dropped: u64 = shared.shard_stats.iter().map(|s| s.dropped.get()).sum();
+        let count = |pick: fn(&peer::stats::ShardStats) -> &peer::stats::Counter| {
+            shared.shard_stats.iter().map(|s| pick(s).get()).sum::<u64>()
+        };
         for (name, value) in [
+            ("connection_request_count", count(|s| &s.connection_requests)),
+            ("connection_rejected", count(|s| &s.connection_rejected)),
+            ("ensemble_auth_success", count(|s| &s.ensemble_auth_success)),
+            ("ensemble_auth_fail", count(|s| &s.ensemble_auth_fail)),
+            ("ensemble_auth_skip", count(|s| &s.ensemble_auth_skip)),
+            ("throttled_ops", count(|s| &s.throttled_ops)),
+            ("request_throttle_wait_count", count(|s| &s.throttle_waits)),
+            ("stale_requests", count(|s| &s.stale_requests)),
+            ("stale_requests_dropped", count(|s| &s.stale_requests_dropped)),
+            ("large_requests_rejected", count(|s| &s.large_requests_rejected)),
             ("bytes_received_count", received),
             ("commit_count", stats.commits.get()),
             ("connection_drop_count", dropped),
@@ -165,6 +182,11 @@ impl Words {
         };
         metrics.summaries.insert("readlatency", all(|s| &s.read_latency));
         metrics.summaries.insert("updatelatency", all(|s| &s.update_latency));
+        let counted = |pick: fn(&peer::stats::ShardStats) -> &peer::stats::Summary| {
+            plain(&shared.shard_stats.iter().map(pick).collect::<Vec<_>>())
+        };
+        metrics.summaries.insert("connection_token_deficit", counted(|s| &s.token_deficit));
+        metrics.summaries.insert("request_throttle_queue_time_ms", counted(|s| &s.throttle_queue_ms));
         metrics.summaries.insert("prep_process_time", millis(&[&stats.prep]));
         metrics.summaries.insert("sync_process_time", millis(&[&stats.log]));
         metrics
@@ -192,13 +214,22 @@ impl Words {
 }
 
 fn millis(parts: &[&peer::stats::Summary]) -> Summary {
+    scaled(parts, 1000)
+}
+
+/// Of what is counted in its unit already.
+fn plain(parts: &[&peer::stats::Summary]) -> Summary {
+    scaled(parts, 1)
+}
+
+fn scaled(parts: &[&peer::stats::Summary], unit: u64) -> Summary {
     let count: u64 = parts.iter().map(|s| s.count.get()).sum();
     let min = parts.iter().map(|s| s.min.get()).min().unwrap_or(0);
     Summary {
         count: count as i64,
-        sum: parts.iter().map(|s| s.sum.get() / 1000).sum::<u64>() as i64,
-        min: if count == 0 { 0 } else { (min / 1000) as i64 },
-        max: parts.iter().map(|s| s.max.get() / 1000).max().unwrap_or(0) as i64,
+        sum: parts.iter().map(|s| s.sum.get() / unit).sum::<u64>() as i64,
+        min: if count == 0 { 0 } else { (min / unit) as i64 },
+        max: parts.iter().map(|s| s.max.get() / unit).max().unwrap_or(0) as i64,
         percentiles: [0; 4],
     }
 }

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use auth::{AuthConfig, DigestAlg, Secret};
-
+use super::build_auth::auth;
 use super::error::{ConfigError, Place};
 use super::resolve::Settings;
+use super::single_server::single_server;
 use super::{
     AdminConfig, ClientConfig, Config, LimitsConfig, MetricsConfig, MetricsProvider, Note, PurgeConfig, SessionConfig,
-    StorageConfig, ThrottleConfig, TreeConfig,
+    SessionWeights, StorageConfig, ThrottleConfig, TreeConfig,
 };
 use storage::snapshot::stream::Compression;
 
@@ -21,20 +21,19 @@ pub(super) fn build(
     lookup: impl FnOnce(&str) -> Result<(), String>,
 ) -> Result<Config, ConfigError> {
     let storage = storage(&mut settings, source)?;
-    let client = client(&settings, source)?;
+    let client = client(&mut settings, source)?;
     if let Some(name) = &client.address {
         lookup(name).map_err(|what| {
             settings.bad("clientPortAddress", what, "an address of this machine, or a name that has one")
         })?;
     }
     let sessions = sessions(&settings)?;
-    let auth = auth(&settings)?;
+    let limits = limits(&mut settings)?;
+    let throttle = throttle(&mut settings)?;
+    let auth = auth(&mut settings)?;
     let whitelist = Whitelist::parse(&settings.text("4lw.commands.whitelist")?.unwrap_or_default(), false);
     for word in whitelist.unknown() {
         settings.notes.push(Note::warning(format!("4lw.commands.whitelist: there is no four-letter word {word:?}")));
-    }
-    if auth.skip_acl {
-        settings.notes.push(Note::warning("skipACL=yes: ACLs are not checked, everyone may do everything".to_owned()));
     }
     if !storage.force_sync {
         settings.notes.push(Note::warning(
@@ -51,8 +50,8 @@ pub(super) fn build(
     Ok(Config {
         client,
         sessions,
-        limits: limits(&settings)?,
-        throttle: throttle(&settings)?,
+        limits,
+        throttle,
         auth,
         four_letter_whitelist: whitelist,
         storage,
@@ -63,12 +62,19 @@ pub(super) fn build(
     })
 }
 
-fn client(settings: &Settings, source: &Place) -> Result<ClientConfig, ConfigError> {
-    let port = settings.limit("clientPort")?;
+fn client(settings: &mut Settings, source: &Place) -> Result<ClientConfig, ConfigError> {
+    let single = single_server(settings)?;
+    let (mut port, mut address) = (settings.limit("clientPort")?, settings.text("clientPortAddress")?);
+    if let Some(other) = single.port.filter(|_| port.is_some() && single.port != port) {
+        let what = format!("the server line names the client port {other}");
+        return Err(settings.bad("clientPort", what, &format!("{other}, or no clientPort at all")));
+    }
+    port = port.or(single.port);
+    address = single.address.or(address);
     let configured: i32 = settings.number("maxClientCnxns")?;
     let backlog: i32 = settings.number("clientPortListenBacklog")?;
     Ok(ClientConfig {
-        address: settings.text("clientPortAddress")?,
+        address,
         port: port.ok_or(ConfigError::Missing {
             place: source.clone(),
             key: "clientPort",
@@ -106,7 +112,7 @@ fn sessions(settings: &Settings) -> Result<SessionConfig, ConfigError> {
     Ok(SessionConfig { tick_ms, timeout_ms_min, timeout_ms_max })
 }
 
-fn limits(settings: &Settings) -> Result<LimitsConfig, ConfigError> {
+fn limits(settings: &mut Settings) -> Result<LimitsConfig, ConfigError> {
     let frame_bytes_max: u32 = settings.number("jute.maxbuffer")?;
     let extra = settings.limit::<u32>("jute.maxbuffer.extrasize")?;
     let extra = match settings.int("jute.maxbuffer.extrasize")? {
@@ -119,37 +125,97 @@ fn limits(settings: &Settings) -> Result<LimitsConfig, ConfigError> {
         record_bytes_max: frame_bytes_max.saturating_add(extra).min(i32::MAX as u32),
         outstanding_max: settings.number("globalOutstandingLimit")?,
         large_request_bytes: settings.limit("largeRequestThreshold")?,
-        large_requests_bytes_max: settings.number("largeRequestMaxBytes")?,
+        large_requests_bytes_max: positive(settings, "largeRequestMaxBytes", 100 << 20)?,
     })
 }
 
-fn throttle(settings: &Settings) -> Result<ThrottleConfig, ConfigError> {
+fn throttle(settings: &mut Settings) -> Result<ThrottleConfig, ConfigError> {
+    let requests_max = settings.limit("request_throttle_max_requests")?;
+    let session_tokens = settings.limit("connection_throttle_tokens")?;
+    for (switch, is_on, parts) in [
+        (
+            "request_throttle_max_requests",
+            requests_max.is_some(),
+            &[
+                "throttled_op_wait_time",
+                "request_throttle_drop_stale",
+                "request_stale_latency_check",
+                "request_stale_connection_check",
+            ][..],
+        ),
+        (
+            "connection_throttle_tokens",
+            session_tokens.is_some(),
+            &[
+                "connection_throttle_fill_time",
+                "connection_throttle_fill_count",
+                "connection_throttle_freeze_time",
+                "connection_throttle_drop_increase",
+                "connection_throttle_drop_decrease",
+                "connection_throttle_decrease_ratio",
+                "connection_throttle_weight_enabled",
+                "connection_throttle_global_session_weight",
+                "connection_throttle_local_session_weight",
+                "connection_throttle_renew_session_weight",
+            ],
+        ),
+    ] {
+        for part in parts.iter().filter(|_| !is_on) {
+            if let Some(written) = settings.written(part) {
+                let line =
+                    format!("{}: {} has no effect: it counts only with {switch}", written.place, written.spelling);
+                settings.notes.push(Note::info(line));
+            }
+        }
+    }
+    let freeze = settings.int("connection_throttle_freeze_time")?.and_then(|ms| u32::try_from(ms).ok());
+    let weights = settings.bool("connection_throttle_weight_enabled")?;
     Ok(ThrottleConfig {
-        requests_max: settings.limit("request_throttle_max_requests")?,
-        stall_ms: settings.number("request_throttle_stall_time")?,
+        requests_max,
         drop_stale: settings.bool("request_throttle_drop_stale")?,
         stale_by_latency: settings.bool("request_stale_latency_check")?,
         stale_by_connection: settings.bool("request_stale_connection_check")?,
         op_wait_ms: settings.limit("throttled_op_wait_time")?,
-        session_tokens: settings.limit("connection_throttle_tokens")?,
+        session_tokens,
         session_fill_ms: settings.number("connection_throttle_fill_time")?,
         session_fill_count: settings.number("connection_throttle_fill_count")?,
-        session_freeze_ms: settings.limit("connection_throttle_freeze_time")?,
+        session_freeze_ms: freeze,
         session_drop_increase: settings.double("connection_throttle_drop_increase")?,
         session_drop_decrease: settings.double("connection_throttle_drop_decrease")?,
         session_decrease_ratio: settings.double("connection_throttle_decrease_ratio")?,
+        session_weights: if weights { Some(session_weights(settings)?) } else { None },
     })
 }
 
-fn auth(settings: &Settings) -> Result<AuthConfig, ConfigError> {
-    let alg = settings.text("DigestAuthenticationProvider.digestAlg")?.unwrap_or_default();
-    Ok(AuthConfig {
-        skip_acl: settings.bool("skipACL")?,
-        super_digest: settings.text("DigestAuthenticationProvider.superDigest")?.map(Secret::new),
-        digest_alg: DigestAlg::from_java_name(&alg)
-            .ok_or(ConfigError::NoSuchKey("DigestAuthenticationProvider.digestAlg"))?,
-        digest_enabled: settings.bool("DigestAuthenticationProvider.enabled")?,
+/// No weight is smaller than that of a local session.
+fn session_weights(settings: &mut Settings) -> Result<SessionWeights, ConfigError> {
+    let local = positive(settings, "connection_throttle_local_session_weight", 1)?;
+    let mut at_least_local = |name: &'static str, default| -> Result<u32, ConfigError> {
+        let weight = positive(settings, name, default)?;
+        if weight < local {
+            let place = settings.place(name).map_or_else(|| "default".to_owned(), ToString::to_string);
+            let line =
+                format!("{place}: {name} = {weight} is less than the weight of a local session: {local} is used");
+            settings.notes.push(Note::warning(line));
+        }
+        Ok(weight.max(local))
+    };
+    Ok(SessionWeights {
+        global: at_least_local("connection_throttle_global_session_weight", 3)?,
+        renew: at_least_local("connection_throttle_renew_session_weight", 2)?,
+        local,
     })
+}
+
+/// A number of which Apache takes the default when it is 0 or less, with a warning.
+fn positive(settings: &mut Settings, name: &'static str, default: u32) -> Result<u32, ConfigError> {
+    let number: i64 = settings.number(name)?;
+    if number > 0 {
+        return u32::try_from(number).map_err(|_| ConfigError::NoSuchKey(name));
+    }
+    let place = settings.place(name).map(ToString::to_string).unwrap_or_default();
+    settings.notes.push(Note::warning(format!("{place}: {name} = {number} is not above 0: {default} is used")));
+    Ok(default)
 }
 
 fn storage(settings: &mut Settings, source: &Place) -> Result<StorageConfig, ConfigError> {

@@ -5,8 +5,8 @@
 //!
 //! Compatible when given an Apache `zoo.cfg`; safe when given none. Three promises:
 //!
-//! * what is asked for and missing here is **refused by name** (a secure port, an auth provider, an ensemble), never
-//!   ignored; what only tunes something that is missing passes;
+//! * what is asked for and missing here is **refused by name** (a secure port, SASL, an ensemble), never ignored; the one
+//!   exception is the admin port, which Apache's own images switch on: a warning;
 //! * a key of ZooKeeper that means nothing here yields one information line, an unknown one a warning;
 //! * a bad value ends the start: `zoo.cfg:3: tickTime = 2s: not a number; allowed: 1 to 2147483647`; so does a name to
 //!   listen on that nobody knows.
@@ -18,10 +18,11 @@
 //! | `jvm_flags` | `-D` out of `SERVER_JVMFLAGS` and `JVMFLAGS` |
 //! | `keys/` | the table of keys, from which `docs/configuration.md` is made too |
 //! | `resolve` | who wins, what is refused |
-//! | `build` | the typed value |
+//! | `build`, `build_auth`, `single_server` | the typed value |
 //! | `reference` | `docs/configuration.md` |
 
 mod build;
+mod build_auth;
 mod error;
 mod java;
 mod jvm_flags;
@@ -29,6 +30,7 @@ mod keys;
 mod properties;
 mod reference;
 mod resolve;
+mod single_server;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 
 use auth::AuthConfig;
+use peer::throttle::SessionWeights;
 
 pub use error::{ConfigError, Place};
 pub use jvm_flags::Environment;
@@ -57,7 +60,7 @@ pub struct Config {
     pub sessions: SessionConfig,
     /// Sizes and numbers that bound requests.
     pub limits: LimitsConfig,
-    /// Throttling of requests and of new sessions: none as yet, so what would switch it on is refused.
+    /// Throttling of requests and of new sessions.
     pub throttle: ThrottleConfig,
     /// Authentication and ACLs.
     pub auth: AuthConfig,
@@ -127,11 +130,9 @@ pub struct LimitsConfig {
 /// Throttling of requests and of new sessions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ThrottleConfig {
-    /// Requests in process above which new ones stall; `None`: no limit.
+    /// Requests in process above which new ones wait; `None`: no limit.
     pub requests_max: Option<u32>,
-    /// One stall.
-    pub stall_ms: u32,
-    /// Drop stale requests while stalling.
+    /// Drop stale requests, with their connections.
     pub drop_stale: bool,
     /// Older than its session timeout is stale.
     pub stale_by_latency: bool,
@@ -151,8 +152,10 @@ pub struct ThrottleConfig {
     pub session_drop_increase: f64,
     /// Step down, 0 to 1.
     pub session_drop_decrease: f64,
-    /// Share of the bucket above which the probability goes down, 0 to 1.
+    /// Share of the bucket that may be missing while the probability goes down, 0 to 1.
     pub session_decrease_ratio: f64,
+    /// Tokens by the kind of session; `None`: one for each.
+    pub session_weights: Option<SessionWeights>,
 }
 
 /// Directories, log and snapshots.

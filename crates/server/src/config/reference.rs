@@ -69,7 +69,7 @@ fn support(support: Support) -> (String, String) {
     match support {
         Support::Honoured => ("yes".to_owned(), String::new()),
         Support::Refused(asks_nothing, why) => (format!("refused{}", except(asks_nothing)), format!(" ({why})")),
-        Support::Part { asks_nothing, why, .. } => (format!("refused{}", except(asks_nothing)), format!(" ({why})")),
+        Support::Absent(_, why) => ("absent".to_owned(), format!(" ({why})")),
         Support::Idle { with } => ("idle".to_owned(), format!(" (Counts only with `{with}`.)")),
         Support::NoEffect(why) => ("no effect".to_owned(), format!(" ({why})")),
     }
@@ -102,9 +102,10 @@ keeps its data in `ostler-data` in the current folder.
 |---|---|
 | yes | it acts as in Apache ZooKeeper |
 | refused | the server does not start, and says which line asks for what it does not have; values in brackets pass |
-| idle | the value is read and checked, and passes silently: it tunes what another key asks for, which is refused |
+| absent | one warning line: the server has no such thing, and starts without it |
+| idle | one information line: it tunes what another key asks for, which is refused |
 | no effect | one information line |
-| (not in a table) | one warning line |
+| (not in a table) | one warning line, with the key that was probably meant |
 
 A bad value ends the start with exit code 2 and one line: `zoo.cfg:3: tickTime = 2s: not a number; allowed: 1 to 2147483647`.
 ";

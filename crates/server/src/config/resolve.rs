@@ -25,12 +25,12 @@ pub(super) enum Value {
 
 /// What was written last for one key.
 #[derive(Debug, Clone)]
-struct Written {
+pub(super) struct Written {
     key: &'static Key,
     /// As the operator spelled it.
-    spelling: String,
-    text: String,
-    place: Place,
+    pub(super) spelling: String,
+    pub(super) text: String,
+    pub(super) place: Place,
     /// Position in reading order, so that complaints come in it too.
     order: usize,
 }
@@ -47,6 +47,8 @@ pub(super) struct Resolver {
 #[derive(Debug)]
 pub(super) struct Settings {
     values: BTreeMap<&'static str, (Value, Written)>,
+    /// Members of families, in the order of writing.
+    members: Vec<Written>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -68,7 +70,8 @@ impl Resolver {
                     flag.name, key.name
                 ))),
                 None if flag.name.starts_with("zookeeper.") => {
-                    self.notes.push(Note::warning(format!("{place}: -D{}: unknown key, ignored", flag.name)));
+                    let tail = flag.name.trim_start_matches("zookeeper.");
+                    self.notes.push(unknown(&place, &format!("-D{}", flag.name), tail));
                 }
                 None => {}
             }
@@ -99,7 +102,7 @@ impl Resolver {
             let place = Place::file(path, entry.line);
             match keys::by_file_name(&entry.key) {
                 Some(key) => self.write(key, &entry.key, &entry.value, place),
-                None => self.notes.push(Note::warning(format!("{place}: {}: unknown key, ignored", entry.key))),
+                None => self.notes.push(unknown(&place, &entry.key, &entry.key)),
             }
         }
         Ok(())
@@ -120,11 +123,9 @@ impl Resolver {
 
     /// Reads every winner by the rule of its key, in the order of writing; the first complaint ends it.
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
-        let mut settings = Settings { values: BTreeMap::new(), notes: self.notes };
+        let mut settings = Settings { values: BTreeMap::new(), members: Vec::new(), notes: self.notes };
         let mut winners: Vec<Written> = self.written.into_values().collect();
         winners.sort_by_key(|written| written.order);
-        let off: Vec<&str> =
-            winners.iter().filter(|written| written.is_off()).map(|written| written.key.name).collect();
         for written in winners {
             let value = read(written.key.kind, &written.text).map_err(|(what, allowed)| written.bad(what, allowed))?;
             if let Some(note) = odd_boolean(&written) {
@@ -135,18 +136,24 @@ impl Resolver {
                 Support::Refused(asks_nothing, why) if !is_one_of(&value, asks_nothing) => {
                     return Err(written.not_supported(why));
                 }
-                Support::Part { switch, asks_nothing, why }
-                    if !is_one_of(&value, asks_nothing) && !off.contains(&switch) =>
-                {
-                    return Err(written.not_supported(why));
+                Support::Absent(asks_nothing, why) if !is_one_of(&value, asks_nothing) => {
+                    // What the built-in values and Apache's defaults ask for was not written by anybody.
+                    settings.notes.push(Note::warning(written.line(&format!("= {}: {why}", written.shown()))));
                 }
-                Support::Refused(..) | Support::Part { .. } | Support::Idle { .. } => {}
-                Support::NoEffect(why) => settings
-                    .notes
-                    .push(Note::info(format!("{}: {} has no effect: {why}", written.place, written.spelling))),
+                Support::Refused(..) | Support::Absent(..) => {}
+                Support::Idle { with } => {
+                    settings
+                        .notes
+                        .push(Note::info(written.line(&format!("has no effect: it counts only with {with}"))));
+                }
+                Support::NoEffect(why) => {
+                    settings.notes.push(Note::info(written.line(&format!("has no effect: {why}"))));
+                }
             }
             if keys::by_name(written.key.name).is_some() {
                 settings.values.insert(written.key.name, (value, written));
+            } else {
+                settings.members.push(written);
             }
         }
         Ok(settings)
@@ -161,17 +168,11 @@ impl Written {
         if is_secret { "(hidden)" } else { &self.text }
     }
 
-    /// Whether it switches off what is missing here anyway.
-    fn is_off(&self) -> bool {
-        match self.key.support {
-            Support::Refused(asks_nothing, _) => {
-                read(self.key.kind, &self.text).is_ok_and(|value| is_one_of(&value, asks_nothing))
-            }
-            _ => false,
-        }
+    fn line(&self, what: &str) -> String {
+        format!("{}: {} {what}", self.place, self.spelling)
     }
 
-    fn not_supported(&self, why: &str) -> ConfigError {
+    pub(super) fn not_supported(&self, why: &str) -> ConfigError {
         ConfigError::NotSupported {
             place: self.place.clone(),
             key: self.spelling.as_str().into(),
@@ -180,7 +181,7 @@ impl Written {
         }
     }
 
-    fn bad(&self, what: String, allowed: String) -> ConfigError {
+    pub(super) fn bad(&self, what: String, allowed: String) -> ConfigError {
         ConfigError::BadValue {
             place: self.place.clone(),
             key: self.spelling.as_str().into(),
@@ -233,6 +234,16 @@ impl Settings {
         })
     }
 
+    /// The members of a family that somebody wrote, in the order of writing.
+    pub(super) fn members(&self, family: &'static str) -> impl Iterator<Item = &Written> {
+        self.members.iter().filter(move |written| written.key.name == family)
+    }
+
+    /// What was written for a key, if anything was.
+    pub(super) fn written(&self, name: &'static str) -> Option<&Written> {
+        self.values.get(name).map(|(_, written)| written)
+    }
+
     /// Where a key was set, if somebody did.
     pub(super) fn place(&self, name: &'static str) -> Option<&Place> {
         self.values.get(name).map(|(_, written)| &written.place)
@@ -256,6 +267,12 @@ impl Settings {
         }
         read(key.kind, key.default).map(Some).map_err(|_| ConfigError::NoSuchKey(name))
     }
+}
+
+/// The warning about a key that is not in the table.
+fn unknown(place: &Place, spelling: &str, name: &str) -> Note {
+    let guess = keys::nearest(name).map(|known| format!("; is {known} meant?")).unwrap_or_default();
+    Note::warning(format!("{place}: {spelling}: unknown key, ignored{guess}"))
 }
 
 /// Reads a text by the rule of its key. `Err`: what is wrong, and what would be right.

@@ -191,13 +191,9 @@ fn what_flags_reach() {
 
 #[test]
 fn documentation_headings_are_accepted() {
-    let config = good("requestThrottleStallTime=5\nconnectionTokenFillTime=6\nconnectionDropIncrease=0.5\n");
-    assert_eq!((config.throttle.stall_ms, config.throttle.session_fill_ms), (5, 6));
+    let config = good("requestThrottleLimit=5\nconnectionTokenFillTime=6\nconnectionDropIncrease=0.5\n");
+    assert_eq!((config.throttle.requests_max, config.throttle.session_fill_ms), (Some(5), 6));
     assert_eq!(config.throttle.session_drop_increase, 0.5);
-    assert_eq!(
-        bad("requestThrottleLimit=5"),
-        "zoo.cfg:3: requestThrottleLimit = 5: not supported: throttling is not built yet; remove the line"
-    );
 }
 
 #[test]
@@ -241,7 +237,8 @@ fn booleans_as_java_reads_them() {
 #[test]
 fn what_is_missing_here_is_refused_by_name() {
     for line in [
-        "server.1=a:2888:3888",
+        "server.1=a:2888:3888\nserver.2=b:2888:3888",
+        "server.1=a:2888:3888:observer",
         "enforceQuota=true",
         "group.1=1:2:3",
         "weight.1=1",
@@ -257,22 +254,11 @@ fn what_is_missing_here_is_refused_by_name() {
         "localSessionsEnabled=true",
         "readonlymode.enabled=true",
         "audit.enable=true",
-        "enforce.auth.enabled=true",
         "sessionRequireClientSASLAuth=true",
         "quorum.auth.enableSasl=true",
         "standaloneEnabled=false",
         "multiAddress.enabled=true",
-        "admin.forceHttps=true",
-        "admin.enableServer=true",
-        "admin.serverPort=8080",
-        "admin.commandURL=/x",
         "metricsProvider.className=org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider",
-        "request_throttle_max_requests=1",
-        "throttled_op_wait_time=1",
-        "connection_throttle_tokens=1",
-        "connection_throttle_freeze_time=1",
-        "largeRequestThreshold=1",
-        "pathStats.enabled=true",
     ] {
         let key = line.split('=').next().unwrap();
         let message = bad(line);
@@ -287,22 +273,173 @@ fn what_is_missing_here_is_refused_by_name() {
     let config = good(
         "peerType=PARTICIPANT\nobserverMasterPort=0\nsslQuorum=false\nlocalSessionsEnabled=False\n\
          readonlymode.enabled=no\nsnapshot.compression.method=\nclient.portUnification=false\nstandaloneEnabled=true\n\
-         request_throttle_max_requests=-7\nthrottled_op_wait_time=0\nconnection_throttle_tokens=0\n\
-         connection_throttle_freeze_time=0\nlargeRequestThreshold=-2\npathStats.enabled=false\n\
+         request_throttle_max_requests=-7\nconnection_throttle_tokens=0\nlargeRequestThreshold=-2\n\
          admin.snapshot.enabled=false\n\
          metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider\n",
     );
     assert!(config.notes.iter().all(|note| !note.warning || note.text.contains("readonlymode")), "{config:?}");
-    // What only tunes them passes in silence, but is checked.
-    let config = good(
-        "request_throttle_stall_time=7\nconnection_throttle_fill_count=8\nlargeRequestMaxBytes=9\n\
-         pathStats.slotCapacity=60\nmetricsProvider.httpPort=7001\nmetricsProvider.httpHost=10.0.0.1\n\
-         metricsProvider.exportJvmInfo=true\nIPAuthenticationProvider.usexforwardedfor=true\n",
+    // What only tunes them is told to have no effect, and is checked.
+    let config = good("metricsProvider.httpPort=7001\nmetricsProvider.exportJvmInfo=true\n");
+    assert_eq!(
+        texts(&config),
+        [
+            "zoo.cfg:3: metricsProvider.httpPort has no effect: it counts only with metricsProvider.className",
+            "zoo.cfg:4: metricsProvider.exportJvmInfo has no effect: it counts only with metricsProvider.className",
+        ]
     );
-    assert_eq!(config.notes, []);
     assert!(bad("metricsProvider.httpPort=70000").contains("too large"));
     // The first line that asks for too much is named.
     assert!(bad("sslQuorum=true\ntickTime=x").starts_with("zoo.cfg:3: sslQuorum"));
+}
+
+/// The `zoo.cfg` that the official container image writes, with its defaults.
+#[test]
+fn the_file_of_the_official_image_starts() {
+    let config = with(
+        "dataDir=/data\ndataLogDir=/datalog\ntickTime=2000\ninitLimit=5\nsyncLimit=2\n\
+         autopurge.snapRetainCount=3\nautopurge.purgeInterval=0\nmaxClientCnxns=60\nstandaloneEnabled=true\n\
+         admin.enableServer=true\nserver.1=localhost:2888:3888;2181\n",
+        &Environment::default(),
+    )
+    .unwrap();
+    assert_eq!((config.client.port, config.client.address.as_deref()), (2181, None));
+    assert_eq!(
+        texts(&config),
+        [
+            "zoo.cfg:4: initLimit has no effect: a standalone server has no peers",
+            "zoo.cfg:5: syncLimit has no effect: a standalone server has no peers",
+            "zoo.cfg:10: admin.enableServer = true: there is no admin port here yet, none is opened; \
+             admin.enableServer=false silences this",
+            "zoo.cfg:11: server.1: a single server runs standalone; the other two ports are not opened"
+        ]
+    );
+    assert_eq!(config.notes.iter().filter(|note| note.warning).count(), 1);
+}
+
+#[test]
+fn a_single_server() {
+    let only = |line: &str| with(&format!("dataDir=/data\n{line}"), &Environment::default());
+    for (line, address, port) in [
+        ("server.1=a:2888:3888;2181", None, 2181),
+        ("server.5=a:2888:3888:participant;10.0.0.1:2182", Some("10.0.0.1"), 2182),
+        ("server.5 = [::1]:2888:3888:PARTICIPANT ; [fe80::1]:2183", Some("fe80::1"), 2183),
+        ("server.1=a:1:2|b:1:2;2184", None, 2184),
+        ("server.1=a:1:2\nclientPort=2185\nclientPortAddress=::1", Some("::1"), 2185),
+        ("server.1=a:1:2;2186\nclientPort=2186\nclientPortAddress=::1", Some("::1"), 2186),
+    ] {
+        let client = only(line).unwrap().client;
+        assert_eq!((client.address.as_deref(), client.port), (address, port), "{line}");
+    }
+    assert!(only("server.1=a:1:2").unwrap_err().to_string().starts_with("zoo.cfg: clientPort is not set"));
+    assert!(bad("server.1=a:1:2;2182").contains("the server line names the client port 2182"));
+    for line in
+        ["server.1=a", "server.1=a:1", "server.1=a:x:2", "server.x=a:1:2", "server.1=a:1:2:voter", "server.1=a:1:2;x"]
+    {
+        assert!(bad(line).starts_with(&format!("zoo.cfg:3: {}", &line[..8])), "{}", bad(line));
+    }
+    assert!(bad("server.1=a:1:2\nstandaloneEnabled=false").contains("standaloneEnabled = false: not supported"));
+}
+
+#[test]
+fn unknown_keys_and_what_they_probably_mean() {
+    for (line, meant) in [
+        ("ticktime=2000", "tickTime"),
+        ("maxClientConnxns=3", "maxClientCnxns"),
+        ("autopurge.purgeIntervall=3", "autopurge.purgeInterval"),
+        ("4lw.command.whitelist=*", "4lw.commands.whitelist"),
+        ("request-throttle-max-requests=3", "request_throttle_max_requests"),
+    ] {
+        let key = line.split('=').next().unwrap();
+        let config = good(line);
+        assert_eq!(texts(&config), [format!("zoo.cfg:3: {key}: unknown key, ignored; is {meant} meant?")]);
+        assert!(config.notes[0].warning);
+    }
+    assert_eq!(texts(&good("my.own.thing=1")), ["zoo.cfg:3: my.own.thing: unknown key, ignored"]);
+    assert_eq!(
+        texts(&with(MINIMAL, &flags("-Dzookeeper.snapcount=5", "")).unwrap()),
+        ["SERVER_JVMFLAGS: -Dzookeeper.snapcount: unknown key, ignored; is snapCount meant?"]
+    );
+}
+
+#[test]
+fn enforced_schemes() {
+    const ON: &str = "enforce.auth.enabled=true\nenforce.auth.schemes";
+    let config = good(&format!("{ON}= digest , ip,,"));
+    assert_eq!(config.auth.enforced_schemes, ["digest", "ip"]);
+    assert!(texts(&config)[0].contains("nobody is turned away") && config.notes[0].warning);
+    let config = good("enforce.auth.schemes=digest");
+    assert!(config.auth.enforced_schemes.is_empty());
+    assert_eq!(
+        texts(&config),
+        ["zoo.cfg:3: enforce.auth.schemes has no effect: it counts only with enforce.auth.enabled=true"]
+    );
+    assert_eq!(
+        bad("enforce.auth.enabled=true"),
+        "zoo.cfg:3: enforce.auth.enabled = true: enforce.auth.schemes is not set, so that nobody could pass; allowed: \
+         true with enforce.auth.schemes, of ip, digest"
+    );
+    assert_eq!(
+        bad(&format!("{ON}=digest,nope")),
+        "zoo.cfg:4: enforce.auth.schemes = digest,nope: there is no authentication scheme \"nope\"; allowed: ip, digest"
+    );
+    for missing in ["world", "super", "ensemble", "a,,b", " ", ","] {
+        assert!(bad(&format!("{ON}={missing}")).contains("enforce.auth."), "{missing}");
+    }
+    assert!(bad(&format!("{ON}=sasl")).contains("not supported: SASL is not built yet"));
+    assert!(bad("sessionRequireClientSASLAuth=true").contains("not supported: SASL is not built yet"));
+    assert!(bad(&format!("{ON}=digest\nDigestAuthenticationProvider.enabled=false")).contains("no authentication"));
+}
+
+#[test]
+fn authentication_providers() {
+    const PACKAGE: &str = "org.apache.zookeeper.server.auth.";
+    let named = |class: &str, more: &str| format!("authProvider.1={PACKAGE}{class}AuthenticationProvider\n{more}");
+    let config = good(&named("Ensemble", "ensembleAuthName= one,two ,\n"));
+    assert_eq!(config.auth.ensemble, Some(vec!["one".to_owned(), "two".to_owned()]));
+    assert_eq!(config.notes, []);
+    assert_eq!(good(&named("Ensemble", "")).auth.ensemble, Some(vec![]));
+    assert!(good(&named("Key", "")).auth.key_enabled);
+    assert!(good(&named("Digest", "DigestAuthenticationProvider.enabled=false")).auth.digest_enabled);
+    assert_eq!(good(&named("IP", "")).auth, AuthConfig::default());
+    let config = good("ensembleAuthName=one");
+    assert!(config.auth.ensemble.is_none() && texts(&config)[0].contains("has no effect"));
+    for (class, why) in [("SASL", "SASL is not built yet"), ("X509", "TLS is not built yet"), ("Other", "Java classes")]
+    {
+        let line = named(class, "");
+        assert!(
+            bad(&line).starts_with("zoo.cfg:3: authProvider.1 = org") && bad(&line).contains(why),
+            "{}",
+            bad(&line)
+        );
+    }
+    let flag = format!("-Dzookeeper.authProvider.key={PACKAGE}KeyAuthenticationProvider");
+    assert!(with(MINIMAL, &flags(&flag, "")).unwrap().auth.key_enabled);
+}
+
+#[test]
+fn throttles() {
+    let config = good(
+        "connection_throttle_tokens=5\nconnection_throttle_freeze_time=0\nconnection_throttle_weight_enabled=true\n\
+         connection_throttle_local_session_weight=4\nconnection_throttle_renew_session_weight=-1\n\
+         connection_throttle_global_session_weight=9\n",
+    );
+    let throttle = &config.throttle;
+    assert_eq!((throttle.session_tokens, throttle.session_freeze_ms), (Some(5), Some(0)));
+    assert_eq!(throttle.session_weights, Some(SessionWeights { global: 9, local: 4, renew: 4 }));
+    assert_eq!(
+        texts(&config),
+        [
+            "zoo.cfg:7: connection_throttle_renew_session_weight = -1 is not above 0: 2 is used",
+            "zoo.cfg:7: connection_throttle_renew_session_weight = 2 is less than the weight of a local session: 4 is used"
+        ]
+    );
+    let config = good("throttled_op_wait_time=5\nrequest_stale_latency_check=true\n");
+    assert_eq!(config.throttle.op_wait_ms, Some(5));
+    assert!(texts(&config).iter().all(|text| text.ends_with("it counts only with request_throttle_max_requests")));
+    assert_eq!((texts(&config).len(), good("").throttle.session_freeze_ms), (2, None));
+    let config = good("largeRequestThreshold=0x100\nlargeRequestMaxBytes=0\n");
+    assert_eq!((config.limits.large_request_bytes, config.limits.large_requests_bytes_max), (Some(256), 100 << 20));
+    assert_eq!(texts(&config), ["zoo.cfg:4: largeRequestMaxBytes = 0 is not above 0: 104857600 is used"]);
 }
 
 #[test]
@@ -405,22 +542,15 @@ fn files_and_times() {
 fn whitelist_admin_and_metrics() {
     let config = good("4lw.commands.whitelist=ruok, nope, mntr\nadmin.enableServer=false\nadmin.serverPort=8081\n");
     assert!(config.four_letter_whitelist.allows(Word::Mntr));
-    assert_eq!(texts(&config), ["4lw.commands.whitelist: there is no four-letter word \"nope\""]);
-    assert_eq!((config.admin.enabled, config.admin.port), (false, 8081));
     assert_eq!(
-        bad("admin.serverPort=8081"),
-        "zoo.cfg:3: admin.serverPort = 8081: not supported: the admin port is not built yet; write \
-         admin.enableServer=false"
+        texts(&config),
+        [
+            "zoo.cfg:5: admin.serverPort has no effect: there is no admin port here yet",
+            "4lw.commands.whitelist: there is no four-letter word \"nope\""
+        ]
     );
-    // Where the switch stands does not matter; that it is off does.
+    assert_eq!((config.admin.enabled, config.admin.port), (false, 8081));
     assert!(!good("admin.portUnification=true\nadmin.serverPort=8081\nadmin.enableServer=no").admin.enabled);
-    assert!(
-        !with(&format!("{MINIMAL}admin.serverPort=1"), &flags("-Dzookeeper.admin.enableServer=false", ""))
-            .unwrap()
-            .admin
-            .enabled
-    );
-    assert!(bad("admin.enableServer=false\nadmin.enableServer=true").starts_with("zoo.cfg:4: admin.enableServer"));
     assert!(bad("metricsProvider.className=com.example.Mine").contains("not known"));
 }
 

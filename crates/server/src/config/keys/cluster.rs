@@ -3,13 +3,20 @@
 
 use super::{Chapter, Kind, key};
 
-const STANDALONE: &str = "ensembles are not built yet; this server runs standalone, without this line";
+pub(in crate::config) const STANDALONE: &str =
+    "ensembles are not built yet; this server runs standalone, without this line";
 const ALONE: &str = "a standalone server has no peers";
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Ensembles",
     families: &[
-        key("server.", Kind::Text, "", "A member of the ensemble.").file_only().refused(&[], STANDALONE),
+        key(
+            "server.",
+            Kind::Text,
+            "",
+            "A member of the ensemble. A single one runs standalone, at the client port behind its semicolon; more than one is refused.",
+        )
+        .file_only(),
         key("group", Kind::Text, "", "A group of a hierarchical quorum.").file_only().refused(&[], STANDALONE),
         key("weight", Kind::Text, "", "Weight of a member.").file_only().refused(&[], STANDALONE),
         key("fastleader.", Kind::Text, "", "Pauses of the election.").no_effect(ALONE),

@@ -10,7 +10,7 @@
 
 mod admin;
 mod client;
-mod cluster;
+pub(super) mod cluster;
 mod requests;
 mod security;
 mod storage;
@@ -79,9 +79,10 @@ pub(super) enum Support {
     Honoured,
     /// Asks for something that is missing: the start is refused, except for these values, which ask for nothing.
     Refused(&'static [&'static str], &'static str),
-    /// As [`Self::Refused`], but everything passes while the `switch` is written with a value that asks for nothing.
-    Part { switch: &'static str, asks_nothing: &'static [&'static str], why: &'static str },
-    /// Tunes what another key asks for, which is refused: alone it asks for nothing, and passes silently.
+    /// Asks for something that is missing and that a server can do without: the start says so in a warning, except for
+    /// these values. Only for what Apache's own defaults and images ask for, so that nobody wrote it on purpose.
+    Absent(&'static [&'static str], &'static str),
+    /// Tunes what another key asks for, which is refused: alone it asks for nothing. One information line.
     Idle { with: &'static str },
     /// Known, but without a meaning here; the start says so in one line.
     NoEffect(&'static str),
@@ -132,6 +133,30 @@ pub(super) fn by_name(name: &str) -> Option<&'static Key> {
     exact(|key| key.name == name)
 }
 
+/// The known key that an unknown one was probably meant to be: at most a third of its letters differ.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    let wanted = name.to_ascii_lowercase();
+    let keys = CHAPTERS.iter().flat_map(|chapter| chapter.keys);
+    let names = keys.flat_map(|key| std::iter::once(key.name).chain(key.also.iter().copied()));
+    let distances = names.map(|known| (distance(wanted.as_bytes(), known.to_ascii_lowercase().as_bytes()), known));
+    let (distance, known) = distances.min()?;
+    (distance * 3 <= wanted.len().min(9)).then_some(known)
+}
+
+/// Letters to insert, to leave out and to change.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
 fn exact(matches: impl Fn(&Key) -> bool) -> Option<&'static Key> {
     CHAPTERS.iter().flat_map(|chapter| chapter.keys).find(|key| matches(key))
 }
@@ -167,8 +192,8 @@ impl Key {
         Self { support: Support::Refused(asks_nothing, why), ..self }
     }
 
-    const fn part(self, switch: &'static str, asks_nothing: &'static [&'static str], why: &'static str) -> Self {
-        Self { support: Support::Part { switch, asks_nothing, why }, ..self }
+    const fn absent(self, asks_nothing: &'static [&'static str], why: &'static str) -> Self {
+        Self { support: Support::Absent(asks_nothing, why), ..self }
     }
 
     const fn idle(self, with: &'static str) -> Self {

@@ -1,22 +1,22 @@
 //! Keys about the request pipeline: back-pressure, throttling, watches.
 
-use super::{Chapter, I32_MAX, I32_MIN, Kind, ZERO_OR_LESS, key};
+use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
 const POOLS: &str = "requests do not pass through thread pools";
-const NO_THROTTLING: &str = "throttling is not built yet; remove the line";
+const NO_STATISTICS: &str = "there are no statistics of paths here";
 const WATCHES: &str = "there is one watch manager, and it needs no tuning";
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Requests and throttling",
     families: &[
         key("commitProcessor.", Kind::Text, "", "Thread pool of the commit stage.").no_effect(POOLS),
-        key("pathStats.", Kind::Text, "", "Tuning of these statistics.").idle("pathStats.enabled"),
+        key("pathStats.", Kind::Text, "", "Tuning of these statistics.").no_effect(NO_STATISTICS),
         key("netty.", Kind::Text, "", "Tuning of the Netty client port.").no_effect("there is no Netty here"),
         key("jvm.pause.", Kind::Text, "", "Watch for pauses of the JVM.").file_only().no_effect("there is no JVM here"),
     ],
     keys: &[
         key("pathStats.enabled", Kind::PropertyBool, "false", "Statistics of busy paths.")
-            .refused(&["false"], "there are no statistics of paths yet; remove the line"),
+            .no_effect(NO_STATISTICS),
         key(
             "globalOutstandingLimit",
             Kind::Decoded(1, I32_MAX),
@@ -25,61 +25,54 @@ pub(super) const CHAPTER: Chapter = Chapter {
         ),
         key(
             "largeRequestThreshold",
-            Kind::Decimal(I32_MIN, I32_MAX),
+            Kind::Decoded(I32_MIN, I32_MAX),
             "-1",
-            "Size in bytes from which a request counts as large. 0 or less: none does.",
-        )
-        .refused(&[ZERO_OR_LESS], "large requests are not counted yet; remove the line"),
+            "A request of more bytes counts as large. 0 or less: none does.",
+        ),
         key(
             "largeRequestMaxBytes",
-            Kind::Decimal(1, I32_MAX),
+            Kind::Decoded(I32_MIN, I32_MAX),
             "104857600",
-            "Bytes of large requests in process above which a connection that sends one more is closed.",
-        )
-        .idle("largeRequestThreshold"),
+            "Bytes of large requests in process above which a connection that sends one more is closed. 0 or less: the default, and a warning.",
+        ),
         key(
             "throttled_op_wait_time",
             Kind::Decoded(I32_MIN, I32_MAX),
             "0",
-            "Time in ms after which a waiting request is answered with an error. 0 or less: never.",
+            "A request that request_throttle_max_requests made wait longer, in ms, is answered with ThrottledOp (-127) and not done. 0 or less: never.",
         )
-        .also(&["throttledOpWaitTime"])
-        .refused(&[ZERO_OR_LESS], NO_THROTTLING),
+        .also(&["throttledOpWaitTime"]),
         key(
             "request_throttle_max_requests",
             Kind::Decoded(I32_MIN, I32_MAX),
             "0",
-            "Requests in process above which new ones are stalled. 0 or less: no limit.",
+            "Requests in process above which new ones wait. 0 or less: no limit.",
         )
-        .also(&["requestThrottleLimit"])
-        .refused(&[ZERO_OR_LESS], NO_THROTTLING),
+        .also(&["requestThrottleLimit"]),
         key("request_throttle_stall_time", Kind::Decoded(1, I32_MAX), "100", "One stall, in ms.")
             .also(&["requestThrottleStallTime"])
-            .idle("request_throttle_max_requests"),
+            .no_effect("a request that waits goes on as soon as there is room"),
         key(
             "request_throttle_drop_stale",
             Kind::PropertyBool,
             "true",
-            "While stalling, drop requests of connections that are gone.",
+            "A stale request that waits is dropped, and its connection is closed.",
         )
-        .also(&["requestThrottleDropStale"])
-        .idle("request_throttle_max_requests"),
+        .also(&["requestThrottleDropStale"]),
         key(
             "request_stale_latency_check",
             Kind::PropertyBool,
             "false",
-            "A request older than its session timeout is stale.",
+            "A request that waited longer than the timeout of its session is stale.",
         )
-        .also(&["requestStaleLatencyCheck"])
-        .idle("request_throttle_max_requests"),
+        .also(&["requestStaleLatencyCheck"]),
         key(
             "request_stale_connection_check",
             Kind::PropertyBool,
             "true",
-            "A request whose connection is closed is stale.",
+            "A request that waits while its connection is closed is stale.",
         )
-        .also(&["requestStaleConnectionCheck"])
-        .idle("request_throttle_max_requests"),
+        .also(&["requestStaleConnectionCheck"]),
         key("request_throttler.shutdownTimeout", Kind::Text, "10000", "How long a stop waits for requests.")
             .no_effect("there is no such stage"),
         key(
@@ -88,49 +81,38 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "0",
             "Size of the bucket that limits new sessions. 0: no limit.",
         )
-        .also(&["connectionMaxTokens"])
-        .refused(&["0"], NO_THROTTLING),
+        .also(&["connectionMaxTokens"]),
         key("connection_throttle_fill_time", Kind::Decoded(1, I32_MAX), "1", "Time in ms between two refills.")
-            .also(&["connectionTokenFillTime"])
-            .idle("connection_throttle_tokens"),
+            .also(&["connectionTokenFillTime"]),
         key("connection_throttle_fill_count", Kind::Decoded(1, I32_MAX), "1", "Tokens in one refill.")
-            .also(&["connectionTokenFillCount"])
-            .idle("connection_throttle_tokens"),
+            .also(&["connectionTokenFillCount"]),
         key(
             "connection_throttle_freeze_time",
             Kind::Decoded(-1, I32_MAX),
             "-1",
             "Time in ms between two changes of the drop probability. -1: it stays 0.",
         )
-        .also(&["connectionFreezeTime"])
-        .refused(&[ZERO_OR_LESS], NO_THROTTLING),
+        .also(&["connectionFreezeTime"]),
         key("connection_throttle_drop_increase", Kind::Double(0.0, 1.0), "0.02", "Step up of the drop probability.")
-            .also(&["connectionDropIncrease"])
-            .idle("connection_throttle_tokens"),
+            .also(&["connectionDropIncrease"]),
         key("connection_throttle_drop_decrease", Kind::Double(0.0, 1.0), "0.002", "Step down of the drop probability.")
-            .also(&["connectionDropDecrease"])
-            .idle("connection_throttle_tokens"),
+            .also(&["connectionDropDecrease"]),
         key(
             "connection_throttle_decrease_ratio",
             Kind::Double(0.0, 1.0),
             "0",
             "Share of the bucket above which the probability goes down.",
         )
-        .also(&["connectionDecreaseRatio", "connectionDropDecreaseRatio"])
-        .idle("connection_throttle_tokens"),
+        .also(&["connectionDecreaseRatio", "connectionDropDecreaseRatio"]),
         key(
             "connection_throttle_weight_enabled",
             Kind::PropertyBool,
             "false",
             "Weigh new, local and renewed sessions differently.",
-        )
-        .idle("connection_throttle_tokens"),
-        key("connection_throttle_global_session_weight", Kind::Decoded(1, I32_MAX), "3", "Tokens of a new session.")
-            .idle("connection_throttle_tokens"),
-        key("connection_throttle_local_session_weight", Kind::Decoded(1, I32_MAX), "1", "Tokens of a local session.")
-            .idle("connection_throttle_tokens"),
-        key("connection_throttle_renew_session_weight", Kind::Decoded(1, I32_MAX), "2", "Tokens of a renewed session.")
-            .idle("connection_throttle_tokens"),
+        ),
+        key("connection_throttle_global_session_weight", Kind::Decoded(I32_MIN, I32_MAX), "3", "Tokens of a new session. 0 or less: the default, and a warning."),
+        key("connection_throttle_local_session_weight", Kind::Decoded(I32_MIN, I32_MAX), "1", "Tokens of a local session. 0 or less: the default, and a warning."),
+        key("connection_throttle_renew_session_weight", Kind::Decoded(I32_MIN, I32_MAX), "2", "Tokens of a renewed session. 0 or less: the default, and a warning."),
         key("watchManagerName", Kind::Text, "", "Java class of the watch manager.").no_effect(WATCHES),
         key("watcherCleanThreadsNum", Kind::Text, "2", "Threads that clean dead watches.").no_effect(WATCHES),
         key("watcherCleanThreshold", Kind::Text, "1000", "Dead watches before a cleaning.").no_effect(WATCHES),

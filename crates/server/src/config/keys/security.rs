@@ -4,13 +4,16 @@ use super::{Chapter, Kind, key};
 
 const NO_TLS: &str = "TLS is not built yet; remove the line, or keep this server on a network that you trust";
 const NO_SASL: &str = "SASL is not built yet; remove the line";
-const NO_PROVIDER: &str = "the schemes are world, ip, digest and auth; others are not built yet";
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Security",
     families: &[
-        key("authProvider.", Kind::Text, "", "Java class of one more authentication provider.")
-            .refused(&[], NO_PROVIDER),
+        key(
+            "authProvider.",
+            Kind::Text,
+            "",
+            "Java class of one more authentication provider: of Apache's own, EnsembleAuthenticationProvider, KeyAuthenticationProvider, DigestAuthenticationProvider and IPAuthenticationProvider; others are refused.",
+        ),
         key("ssl.", Kind::Text, "", "TLS settings.").refused(&[], NO_TLS),
         key("quorum.auth.", Kind::Text, "", "SASL between servers.").file_only().refused(&["false"], NO_SASL),
         key("superUser.", Kind::Text, "", "More SASL users with all rights.").refused(&[], NO_SASL),
@@ -28,7 +31,21 @@ pub(super) const CHAPTER: Chapter = Chapter {
         ),
         key(
             "DigestAuthenticationProvider.digestAlg",
-            Kind::Choice(&["SHA1", "SHA-1", "SHA", "SHA-224", "SHA-256", "SHA-384", "SHA-512"]),
+            Kind::Choice(&[
+                "SHA1",
+                "SHA-1",
+                "SHA",
+                "SHA-224",
+                "SHA-256",
+                "SHA-384",
+                "SHA-512",
+                "SHA-512/224",
+                "SHA-512/256",
+                "SHA3-224",
+                "SHA3-256",
+                "SHA3-384",
+                "SHA3-512",
+            ]),
             "SHA1",
             "Hash of the digest scheme; the same on all servers of an ensemble.",
         ),
@@ -59,7 +76,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("superUser", Kind::Text, "", "SASL user with all rights.").refused(&[], NO_SASL),
         key("java.security.auth.login.config", Kind::Text, "", "JAAS file.").bare().refused(&[], NO_SASL),
         key("sessionRequireClientSASLAuth", Kind::PropertyBool, "false", "Only clients that passed SASL.")
-            .refused(&["false"], NO_SASL),
+            .refused(&["false"], "SASL is not built yet, so that no client could pass; remove the line"),
         key("SASLAuthenticationProvider.superPassword", Kind::Secret, "", "Password of the SASL user super.")
             .refused(&[], NO_SASL),
         key("allowSaslFailedClients", Kind::Text, "false", "Keep clients whose SASL login failed.")
@@ -72,20 +89,22 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "enforce.auth.enabled",
             Kind::PropertyBool,
             "false",
-            "Only clients that passed one of enforce.auth.schemes.",
-        )
-        .refused(&["false"], "enforced authentication is not built yet; remove the line"),
-        key("enforce.auth.schemes", Kind::Text, "", "Schemes of which a client must pass one.")
-            .no_effect("it counts only with enforce.auth.enabled=true"),
-        key("ensembleAuthName", Kind::Text, "", "Names of this ensemble, against clients of another one.")
-            .refused(&[], NO_PROVIDER),
+            "Only clients that passed one of enforce.auth.schemes. Others are answered -124 and closed, whatever they ask.",
+        ),
+        key("enforce.auth.schemes", Kind::Text, "", "Schemes of which a client must pass one, with commas."),
+        key(
+            "ensembleAuthName",
+            Kind::Text,
+            "",
+            "Names of this ensemble, with commas, against clients of another one; counts with EnsembleAuthenticationProvider.",
+        ),
         key(
             "IPAuthenticationProvider.usexforwardedfor",
             Kind::PropertyBool,
             "false",
             "Trust X-Forwarded-For on the admin port.",
         )
-        .idle("admin.enableServer"),
+        .no_effect("there is no admin port here yet"),
         key("enableEagerACLCheck", Kind::Text, "false", "Check ACLs before a write is forwarded.")
             .no_effect("a standalone server forwards nothing"),
         key("audit.enable", Kind::PropertyBool, "false", "Write an audit log.")
