@@ -59,7 +59,7 @@ fn a_session_and_its_ten_thousand_ephemerals_go_in_one_txn() {
     let mut world = World::new(1, Options { chunk_max: 1 << 20, ..Options::default() });
     let (watcher, _) = joined(&mut world, 1, 40_000);
     let (client, session) = joined(&mut world, 0, 10_000);
-    world.request(client, 1, OpCode::Create, &create("/members", &[7; 900_000], AclVec::OPEN, 0));
+    world.request(client, 1, OpCode::Create, &create("/members", &vec![7; 900_000], AclVec::OPEN, 0));
     let applied = 10_000;
     for xid in 2..applied + 2 {
         world.request(client, xid, OpCode::Create, &create(&format!("/members/{xid:06}"), b"", AclVec::OPEN, 1));
