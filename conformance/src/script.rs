@@ -19,6 +19,15 @@ const FRAMES_MAX: usize = 100_000;
 const DIFFERENCES_MAX: usize = 12;
 /// Bytes of a request that the transcript shows.
 const SHOWN_MAX: usize = 200;
+/// The xid that shows whether a connection is still served.
+const PROBE: i32 = 0x7000_0001;
+const PING: i32 = 11;
+/// Error and zxid of the reply to an operation that there is not: the last one.
+const UNKNOWN: (i32, i64) = (-6, -1);
+/// The error of a body that can't be read.
+const UNREADABLE: i32 = -5;
+/// Writes that Apache gives the zxid of the txn before if their bodies can't be read.
+const WRITES: [i32; 9] = [1, 2, 5, 7, 15, 16, 19, 20, 21];
 /// Times within this of now are masked.
 const HOUR_MS: u64 = 3_600_000;
 
@@ -31,6 +40,8 @@ pub struct Talk {
     masks: Vec<(Vec<u8>, String)>,
     lines: Vec<String>,
     now_ms: i64,
+    /// The newest zxid that [`Talk::outcome`] saw.
+    newest_zxid: i64,
     /// Mask the zxid of reply headers: for the conversations in which one server uses zxids that the other saves.
     pub hides_zxids: bool,
     /// Keep the frames as they came, for [`Talk::take_frames`].
@@ -60,6 +71,7 @@ impl Talk {
             masks: Vec::new(),
             lines: Vec::new(),
             now_ms,
+            newest_zxid: 0,
             hides_zxids: false,
             keeps_frames: false,
             frames: Vec::new(),
@@ -161,6 +173,56 @@ impl Talk {
     pub fn call(&mut self, name: &str, op: i32, body: &[u8]) -> Result<Reply> {
         let xid = self.send(name, op, body)?;
         self.until(name, xid, op)
+    }
+
+    /// Sends a request with an xid of the caller's choice, and notes what comes: its reply, and whether the connection is
+    /// still served behind it. If it is not, the session goes on at a new connection.
+    pub fn outcome(&mut self, name: &str, xid: i32, op: i32, body: &[u8]) -> Result<()> {
+        let shown = hex(&body[..body.len().min(SHOWN_MAX)]);
+        self.lines.push(format!("{name} asks xid={xid} op={op} {shown}"));
+        let newest = self.newest_zxid;
+        let client = self.client_mut(name)?;
+        client.asked.insert(xid, op);
+        client.connection.send(xid, op, body)?;
+        let reply_xid = if op == PING { -2 } else { xid };
+        let mut is_answered = false;
+        loop {
+            let frame = self.client_mut(name)?.connection.frame_or_end().with_context(|| self.tail())?;
+            let Some(frame) = frame else { break };
+            let reply = Reply::decode(&frame)?;
+            self.newest_zxid = self.newest_zxid.max(reply.zxid);
+            if is_answered && reply.xid == PROBE {
+                return Ok(());
+            }
+            let hides_zxids = self.hides_zxids;
+            self.hides_zxids |= reply.err == UNREADABLE && WRITES.contains(&op);
+            self.note(name, &frame);
+            self.hides_zxids = hides_zxids;
+            if !is_answered && reply.xid == reply_xid {
+                is_answered = true;
+                if (reply.err, reply.zxid) == UNKNOWN {
+                    // Apache may answer one more before it closes.
+                    continue;
+                }
+                if reply.err == UNREADABLE && reply.zxid == newest && WRITES.contains(&op) {
+                    // Apache spends no zxid on it, Ostler does: a delete of nothing brings them together again.
+                    let client = self.client_mut(name)?;
+                    let nothing = path_version("/nothing-at-all", -1);
+                    ensure!(client.connection.call(PROBE + 1, 2, &nothing)?.err == -101);
+                }
+                // Only now, so that no unread request makes the end of the connection overtake the reply. A connection
+                // that is closed already says so when it is read.
+                let _ = self.client_mut(name)?.connection.send(PROBE, 3, &watch("/", false));
+            }
+        }
+        self.lines.push(format!("{name} closed by the server"));
+        let granted = self.granted(name)?;
+        let again = ConnectRequest {
+            session_id: granted.session_id,
+            password: Some(granted.password),
+            ..ConnectRequest::default()
+        };
+        self.connect_with(name, &again)
     }
 
     /// Notes all that comes up to the reply to `xid`.

@@ -1,6 +1,6 @@
 //! Where Ostler answers otherwise than Apache, on purpose. Each case holds what both do, so that neither changes unseen.
 
-use ostler_conformance::script::{Body, create, path_version, set, set_acl, watch};
+use ostler_conformance::script::{Body, create, multi, path_version, set, set_acl, watch};
 use ostler_conformance::{Options, Server, apache, ostler, raw};
 
 fn both(check: impl Fn(&str, raw::Connection)) {
@@ -80,5 +80,40 @@ fn create_session_is_no_request_of_a_client() {
     both(|name, mut client| {
         let reply = client.call(1, -10, &[]).unwrap();
         assert_eq!(reply.err, if name == "ostler" { -6 } else { -5 }, "{name}");
+    });
+}
+
+/// An ACL with a null id: -114 like any other id that its scheme does not know. In Apache the scheme's own code fails on
+/// it, which makes -5.
+#[test]
+fn a_null_id_is_no_id_of_its_scheme() {
+    both(|name, mut client| {
+        for (xid, scheme) in [(1, "world"), (2, "digest"), (3, "ip")] {
+            let body = Body::new().text("/null-id").buffer(None).int(1).int(31).text(scheme).int(-1).int(0).0;
+            let expected = if name == "ostler" { -114 } else { -5 };
+            assert_eq!(client.call(xid, 1, &body).unwrap().err, expected, "{name}, {scheme}");
+        }
+        assert_eq!(client.call(4, 3, &watch("/null-id", false)).unwrap().err, -101, "{name}");
+    });
+}
+
+/// A null path can't be watched: -5, as for every other request about a path. Apache keeps such a watch, which nothing can
+/// fire.
+#[test]
+fn a_null_path_is_not_watched() {
+    both(|name, mut client| {
+        let expected = if name == "ostler" { -5 } else { 0 };
+        assert_eq!(client.call(1, 106, &Body::new().int(-1).int(0).0).unwrap().err, expected, "{name}");
+    });
+}
+
+/// A null path in a multiRead makes the whole of it -5. Apache sends what it had read by then behind the error, and the
+/// end of a list; clients look at neither.
+#[test]
+fn an_error_has_no_body() {
+    both(|name, mut client| {
+        let body = multi(&[(4, watch("/", false)), (4, Body::new().int(-1).byte(0).0)]);
+        let reply = client.call(1, 22, &body).unwrap();
+        assert_eq!((reply.err, reply.body.is_empty()), (-5, name == "ostler"), "{name}");
     });
 }

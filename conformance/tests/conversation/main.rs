@@ -12,6 +12,7 @@ mod multis;
 mod random;
 mod reads;
 mod sessions;
+mod table;
 mod watches;
 mod writes;
 
@@ -74,6 +75,17 @@ fn replies_are_equal_to_the_byte() {
         frames::run(talk)
     });
     assert!(lines.len() > 400, "only {} lines", lines.len());
+}
+
+#[test]
+fn every_operation_answers_every_body_alike() {
+    let lines = converse(&[], Zxids::Equal, table::run);
+    assert!(lines.len() > 3000, "only {} lines", lines.len());
+}
+
+#[test]
+fn every_operation_answers_every_body_alike_with_ttl_znodes() {
+    converse(&["extendedTypesEnabled=true"], Zxids::Equal, table::run);
 }
 
 #[test]

@@ -300,7 +300,8 @@ impl Prep<'_> {
     /// All or none: the first operation that fails undoes those before it, and the multi is logged as a list in which it
     /// and those behind it are errors.
     fn multi(&mut self, body: &Body<'_>, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
-        if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..))) {
+        // A null path is found out before any of them is looked at: not they fail, but the whole.
+        if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..)) || op.path().is_none()) {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
         self.outstanding.attempt();

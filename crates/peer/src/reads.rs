@@ -190,6 +190,10 @@ impl ReadContext<'_> {
 
     fn multi_read(&self, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
         let start = out.len();
+        // A null path is an exception in Apache, and not one of an operation's own.
+        if request.ops.iter().any(|op| op.path().is_none()) {
+            return Err(ErrorCode::MARSHALLING_ERROR);
+        }
         for op in &request.ops {
             let MultiOp::Read(code, request) = op else { return Err(ErrorCode::MARSHALLING_ERROR) };
             if out.len() - start > MULTI_READ_MAX {

@@ -289,7 +289,9 @@ impl Shard {
             &request.persistent_watches,
             &request.persistent_recursive_watches,
         ];
-        if lists.iter().any(|list| list.is_none()) {
+        // A null path among those that are looked up is an exception in Apache.
+        let has_null = |list: &&&Option<Vec<UStr<'_>>>| list.iter().flatten().any(Option::is_none);
+        if lists.iter().any(|list| list.is_none()) || lists[..3].iter().any(|list| has_null(&list)) {
             return ErrorCode::MARSHALLING_ERROR;
         }
         let seen = request.relative_zxid;

@@ -88,18 +88,16 @@ impl Shard {
     pub(crate) fn auth(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
         let schemes = self.config.auth.clone();
         let mut r = Reader::with_limit(body, self.config.length_max);
-        let packet = r.read::<AuthPacket<'_>>();
+        // One that can't be read ends the connection, as in Apache, which reads it outside of the pipeline.
+        let Ok(packet) = r.read::<AuthPacket<'_>>() else { return Step::Close };
         let stats = &shared.shard_stats[self.config.shard as usize];
         let Some(found) = self.get_mut(conn) else { return Step::Close };
-        let scheme = packet.as_ref().ok().and_then(|packet| packet.scheme.as_deref()).unwrap_or_default();
-        let login = packet.as_ref().ok().map(|packet| {
-            let key = || shared.tree.read().get("/key").map(|node| node.data().map(<[u8]>::to_vec));
-            found.identities.login(&schemes, scheme, packet.auth, key)
-        });
-        let names_ensemble =
-            scheme == "ensemble" && packet.as_ref().is_ok_and(|p| p.auth.is_some_and(|a| !a.is_empty()));
+        let scheme = packet.scheme.as_deref().unwrap_or_default();
+        let key = || shared.tree.read().get("/key").map(|node| node.data().map(<[u8]>::to_vec));
+        let login = found.identities.login(&schemes, scheme, packet.auth, key);
+        let names_ensemble = scheme == "ensemble" && packet.auth.is_some_and(|a| !a.is_empty());
         let err = match login {
-            Some(Ok(identities)) => {
+            Ok(identities) => {
                 found.identities = identities;
                 if let Some(names) = schemes.ensemble.as_ref().filter(|_| scheme == "ensemble") {
                     let counted = names_ensemble && !names.is_empty();
@@ -107,11 +105,11 @@ impl Shard {
                 }
                 ErrorCode::OK
             }
-            Some(Err(AuthError::WrongEnsemble)) => {
+            Err(AuthError::WrongEnsemble) => {
                 stats.ensemble_auth_fail.add(1);
                 return Step::Close;
             }
-            _ => {
+            Err(_) => {
                 found.phase = Phase::Closing;
                 stats.auth_failed.add(1);
                 ErrorCode::AUTH_FAILED

@@ -54,6 +54,18 @@ impl MultiOp<'_> {
             Self::Check(_) => OpCode::Check,
         }
     }
+
+    /// Its path; `None` if that is null.
+    pub fn path(&self) -> Option<&str> {
+        match self {
+            Self::Create(_, request) => request.path.as_deref(),
+            Self::CreateTtl(request) => request.path.as_deref(),
+            Self::Delete(request) => request.path.as_deref(),
+            Self::SetData(request) => request.path.as_deref(),
+            Self::Check(request) => request.path.as_deref(),
+            Self::Read(_, request) => request.path.as_deref(),
+        }
+    }
 }
 
 /// The operations of a multi or multiRead, in order.

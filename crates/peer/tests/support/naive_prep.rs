@@ -208,7 +208,7 @@ fn set_data(model: &Model, asker: Asker<'_>, path: Option<&str>, data: Option<&[
 }
 
 fn multi(model: &Model, asker: Asker<'_>, request: &MultiRequest<'_>) -> Prepared {
-    if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..))) {
+    if request.ops.iter().any(|op| matches!(op, MultiOp::Read(..)) || op.path().is_none()) {
         return Err(ErrorCode::MARSHALLING_ERROR);
     }
     // Each operation sees what those before it did: on a copy, which is thrown away.
