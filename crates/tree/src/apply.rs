@@ -199,7 +199,10 @@ impl Tree {
         }
         self.trigger(TriggerKind::Created, id, new.path, triggers);
         self.trigger(TriggerKind::ChildrenChanged, parent, or_root(parent_path), triggers);
-        Applied { err: ErrorCode::OK, outcome: Outcome::Stat(self.node(id).stat()) }
+        // The Stat of a usage is from before it was counted, as in Apache.
+        let stat = self.node(id).stat();
+        self.quota_created(id, new.path);
+        Applied { err: ErrorCode::OK, outcome: Outcome::Stat(stat) }
     }
 
     fn raise_parent(&mut self, parent: NodeId, path: &str, cversion: i32, zxid: Zxid) {
@@ -234,7 +237,9 @@ impl Tree {
         if bits != 0 {
             get_mut(&mut self.absent).insert(path.into(), bits);
         }
+        let bytes = i64::from(node.data_length.max(0));
         self.remove(id, path);
+        self.quota_deleted(parent, path, bytes);
         self.trigger(TriggerKind::ChildrenChanged, parent, or_root(parent_path), triggers);
         NOTHING
     }
@@ -243,6 +248,7 @@ impl Tree {
         let path = text(&txn.path);
         let Some(id) = self.find(path) else { return failed(ErrorCode::NO_NODE) };
         self.touch(id);
+        let bytes_before = i64::from(self.nodes.get(id.0).data_length.max(0));
         self.replace_data(id, txn.data);
         let node = self.nodes.get_mut(id.0);
         node.mtime = header.time_ms;
@@ -250,7 +256,9 @@ impl Tree {
         node.version = txn.version;
         self.redigest(id, path);
         self.trigger(TriggerKind::DataChanged, id, path, triggers);
-        Applied { err: ErrorCode::OK, outcome: Outcome::Stat(self.node(id).stat()) }
+        let stat = self.node(id).stat();
+        self.quota_set(id, path, bytes_before);
+        Applied { err: ErrorCode::OK, outcome: Outcome::Stat(stat) }
     }
 
     fn set_acl(&mut self, path: &str, acl: AclVec<'_>, version: i32) -> Applied {

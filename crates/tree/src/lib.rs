@@ -9,6 +9,7 @@
 //! * [`arena`]: name and data of a znode, once, in size-classed slots.
 //! * [`index`]: (parent, name) → id, keyed-hash, in many small parts, so that no growth moves more than one part.
 //! * [`acl_table`]: each distinct ACL once, by its wire form.
+//! * [`quota`]: who is charged for a znode; the usage is data of a znode.
 //! * [`cut`]: the tree as it was at one zxid, written out while txns go on.
 //! * [`children`]: the list of a znode's children, in order, with an index when they are many.
 //! * [`cursor`]: reads that go on over many short guards.
@@ -31,12 +32,16 @@ pub mod index;
 mod interest;
 pub mod node;
 pub mod owner;
+mod quota;
 pub mod restore;
 mod state;
+mod stats_track;
 mod tree;
 pub mod watch;
 
 pub use apply::{Applied, Outcome, SubOutcome, Trigger, TriggerKind};
 pub use interest::{Interest, ShardMask};
 pub use node::NodeId;
+pub use quota::{Quota, QuotaTotals};
+pub use stats_track::StatsTrack;
 pub use tree::{HashKeys, NodeRef, Tree, TreeConfig};

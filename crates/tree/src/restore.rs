@@ -118,6 +118,7 @@ impl TreeBuilder {
         }
         self.tree.last_processed = zxid;
         self.tree.order_children();
+        self.tree.load_quotas();
         Ok(self.tree)
     }
 }

@@ -21,6 +21,7 @@ use crate::index::Index;
 use crate::interest::{Interest, ShardMask};
 use crate::node::{Ext, NO_EXT, Node, NodeId, Slab};
 use crate::owner::{Owner, OwnerRules};
+use crate::quota::Quotas;
 
 /// The keys of the hash maps, so that clients who choose the paths can't choose the collisions. Random in production,
 /// fixed in a simulation; nothing visible depends on them.
@@ -63,6 +64,7 @@ pub struct Tree {
     pub(crate) ephemeral_count: usize,
     /// Containers and TTL znodes.
     pub(crate) timed: BTreeSet<NodeId>,
+    pub(crate) quotas: Quotas,
     /// Interest in paths where there is no znode.
     pub(crate) absent: Mutex<HashMap<Box<str>, u8, RandomState>>,
     /// How many recursive-interest bits were ever set: while 0, no event looks at ancestors.
@@ -91,6 +93,7 @@ impl Clone for Tree {
             ephemerals: self.ephemerals.clone(),
             ephemeral_count: self.ephemeral_count,
             timed: self.timed.clone(),
+            quotas: self.quotas.clone(),
             absent: Mutex::new(lock(&self.absent).clone()),
             recursive_seen: AtomicU8::new(self.recursive_seen.load(Relaxed)),
             cut: Mutex::new(lock(&self.cut).clone()),
@@ -157,6 +160,7 @@ impl Tree {
             ephemerals: HashMap::with_hasher(hasher.clone()),
             ephemeral_count: 0,
             timed: BTreeSet::new(),
+            quotas: Quotas::default(),
             absent: Mutex::new(HashMap::with_hasher(hasher)),
             recursive_seen: AtomicU8::new(0),
             cut: Mutex::new(None),

@@ -96,7 +96,7 @@ fn assert_restores(header: &CutHeader, read: &[Read], at_cut: &Model) -> Tree {
     }
     assert_eq!(builder.missing_acls(), 0);
     let tree = builder.finish(header.zxid).unwrap();
-    assert_equal(&tree, at_cut);
+    assert_equal(&tree, &at_cut.restored());
     tree
 }
 
@@ -187,18 +187,26 @@ proptest! {
         let mut got = Vec::new();
         prop_assert_eq!(read(&world.tree, usize::MAX, &mut got), Chunk::Done);
         let mut restored = assert_restores(&header, &got, &world.model);
+        // Apart from usage that was not what there is.
+        let mut model = world.model.restored();
         for step in &after {
             let bytes = world.writer.write(&world.model, step);
             let entry = parse(&bytes);
-            prop_assert_eq!(world.tree.apply(&entry, &mut Vec::new()), restored.apply(&entry, &mut Vec::new()));
+            let expected = model.apply(&entry, &mut Vec::new());
+            assert_same_result(&restored.apply(&entry, &mut Vec::new()), &expected);
+            let live = world.model.apply(&entry, &mut Vec::new());
+            assert_same_result(&world.tree.apply(&entry, &mut Vec::new()), &live);
             world.tree.settle_children();
             restored.settle_children();
-            world.model.apply(&entry, &mut Vec::new());
             prop_assert_eq!(world.tree.digest(), restored.digest());
         }
         prop_assert_eq!(world.tree.node_count(), restored.node_count());
         prop_assert_eq!(world.tree.ephemeral_count(), restored.ephemeral_count());
-        prop_assert_eq!(world.tree.approximate_data_size(), restored.approximate_data_size());
+        prop_assert_eq!(model.data_size(), restored.approximate_data_size());
+        prop_assert_eq!(world.model.data_size(), world.tree.approximate_data_size());
+        for (path, node) in &model.nodes {
+            prop_assert_eq!(restored.get(path).and_then(ostler_tree::NodeRef::data), node.data.as_deref(), "data of {}", path);
+        }
     }
 }
 

@@ -33,7 +33,11 @@ proptest! {
     #![proptest_config(support::cases(1000))]
 
     #[test]
-    fn every_txn_does_what_the_rules_say(steps in history(60), extended in any::<bool>(), seed in any::<u64>()) {
+    fn every_txn_does_what_the_rules_say(
+        steps in history(60),
+        extended in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
         let config = config(extended, seed);
         let (mut tree, mut model, mut writer) = (Tree::new(config), Model::new(config.owner_rules), Writer::default());
         for step in &steps {

@@ -68,13 +68,35 @@ fn path() -> impl Strategy<Value = String> {
         9 => vec(prop_oneof![4 => "[a-c]", 1 => Just("long-name-0123456789".to_owned()), 1 => Just("ü".to_owned())], 1..4)
             .prop_map(|names| names.iter().fold(String::new(), |path, name| format!("{path}/{name}"))),
         1 => "/zookeeper/(quota|config|x)(/[ab])?",
+        3 => quota_path(),
+    ]
+}
+
+fn quota_path() -> impl Strategy<Value = String> {
+    prop_oneof![
+        6 => "/zookeeper/quota(/[abc]){0,2}(/zookeeper_(limits|stats))?",
+        1 => "/zookeeper/quota/zookeeper(/quota)?(/zookeeper_(limits|stats))?",
+        1 => "/zookeeper(/quotas)?/zookeeper_(limits|stats)",
+    ]
+}
+
+/// Texts of quotas, and some that are none.
+fn quota_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (-1..9i64, -1..99i64).prop_map(|(count, bytes)| format!("count={count},bytes={bytes}")),
+        1 => (0..9i64, 0..99i64).prop_map(|(c, b)| format!("count=-1,bytes=-1=;byteHardLimit={b};countHardLimit={c}")),
+        1 => "(bytes=3|count=4;bytes=5=;zeta=1,Alpha=2|count=|count=x|,;|9)",
     ]
 }
 
 fn data() -> impl Strategy<Value = Option<Vec<u8>>> {
     // One length of each kind of slot: small ones, octaves, an allocation of its own.
     let length = prop_oneof![6 => 0..40usize, 2 => 500..700usize, 1 => 4000..4200usize];
-    prop_oneof![1 => Just(None), 9 => (length, any::<u8>()).prop_map(|(n, b)| Some(vec![b; n]))]
+    prop_oneof![
+        1 => Just(None),
+        9 => (length, any::<u8>()).prop_map(|(n, b)| Some(vec![b; n])),
+        2 => quota_text().prop_map(|text| Some(text.into_bytes())),
+    ]
 }
 
 fn step(depth: u32) -> BoxedStrategy<Step> {
@@ -108,9 +130,33 @@ fn step(depth: u32) -> BoxedStrategy<Step> {
     .boxed()
 }
 
-/// Histories of at most `length` steps.
+/// Histories of at most `length` steps; some have quotas from the start, set up in some more steps.
 pub fn history(length: usize) -> impl Strategy<Value = Vec<Step>> {
-    vec(step(1), 1..length)
+    prop_oneof![
+        2 => vec(step(1), 1..length),
+        1 => (quotas(), vec(step(1), 1..length)).prop_map(|(first, then)| first.into_iter().chain(then).collect()),
+    ]
+}
+
+fn quotas() -> impl Strategy<Value = Vec<Step>> {
+    let create = |path: &str, text: &str| Step::Create {
+        path: path.into(),
+        data: Some(text.into()),
+        acl: 0,
+        kind: 0,
+        owner: 1,
+        cversion: CVersion::Next,
+    };
+    let limits = prop_oneof![Just("/zookeeper/quota/a"), Just("/zookeeper/quota/a/b"), Just("/zookeeper/quota/c")];
+    vec((limits, quota_text(), any::<bool>(), any::<bool>()), 1..4).prop_map(move |quotas| {
+        let mut steps = vec![create("/a", "1"), create("/a/b", "22"), create("/c", "333")];
+        for (path, text, limits, stats) in quotas {
+            steps.extend([create("/zookeeper/quota/a", ""), create(path, "")]);
+            steps.extend(limits.then(|| create(&format!("{path}/zookeeper_limits"), &text)));
+            steps.extend(stats.then(|| create(&format!("{path}/zookeeper_stats"), "count=0,bytes=0")));
+        }
+        steps
+    })
 }
 
 /// The lists that ACL numbers mean.

@@ -1,0 +1,311 @@
+//! Quotas: who is charged for a znode, and the usage that clients read. Source: Apache `DataTree`, `Quotas`.
+//!
+//! The quota of `/a` is two znodes that clients make: `/zookeeper/quota/a/zookeeper_limits`, and beside it
+//! `zookeeper_stats`, whose data the tree writes. While there are limits, each change at or below `/a` is charged to the
+//! usage, unless a deeper quota takes it. The root has no quota.
+//!
+//! The usage is written into the znode as it changes: no txn, no event, no change of its Stat but for the data's length,
+//! no part in the digest. So what is read, cut, cloned or hashed needs nothing of this module, and the table here is but
+//! what the znodes below `/zookeeper/quota` say, parsed.
+//!
+//! It is counted, subtree and all, when `zookeeper_stats` is created and, where there are limits, when a snapshot is
+//! loaded. Counting holds the tree for as long as the walk takes.
+//!
+//! Text that is no usage (a client may set what it likes) stays as it is, and nothing is charged; Apache's servers die of
+//! it, as they do of limits for the root.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use crate::node::NodeId;
+use crate::stats_track::StatsTrack;
+use crate::tree::Tree;
+
+/// Where quotas are.
+const QUOTA: &str = "/zookeeper/quota";
+const LIMITS: &str = "zookeeper_limits";
+const STATS: &str = "zookeeper_stats";
+
+/// The quotas of a tree, by the slot of the directory that holds their znodes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Quotas {
+    by_directory: BTreeMap<NodeId, Entry>,
+    /// How many have limits; while 0, no write is charged.
+    limited: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Entry {
+    limits: Option<Text>,
+    stats: Option<Text>,
+}
+
+#[derive(Debug, Clone)]
+struct Text {
+    node: NodeId,
+    /// `None`: not the text of a quota.
+    track: Option<StatsTrack>,
+}
+
+/// Znodes and bytes of data.
+#[derive(Debug, Clone, Copy, Default)]
+struct Usage {
+    count: i64,
+    bytes: i64,
+}
+
+/// The quota that a path falls under.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    /// The path that it is for.
+    pub path: String,
+    /// Its limits; `None`: a text that says none.
+    pub limits: Option<StatsTrack>,
+    /// Its usage: not there, or a text that says none, or the numbers.
+    pub usage: Option<Option<StatsTrack>>,
+}
+
+/// What `mntr` tells of all quotas below one top-level path: count limit, bytes limit, count used, bytes used.
+pub type QuotaTotals = [Option<i64>; 4];
+
+/// Whether a znode is one of the two: its kind, and the path that the quota is for (empty: the root).
+fn quota_znode(path: &str) -> Option<(Kind, &str)> {
+    // By the end first: for all but the znodes in question that is the whole test.
+    let (kind, directory) = if let Some(directory) = path.strip_suffix(LIMITS) {
+        (Kind::Limits, directory)
+    } else {
+        (Kind::Stats, path.strip_suffix(STATS)?)
+    };
+    let of = directory.strip_prefix(QUOTA)?.strip_suffix('/')?;
+    (of.is_empty() || of.starts_with('/')).then_some((kind, of))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Limits,
+    Stats,
+}
+
+impl Tree {
+    /// The quota that a znode at `path` is charged to.
+    pub fn quota_of(&self, path: &str) -> Option<Quota> {
+        if self.quotas.limited == 0 {
+            return None;
+        }
+        let directory = self.charged(path)?;
+        let entry = self.quotas.by_directory.get(&directory)?;
+        let track = |text: &Text| text.track.clone();
+        Some(Quota {
+            path: self.quota_path(directory),
+            limits: entry.limits.as_ref().and_then(track),
+            usage: entry.stats.as_ref().map(track),
+        })
+    }
+
+    /// The sums over all quotas, by the top-level path that they lie below, without its slash. Source:
+    /// `QuotaMetricsUtils`.
+    pub fn quota_totals(&self) -> BTreeMap<String, QuotaTotals> {
+        let mut totals: BTreeMap<String, QuotaTotals> = BTreeMap::new();
+        for (&directory, entry) in &self.quotas.by_directory {
+            let path = self.quota_path(directory);
+            let Some(namespace) = path.split('/').nth(1) else { continue };
+            let total = totals.entry(namespace.to_owned()).or_default();
+            let mut add = |at: usize, value: i64| {
+                let sum = total[at].unwrap_or(0).wrapping_add(value);
+                total[at] = Some(sum);
+            };
+            let hard_or_soft = |hard, soft| if hard > -1 { hard } else { soft };
+            if let Some(track) = entry.limits.as_ref().and_then(|text| text.track.as_ref()) {
+                add(0, hard_or_soft(track.count_hard, track.count));
+                add(1, hard_or_soft(track.bytes_hard, track.bytes));
+            }
+            if let Some(track) = entry.stats.as_ref().and_then(|text| text.track.as_ref()) {
+                add(2, track.count);
+                add(3, track.bytes);
+            }
+        }
+        totals
+    }
+
+    /// A znode has been created.
+    pub(crate) fn quota_created(&mut self, id: NodeId, path: &str) {
+        if let Some((kind, of)) = quota_znode(path) {
+            self.add_quota_znode(id, kind, of);
+            if kind == Kind::Stats {
+                let usage = self.find(of).map_or_else(Usage::default, |root| self.usage_of(root, &BTreeMap::new()));
+                self.put_usage(self.nodes.get(id.0).parent, usage);
+            }
+        }
+        if self.quotas.limited > 0 {
+            self.charge(path, 1, self.data_bytes(id));
+        }
+    }
+
+    /// A znode with so many bytes of data is gone; `parent` is the one that it had.
+    pub(crate) fn quota_deleted(&mut self, parent: NodeId, path: &str, bytes: i64) {
+        if let Some((kind, of)) = quota_znode(path)
+            && let Some(entry) = self.quotas.by_directory.get_mut(&parent)
+        {
+            match kind {
+                Kind::Limits => {
+                    self.quotas.limited -= usize::from(entry.limits.take().is_some() && !of.is_empty());
+                }
+                Kind::Stats => entry.stats = None,
+            }
+            if entry.limits.is_none() && entry.stats.is_none() {
+                self.quotas.by_directory.remove(&parent);
+            }
+        }
+        if self.quotas.limited > 0 {
+            self.charge(path, -1, -bytes);
+        }
+    }
+
+    /// A znode's data was set; it had so many bytes before.
+    pub(crate) fn quota_set(&mut self, id: NodeId, path: &str, bytes_before: i64) {
+        if quota_znode(path).is_some() {
+            let track = StatsTrack::parse(self.data(id));
+            let parent = self.nodes.get(id.0).parent;
+            let entry = self.quotas.by_directory.get_mut(&parent);
+            let texts = entry.into_iter().flat_map(|entry| [&mut entry.limits, &mut entry.stats]).flatten();
+            for text in texts.filter(|text| text.node == id) {
+                text.track.clone_from(&track);
+            }
+        }
+        if self.quotas.limited > 0 {
+            self.charge(path, 0, self.data_bytes(id) - bytes_before);
+        }
+    }
+
+    /// Finds the quotas of a tree that was filled from a snapshot, and counts anew where there are limits, as Apache does.
+    pub(crate) fn load_quotas(&mut self) {
+        let Some(root) = self.find(QUOTA) else { return };
+        let mut found = Vec::new();
+        let mut at = Some(root);
+        while let Some(id) = at {
+            // The names first: paths are put together for few.
+            if [LIMITS.as_bytes(), STATS.as_bytes()].contains(&self.name_bytes(id)) {
+                found.push(id);
+            }
+            at = self.next_in(root, id, true);
+        }
+        let mut limited = Vec::new();
+        for id in found {
+            let mut path = String::new();
+            self.write_path(id, &mut path);
+            let Some((kind, of)) = quota_znode(&path) else { continue };
+            self.add_quota_znode(id, kind, of);
+            if kind == Kind::Limits && !of.is_empty() {
+                limited.push((Reverse(of.matches('/').count()), of.to_owned(), self.nodes.get(id.0).parent));
+            }
+        }
+        // The deepest first: what is counted once need not be walked through again.
+        limited.sort_unstable();
+        let mut counted = BTreeMap::new();
+        let mut usages = Vec::new();
+        for (_, of, directory) in limited {
+            let mut usage = Usage::default();
+            if let Some(id) = self.find(&of) {
+                usage = self.usage_of(id, &counted);
+                counted.insert(id, usage);
+            }
+            usages.push((directory, usage));
+        }
+        // Written when all are counted: where a quota is for quotas, no order shows.
+        for (directory, usage) in usages {
+            self.put_usage(directory, usage);
+        }
+    }
+
+    fn add_quota_znode(&mut self, id: NodeId, kind: Kind, of: &str) {
+        let text = Text { node: id, track: StatsTrack::parse(self.data(id)) };
+        let entry = self.quotas.by_directory.entry(self.nodes.get(id.0).parent).or_default();
+        match kind {
+            Kind::Limits => {
+                entry.limits = Some(text);
+                self.quotas.limited += usize::from(!of.is_empty());
+            }
+            Kind::Stats => entry.stats = Some(text),
+        }
+    }
+
+    fn data_bytes(&self, id: NodeId) -> i64 {
+        i64::from(self.nodes.get(id.0).data_length.max(0))
+    }
+
+    /// The directory of the deepest quota with limits for `path` or what is above it.
+    fn charged(&self, path: &str) -> Option<NodeId> {
+        let mut directory = self.find(QUOTA)?;
+        let mut deepest = None;
+        for name in path.strip_prefix('/')?.split('/') {
+            let Some(next) = self.find_child(directory, name) else { break };
+            directory = next;
+            if self.quotas.by_directory.get(&directory).is_some_and(|entry| entry.limits.is_some()) {
+                deepest = Some(directory);
+            }
+        }
+        deepest
+    }
+
+    #[cold]
+    fn charge(&mut self, path: &str, count: i64, bytes: i64) {
+        let Some(directory) = self.charged(path) else { return };
+        let Some(Entry { stats: Some(stats), .. }) = self.quotas.by_directory.get_mut(&directory) else { return };
+        let Some(track) = &mut stats.track else { return };
+        track.count = track.count.wrapping_add(count);
+        track.bytes = track.bytes.wrapping_add(bytes);
+        let (id, text) = (stats.node, track.text());
+        self.write_usage(id, &text);
+    }
+
+    /// Writes a usage down, if there is a place to.
+    fn put_usage(&mut self, directory: NodeId, usage: Usage) {
+        let Some(Entry { stats: Some(stats), .. }) = self.quotas.by_directory.get_mut(&directory) else { return };
+        let track = StatsTrack::of_usage(usage.count, usage.bytes);
+        let (id, text) = (stats.node, track.text());
+        stats.track = Some(track);
+        self.write_usage(id, &text);
+    }
+
+    fn write_usage(&mut self, id: NodeId, text: &str) {
+        if self.data(id) != Some(text.as_bytes()) {
+            self.touch(id);
+            self.replace_data(id, Some(text.as_bytes()));
+        }
+    }
+
+    fn usage_of(&self, root: NodeId, counted: &BTreeMap<NodeId, Usage>) -> Usage {
+        let mut usage = Usage::default();
+        let mut at = Some(root);
+        while let Some(id) = at {
+            let known = if counted.is_empty() { None } else { counted.get(&id) };
+            let of_this = known.copied().unwrap_or(Usage { count: 1, bytes: self.data_bytes(id) });
+            usage.count += of_this.count;
+            usage.bytes += of_this.bytes;
+            at = self.next_in(root, id, known.is_none());
+        }
+        usage
+    }
+
+    /// The znode after `id` in a walk from `root`, parents first; without `descend` not one below `id`.
+    fn next_in(&self, root: NodeId, mut id: NodeId, descend: bool) -> Option<NodeId> {
+        if descend && let Some(first) = self.ext(id).and_then(|e| e.first.some()) {
+            return Some(first);
+        }
+        while id != root {
+            let node = self.nodes.get(id.0);
+            if let Some(next) = node.next.some() {
+                return Some(next);
+            }
+            id = node.parent;
+        }
+        None
+    }
+
+    /// The path that the quota in `directory` is for; empty for the root.
+    fn quota_path(&self, directory: NodeId) -> String {
+        let mut path = String::new();
+        self.write_path(directory, &mut path);
+        path.split_off(QUOTA.len().min(path.len()))
+    }
+}
