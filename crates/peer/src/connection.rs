@@ -65,6 +65,8 @@ pub struct Connection {
     pub(crate) heard: bool,
     /// Is it in the shard's list of connections with something to send or to close?
     pub(crate) dirty: bool,
+    /// Is it in the shard's list of connections that were told of an event?
+    pub(crate) told: bool,
     /// Is it in the shard's list of connections that had to wait?
     pub(crate) paused: bool,
     /// Since when its next request waits because of `request_throttle_max_requests`, on the clock that never goes back, in
@@ -100,6 +102,7 @@ impl Connection {
             heard_ms: now_ms,
             heard: false,
             dirty: false,
+            told: false,
             paused: false,
             held_ms: 0,
             counted: 0,

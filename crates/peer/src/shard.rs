@@ -5,6 +5,7 @@
 //! it is answered from the state between the two.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,6 +93,9 @@ const READ_WORK: usize = 2048;
 const TRAVELLERS_MAX: usize = 64;
 const TRAVELLERS_BYTES_MAX: usize = 256 * 1024;
 
+/// The paths that are looked at in one piece of the work that nobody waits for: some tens of µs.
+pub(crate) const CHORE_PATHS: usize = 256;
+
 /// A shard.
 #[derive(Debug, Clone)]
 pub struct Shard {
@@ -99,10 +103,16 @@ pub struct Shard {
     pub(crate) connections: Vec<Option<Box<Connection>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
+    /// Places of connections that have gone, whose watches are still being removed. They hear of nothing.
+    leaving: Vec<u32>,
     pub(crate) watches: WatchTable,
     submissions: Vec<Submission>,
     /// Connections with something to send, or to close.
     dirty: Vec<u32>,
+    /// Connections that were told of an event and of nothing else since: they may be thousands, and come after the others.
+    pub(crate) told: VecDeque<u32>,
+    /// Connections whose waiting reads have their turn, under the next guard for which the inbox is drained.
+    pub(crate) to_go_on: Vec<ConnId>,
     /// Connections that have whole frames but had to wait.
     pub(crate) paused: Vec<u32>,
     /// Connections that may be read again.
@@ -141,9 +151,12 @@ impl Shard {
             connections: Vec::new(),
             generations: Vec::new(),
             free: Vec::new(),
+            leaving: Vec::new(),
             watches,
             submissions: Vec::new(),
             dirty: Vec::new(),
+            told: VecDeque::new(),
+            to_go_on: Vec::new(),
             paused: Vec::new(),
             resumed: Vec::new(),
             work: 0,
@@ -177,14 +190,30 @@ impl Shard {
         self.out_total -= self.get(conn).map_or(0, |found| found.counted);
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
-        self.free.push(conn.slot);
-        let unwatched = &mut self.unwatched;
-        self.watches.remove_watcher(conn.slot, |path, modes| unwatched.push((path.into(), modes)));
-        if !self.unwatched.is_empty() {
+        self.leaving.push(conn.slot);
+        self.chore(shared);
+    }
+
+    /// Some of the work that nobody waits for: frees what connections left behind that had many watches, and takes back the
+    /// interest in paths that nobody watches any more. Call it while [`has_chores`](Self::has_chores), others in between.
+    pub fn chore(&mut self, shared: &Shared) {
+        if let Some(&slot) = self.leaving.last() {
+            let unwatched = &mut self.unwatched;
+            if self.watches.remove_some(slot, CHORE_PATHS, |path, modes| unwatched.push((path.into(), modes))) {
+                self.leaving.pop();
+                self.free.push(slot);
+            }
+            self.count_watches(shared);
+        }
+        if !self.unwatched.is_empty() && shared.inboxes[self.config.shard as usize].is_empty() {
             let tree = shared.tree.read();
             self.take_back_interest(&tree, shared);
         }
-        self.count_watches(shared);
+    }
+
+    /// Is there work that nobody waits for?
+    pub fn has_chores(&self) -> bool {
+        !self.leaving.is_empty() || self.unwatched.len() > CHORE_PATHS
     }
 
     /// The connection, if it is still there.
@@ -226,6 +255,26 @@ impl Shard {
                 into.push(conn.id);
             }
         }
+    }
+
+    /// The next connections, at most `max`, that were told of an event; each once. Those are fewer than there are if more
+    /// [`are_told`](Self::are_told).
+    pub fn take_told(&mut self, max: usize, into: &mut Vec<ConnId>) {
+        let next = self.told.len().min(max);
+        for slot in self.told.drain(..next) {
+            if let Some(conn) = self.connections[slot as usize].as_deref_mut().filter(|conn| conn.told) {
+                conn.told = false;
+                into.push(conn.id);
+            }
+        }
+        if self.told.is_empty() && self.told.capacity() > 64 {
+            self.told = VecDeque::new();
+        }
+    }
+
+    /// How many connections were told of an event, and are still to be written to.
+    pub fn are_told(&self) -> usize {
+        self.told.len()
     }
 
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
@@ -531,6 +580,7 @@ impl Shard {
         let tree = match guard {
             Some(tree) => tree,
             None => {
+                self.drain_ahead(now, shared);
                 let tree = shared.tree.read();
                 self.drain_under(now, shared, &tree);
                 if self.get(conn).is_none_or(|found| found.phase == Phase::Closing) {
@@ -606,11 +656,12 @@ impl Shard {
     }
 
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
-        hash_text(&(&self.connections, &self.generations, &self.free), hasher);
+        hash_text(&(&self.connections, &self.generations, &self.free, &self.leaving), hasher);
         hash_text(
             &(
                 &self.submissions,
                 &self.dirty,
+                (&self.told, &self.to_go_on),
                 &self.paused,
                 &self.resumed,
                 &self.unwatched,

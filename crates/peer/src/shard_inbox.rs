@@ -14,13 +14,14 @@ use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
-use crate::shard::Shard;
+use crate::shard::{CHORE_PATHS, Shard};
 use crate::shared::Shared;
 use crate::time::Now;
 
 impl Shard {
     /// Takes what is in the inbox, and goes on with connections that had to wait.
     pub fn drain(&mut self, now: Now, shared: &Shared) {
+        self.drain_ahead(now, shared);
         {
             let tree = shared.tree.read();
             self.drain_under(now, shared, &tree);
@@ -48,24 +49,31 @@ impl Shard {
         !self.paused.is_empty()
     }
 
-    /// Takes what is in the inbox, under a guard: after it, everything up to the guard's zxid has been told.
-    pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+    /// Takes what is in the inbox, without a guard: telling ten thousand watchers of an event takes a while, and no commit
+    /// has to wait for it. Under a guard, only what came meanwhile is left to be taken.
+    pub(crate) fn drain_ahead(&mut self, now: Now, shared: &Shared) {
         let inbox = &shared.inboxes[self.config.shard as usize];
         if inbox.is_empty() {
             return;
         }
         let mut entries = std::mem::take(&mut self.inbox);
         inbox.take(&mut entries);
-        let mut to_go_on = Vec::new();
+        let mut to_go_on = std::mem::take(&mut self.to_go_on);
         for entry in entries.drain(..) {
             self.take_in(now, shared, entry, &mut to_go_on);
         }
         self.inbox = entries;
+        self.to_go_on = to_go_on;
+        self.count_watches(shared);
+    }
+
+    /// Takes what is in the inbox, under a guard: after it, everything up to the guard's zxid has been told.
+    pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+        self.drain_ahead(now, shared);
         // Only now: they are answered from the guard's state, and events up to it may have stood behind the reply.
-        for conn in to_go_on {
+        for conn in std::mem::take(&mut self.to_go_on) {
             self.answer_waiting(now, shared, tree, conn);
         }
-        self.count_watches(shared);
     }
 
     /// Takes in one entry. A connection whose waiting reads have their turn now is added to `to_go_on`.
@@ -125,6 +133,7 @@ impl Shard {
     fn go_on(&mut self, now: Now, shared: &Shared, conn: ConnId) {
         let waits = |c: &Connection| matches!(c.waiting.front(), Some(Waiting::Read(_)));
         if self.get(conn).is_some_and(waits) {
+            self.drain_ahead(now, shared);
             let tree = shared.tree.read();
             self.drain_under(now, shared, &tree);
             self.answer_waiting(now, shared, &tree, conn);
@@ -151,14 +160,14 @@ impl Shard {
 
     /// Tells those who watch, and may read.
     fn event(&mut self, shared: &Shared, zxid: Zxid, kind: TriggerKind, path: &str, acl: Option<&[wire::Acl]>) {
-        let fired = self.watches.fire(kind, path);
-        let left = self.watches.modes_on(path);
+        let tree::watch::Fired { watchers: fired, left } = self.watches.fire(kind, path);
         self.unwatched.push((path.into(), Modes::ALL.without(left)));
         if fired.is_empty() {
             return;
         }
         let mut frame = Vec::with_capacity(64);
         write_event(&mut frame, zxid, kind, path);
+        let mut packets = 0;
         for slot in fired {
             let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { continue };
             if acl.is_some_and(|acl| !check_acl(&self.config.auth, acl, READ, &conn.identities)) {
@@ -174,19 +183,24 @@ impl Shard {
             }
             conn.out.extend_from_slice(&frame);
             conn.sent += 1;
-            shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
-            self.mark_dirty(slot);
+            packets += 1;
+            if !conn.told && !conn.dirty {
+                conn.told = true;
+                self.told.push_back(slot);
+            }
         }
+        shared.shard_stats[self.config.shard as usize].packets_sent.add(packets);
     }
 
-    /// Takes back the interest in paths that nobody here watches any more. Only under a guard with an empty inbox: a
+    /// Takes back the interest in some of the paths that nobody here watches any more. Only under a guard with an empty inbox: a
     /// registration could be on its way.
     pub(crate) fn take_back_interest(&mut self, tree: &Tree, shared: &Shared) {
         let shard = self.config.shard as usize;
         if !shared.inboxes[shard].is_empty() {
             return;
         }
-        for (path, gone) in std::mem::take(&mut self.unwatched) {
+        let piece = self.unwatched.len().saturating_sub(CHORE_PATHS);
+        for (path, gone) in self.unwatched.split_off(piece) {
             let left = self.watches.modes_on(&path);
             let kept: Vec<_> = left.interests().collect();
             if !kept.is_empty() && tree.get(&path).is_none() {

@@ -68,6 +68,9 @@ const READ_BYTES: usize = 64 * 1024;
 const SLEEP_MIN_MS: i64 = 200;
 /// And from here on an operator should know.
 const SLEEP_TOLD_MS: i64 = 1000;
+/// Sockets that are written to in one go for those who were told of an event: about a quarter of a ms. Then others have
+/// their turn.
+const TOLD_AT_ONCE: usize = 64;
 /// How often what waits for room, or for a handshake, is looked at.
 const SWEEP: Duration = Duration::from_millis(50);
 
@@ -88,6 +91,10 @@ struct Driver {
     io: RefCell<Vec<Option<Rc<Io>>>>,
     buffer: RefCell<Box<[u8]>>,
     submit: Notify,
+    /// There are many to be told of an event, or other work that is done in pieces.
+    pieces: Notify,
+    /// It is being done.
+    in_pieces: Cell<bool>,
     is_draining: Cell<bool>,
     /// The server is stopping and has said all: what still comes is read and thrown away, so that a socket's unread bytes
     /// don't make the kernel take back what was written.
@@ -119,6 +126,8 @@ pub fn run(
         io: RefCell::new(Vec::new()),
         buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
         submit: Notify::new(),
+        pieces: Notify::new(),
+        in_pieces: Cell::new(false),
         is_draining: Cell::new(false),
         is_discarding: Cell::new(false),
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
@@ -131,6 +140,7 @@ pub fn run(
     local.spawn_local(driver.clone().submit_loop());
     local.spawn_local(driver.clone().inbox_loop());
     local.spawn_local(driver.clone().sweep_loop());
+    local.spawn_local(driver.clone().pieces_loop());
     if let Some((listener, shards, limits, keep_alive)) = accept {
         let shared = driver.core.shared.clone();
         local.spawn_local(async move {
@@ -161,6 +171,9 @@ impl Driver {
                 ToShard::Close => {
                     // What is in the inbox was promised; it is written before anybody is told goodbye.
                     self.drain();
+                    let mut told = Vec::new();
+                    self.shard.borrow_mut().take_told(usize::MAX, &mut told);
+                    self.write_all(&told);
                     self.is_discarding.set(true);
                     for io in self.io.borrow().iter().flatten() {
                         // One that is gone already has nothing to be shut down.
@@ -214,6 +227,7 @@ impl Driver {
         let wants_goodbye = self.shard.borrow().wants_close(io.id);
         self.io.borrow_mut()[io.id.slot as usize] = None;
         self.shard.borrow_mut().closed(&self.core.shared, io.id);
+        self.settle();
         let stats = &self.core.shared.shard_stats[self.number].connections;
         stats.set(stats.get().saturating_sub(1));
         if wants_goodbye {
@@ -374,17 +388,62 @@ impl Driver {
             self.submit.notify_one();
         }
         loop {
-            self.shard.borrow_mut().take_dirty(&mut dirty);
-            if dirty.is_empty() {
-                return;
-            }
-            // What is left of one may be too much for all: then others have to be closed, in the next round.
-            for id in dirty.drain(..) {
-                let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
-                if let Some(io) = io.filter(|io| io.id == id) {
-                    self.write(&io);
+            {
+                let mut shard = self.shard.borrow_mut();
+                shard.take_dirty(&mut dirty);
+                if !self.in_pieces.get() && shard.are_told() <= TOLD_AT_ONCE {
+                    shard.take_told(TOLD_AT_ONCE, &mut dirty);
                 }
             }
+            if dirty.is_empty() {
+                break;
+            }
+            // What is left of one may be too much for all: then others have to be closed, in the next round.
+            self.write_all(&dirty);
+            dirty.clear();
+        }
+        let shard = self.shard.borrow();
+        if !self.in_pieces.get() && (shard.are_told() > 0 || shard.has_chores()) {
+            self.in_pieces.set(true);
+            self.pieces.notify_one();
+        }
+    }
+
+    fn write_all(&self, all: &[ConnId]) {
+        for id in all {
+            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+            if let Some(io) = io.filter(|io| io.id == *id) {
+                self.write(&io);
+            }
+        }
+    }
+
+    /// Tells thousands of an event, and does what nobody waits for: a piece at a time, so that whoever wants something
+    /// else, the writer of the change for his reply above all, waits for one piece at most.
+    async fn pieces_loop(self: Rc<Self>) {
+        let mut told = Vec::new();
+        loop {
+            self.pieces.notified().await;
+            loop {
+                let more = {
+                    let mut shard = self.shard.borrow_mut();
+                    shard.take_told(TOLD_AT_ONCE, &mut told);
+                    if shard.has_chores() {
+                        shard.chore(&self.core.shared);
+                    }
+                    shard.are_told() > 0 || shard.has_chores()
+                };
+                self.write_all(&told);
+                told.clear();
+                if !more {
+                    break;
+                }
+                self.settle();
+                tokio::task::yield_now().await;
+            }
+            self.in_pieces.set(false);
+            // What came with the last piece.
+            self.settle();
         }
     }
 

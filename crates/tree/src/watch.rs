@@ -3,20 +3,26 @@
 //! Apache keeps two tables, data and child, with modes in each. Here a watcher of a path has a set of modes: one entry a
 //! path and connection, however many kinds of watches it holds.
 //!
-//! A connection's list of paths is allowed to be stale (a one-shot watch that fired stays in it) and is cleaned when
-//! stale entries outnumber live ones, so that firing costs nothing there.
+//! Millions are ordinary, so each step is small whatever the table holds: the index grows part by part ([`paths`]), a path
+//! and a connection know each other's places, so that nothing is ever searched for or tidied up, and what a connection
+//! leaves behind is removed in pieces ([`WatchTable::remove_some`]).
 
-use ahash::RandomState;
-use hashbrown::HashTable;
+mod paths;
+mod watchers;
+
 use smallvec::SmallVec;
 
 use crate::apply::TriggerKind;
 use crate::interest::Interest;
 use crate::tree::HashKeys;
 
+use paths::Paths;
+use watchers::Entry;
+pub use watchers::{WATCHERS_MAX, Watcher};
+
 /// A set of a watcher's modes on one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Modes(u8);
+pub struct Modes(pub(crate) u8);
 
 impl Modes {
     /// One-shot, of getData and exists.
@@ -67,45 +73,29 @@ impl Modes {
     }
 }
 
-/// A connection's place in its shard.
-pub type Watcher = u32;
-
-#[derive(Debug, Clone)]
-struct PathEntry {
-    path: Box<str>,
-    watchers: SmallVec<[(Watcher, Modes); 2]>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Connection {
-    paths: Vec<u32>,
-    live: usize,
-}
-
 /// The watch tables.
 #[derive(Debug, Clone)]
 pub struct WatchTable {
-    paths: Vec<PathEntry>,
-    free: Vec<u32>,
-    index: HashTable<u32>,
-    hasher: RandomState,
-    connections: Vec<Connection>,
+    paths: Paths,
+    /// What each connection watches: ids of paths, without gaps. An [`Entry`] knows its place here.
+    watched: Vec<Vec<u32>>,
     count: usize,
     recursive: usize,
+}
+
+/// What a trigger led to.
+#[derive(Debug, Clone, Default)]
+pub struct Fired {
+    /// Whom it concerns, each once.
+    pub watchers: SmallVec<[Watcher; 8]>,
+    /// The modes that are left on its path, of all watchers together.
+    pub left: Modes,
 }
 
 impl WatchTable {
     /// Empty ones.
     pub fn new(keys: HashKeys) -> Self {
-        Self {
-            paths: Vec::new(),
-            free: Vec::new(),
-            index: HashTable::new(),
-            hasher: keys.hasher(),
-            connections: Vec::new(),
-            count: 0,
-            recursive: 0,
-        }
+        Self { paths: Paths::new(keys.hasher()), watched: Vec::new(), count: 0, recursive: 0 }
     }
 
     /// How many watches, each mode of a connection on a path being one.
@@ -120,54 +110,41 @@ impl WatchTable {
 
     /// How many paths are watched.
     pub fn path_count(&self) -> usize {
-        self.paths.len() - self.free.len()
+        self.paths.len()
+    }
+
+    /// On how many paths `watcher` has watches.
+    pub fn paths_of(&self, watcher: Watcher) -> usize {
+        self.watched.get(watcher as usize).map_or(0, Vec::len)
     }
 
     /// Every path, watcher and set of modes, in no particular order.
     pub(crate) fn all(&self) -> Vec<(&str, Watcher, u8)> {
-        let entries = self.paths.iter().flat_map(|entry| entry.watchers.iter().map(move |w| (entry, w)));
-        entries.map(|(entry, (watcher, modes))| (&*entry.path, *watcher, modes.0)).collect()
-    }
-
-    fn find(&self, path: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(path);
-        self.index.find(hash, |&id| &*self.paths[id as usize].path == path).copied()
+        let ids = self.watched.iter().enumerate().flat_map(|(watcher, ids)| ids.iter().map(move |id| (watcher, *id)));
+        let one = |(watcher, id): (usize, u32)| {
+            let modes = self.paths.get(id).of(watcher as Watcher).map_or(Modes::default(), Entry::modes);
+            (self.paths.text(id), watcher as Watcher, modes.0)
+        };
+        ids.map(one).collect()
     }
 
     /// Adds `modes` to what `watcher` has on `path`.
     pub fn add(&mut self, watcher: Watcher, path: &str, modes: Modes) {
-        let id = self.find(path).unwrap_or_else(|| self.add_path(path));
-        let entry = &mut self.paths[id as usize];
-        let position = entry.watchers.iter().position(|(w, _)| *w == watcher);
-        let before = position.map_or(Modes::default(), |at| entry.watchers[at].1);
-        let after = before.with(modes);
-        match position {
-            Some(at) => entry.watchers[at].1 = after,
-            None => entry.watchers.push((watcher, after)),
+        assert!(watcher < WATCHERS_MAX, "a shard has fewer connections than {WATCHERS_MAX}");
+        if self.watched.len() <= watcher as usize {
+            self.watched.resize_with(watcher as usize + 1, Vec::new);
         }
-        if self.connections.len() <= watcher as usize {
-            self.connections.resize_with(watcher as usize + 1, Connection::default);
-        }
-        if position.is_none() {
-            let connection = &mut self.connections[watcher as usize];
-            connection.paths.push(id);
-            connection.live += 1;
+        let watched = &mut self.watched[watcher as usize];
+        let id = self.paths.find_or_add(path);
+        let (before, after) = self.paths.get_mut(id).add(watcher, modes, watched.len() as u32);
+        if before.is_empty() {
+            if watched.capacity() == 0 {
+                // Most connections have one or two.
+                watched.reserve_exact(2);
+            }
+            watched.push(id);
         }
         self.counted(before, after);
-    }
-
-    fn add_path(&mut self, path: &str) -> u32 {
-        let entry = PathEntry { path: path.into(), watchers: SmallVec::new() };
-        let id = if let Some(id) = self.free.pop() {
-            self.paths[id as usize] = entry;
-            id
-        } else {
-            self.paths.push(entry);
-            self.paths.len() as u32 - 1
-        };
-        let Self { index, hasher, paths, .. } = self;
-        index.insert_unique(hasher.hash_one(path), id, |&id| hasher.hash_one(&*paths[id as usize].path));
-        id
     }
 
     fn counted(&mut self, before: Modes, after: Modes) {
@@ -178,19 +155,19 @@ impl WatchTable {
 
     /// Which modes does anybody have on `path`?
     pub fn modes_on(&self, path: &str) -> Modes {
-        let Some(id) = self.find(path) else { return Modes::default() };
-        self.paths[id as usize].watchers.iter().fold(Modes::default(), |all, (_, modes)| all.with(*modes))
+        let Some(id) = self.paths.find(path) else { return Modes::default() };
+        let entries = self.paths.get(id).as_slice().iter();
+        entries.fold(Modes::default(), |all, entry| all.with(entry.modes()))
     }
 
     /// Which modes does `watcher` have on `path`?
     pub fn modes_of(&self, watcher: Watcher, path: &str) -> Modes {
-        let Some(id) = self.find(path) else { return Modes::default() };
-        let mut watchers = self.paths[id as usize].watchers.iter();
-        watchers.find(|(w, _)| *w == watcher).map_or(Modes::default(), |(_, modes)| *modes)
+        let Some(id) = self.paths.find(path) else { return Modes::default() };
+        self.paths.get(id).of(watcher).map_or(Modes::default(), Entry::modes)
     }
 
-    /// The watchers that an event on `path` concerns, each once; their one-shot watches are gone after it.
-    pub fn fire(&mut self, kind: TriggerKind, path: &str) -> SmallVec<[Watcher; 8]> {
+    /// The watchers that an event on `path` concerns; their one-shot watches are gone after it.
+    pub fn fire(&mut self, kind: TriggerKind, path: &str) -> Fired {
         let (hit, used) = match kind {
             TriggerKind::Created | TriggerKind::DataChanged => {
                 (Modes::DATA.with(Modes::PERSISTENT).with(Modes::RECURSIVE), Modes::DATA)
@@ -201,94 +178,120 @@ impl WatchTable {
                 Modes::DATA.with(Modes::CHILD),
             ),
         };
-        let mut fired: SmallVec<[Watcher; 8]> = SmallVec::new();
-        if let Some(id) = self.find(path) {
-            let watchers = &self.paths[id as usize].watchers;
-            fired.extend(watchers.iter().filter(|(_, modes)| modes.has(hit)).map(|(w, _)| *w));
-            for &watcher in &fired {
-                self.take(id, watcher, used);
-            }
+        let mut fired = Fired::default();
+        if let Some(id) = self.paths.find(path) {
+            self.fire_path(id, hit, used, &mut fired);
         }
         if kind != TriggerKind::ChildrenChanged && self.recursive > 0 {
-            let direct = fired.len();
+            let direct = fired.watchers.len();
             let mut at = path;
             while at.len() > 1 {
                 at = wire::path::split(at).map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
-                if let Some(id) = self.find(at) {
-                    let above = self.paths[id as usize].watchers.iter();
-                    fired.extend(above.filter(|(_, modes)| modes.has(Modes::RECURSIVE)).map(|(w, _)| *w));
+                if let Some(id) = self.paths.find(at) {
+                    let above = self.paths.get(id).as_slice().iter();
+                    let recursive = above.filter(|entry| entry.modes().has(Modes::RECURSIVE));
+                    fired.watchers.extend(recursive.map(|entry| entry.watcher()));
                 }
             }
-            if fired.len() > direct {
-                let mut seen = std::collections::BTreeSet::new();
-                fired.retain(|watcher| seen.insert(*watcher));
+            if fired.watchers.len() > direct {
+                fired.watchers.sort_unstable();
+                fired.watchers.dedup();
             }
         }
         fired
     }
 
+    fn fire_path(&mut self, id: u32, hit: Modes, used: Modes, fired: &mut Fired) {
+        let mut entries = std::mem::take(self.paths.get_mut(id));
+        let watchers = entries.as_slice().iter().filter(|entry| entry.modes().has(hit)).map(|entry| entry.watcher());
+        fired.watchers.extend(watchers);
+        let mut gone: SmallVec<[(Watcher, u32); 8]> = SmallVec::new();
+        entries.retain(|entry| {
+            let before = entry.modes();
+            let after = before.without(used);
+            if before != after {
+                entry.set_modes(after);
+                self.counted(before, after);
+            }
+            fired.left = fired.left.with(after);
+            if after.is_empty() {
+                gone.push((entry.watcher(), entry.place()));
+            }
+            !after.is_empty()
+        });
+        *self.paths.get_mut(id) = entries;
+        for (watcher, place) in gone {
+            self.unlist(watcher, place);
+        }
+        self.remove_if_unwatched(id);
+    }
+
     /// Removes `modes` from what `watcher` has on `path`; was there any of them?
     pub fn remove(&mut self, watcher: Watcher, path: &str, modes: Modes) -> bool {
-        let had = self.modes_of(watcher, path).has(modes);
-        if let Some(id) = self.find(path).filter(|_| had) {
-            self.take(id, watcher, modes);
+        let Some(id) = self.paths.find(path) else { return false };
+        let Some(before) = self.paths.get(id).of(watcher).map(Entry::modes) else { return false };
+        if !before.has(modes) {
+            return false;
         }
-        had
-    }
-
-    fn take(&mut self, id: u32, watcher: Watcher, modes: Modes) {
-        let entry = &mut self.paths[id as usize];
-        let Some(at) = entry.watchers.iter().position(|(w, _)| *w == watcher) else { return };
-        let before = entry.watchers[at].1;
         let after = before.without(modes);
-        entry.watchers[at].1 = after;
         self.counted(before, after);
         if after.is_empty() {
-            let entry = &mut self.paths[id as usize];
-            entry.watchers.remove(at);
-            if entry.watchers.is_empty() {
-                self.remove_path(id);
+            if let Some(entry) = self.paths.get_mut(id).remove(watcher) {
+                self.unlist(watcher, entry.place());
             }
-            self.one_path_less(watcher);
+            self.remove_if_unwatched(id);
+        } else if let Some(entry) = self.paths.get_mut(id).of_mut(watcher) {
+            entry.set_modes(after);
         }
+        true
     }
 
-    fn remove_path(&mut self, id: u32) {
-        let path = std::mem::take(&mut self.paths[id as usize].path);
-        let hash = self.hasher.hash_one(&*path);
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == id) {
-            entry.remove();
+    /// Takes the path at `place` from a connection's list; the last one takes its place.
+    fn unlist(&mut self, watcher: Watcher, place: u32) {
+        let watched = &mut self.watched[watcher as usize];
+        watched.swap_remove(place as usize);
+        if let Some(&moved) = watched.get(place as usize)
+            && let Some(entry) = self.paths.get_mut(moved).of_mut(watcher)
+        {
+            entry.set_place(place);
         }
-        self.free.push(id);
+        shrink(&mut self.watched[watcher as usize]);
     }
 
-    fn one_path_less(&mut self, watcher: Watcher) {
-        let connection = &mut self.connections[watcher as usize];
-        connection.live -= 1;
-        if connection.paths.len() > 2 * connection.live + 16 {
-            let mut paths = std::mem::take(&mut connection.paths);
-            paths.sort_unstable();
-            paths.dedup();
-            paths.retain(|&id| self.paths[id as usize].watchers.iter().any(|(w, _)| *w == watcher));
-            self.connections[watcher as usize].paths = paths;
+    fn remove_if_unwatched(&mut self, id: u32) {
+        if self.paths.get(id).as_slice().is_empty() {
+            self.paths.remove(id);
         }
     }
 
     /// Removes all that `watcher` has; tells each path that nobody watches any more.
-    pub fn remove_watcher(&mut self, watcher: Watcher, mut unwatched: impl FnMut(&str, Modes)) {
-        let Some(connection) = self.connections.get_mut(watcher as usize) else { return };
-        let paths = std::mem::take(connection).paths;
-        for id in paths {
-            let entry = &mut self.paths[id as usize];
-            let Some(at) = entry.watchers.iter().position(|(w, _)| *w == watcher) else { continue };
-            let modes = entry.watchers.remove(at).1;
-            if entry.watchers.is_empty() {
-                let path = entry.path.clone();
-                self.remove_path(id);
-                unwatched(&path, modes);
+    pub fn remove_watcher(&mut self, watcher: Watcher, unwatched: impl FnMut(&str, Modes)) {
+        self.remove_some(watcher, usize::MAX, unwatched);
+    }
+
+    /// Removes what `watcher` has on up to `paths_max` paths; tells each path that nobody watches any more. Is nothing left?
+    pub fn remove_some(&mut self, watcher: Watcher, paths_max: usize, mut unwatched: impl FnMut(&str, Modes)) -> bool {
+        for _ in 0..paths_max {
+            let Some(id) = self.watched.get_mut(watcher as usize).and_then(Vec::pop) else { break };
+            let Some(entry) = self.paths.get_mut(id).remove(watcher) else { continue };
+            self.counted(entry.modes(), Modes::default());
+            if self.paths.get(id).as_slice().is_empty() {
+                unwatched(self.paths.text(id), entry.modes());
+                self.paths.remove(id);
             }
-            self.counted(modes, Modes::default());
         }
+        let Some(watched) = self.watched.get_mut(watcher as usize) else { return true };
+        if watched.is_empty() {
+            *watched = Vec::new();
+        }
+        watched.is_empty()
+    }
+}
+
+/// Gives back what a list that was long does not need any more.
+fn shrink(list: &mut Vec<u32>) {
+    if list.capacity() > 1024 && list.len() < list.capacity() / 4 {
+        list.shrink_to(list.capacity() / 2);
     }
 }
 
@@ -307,9 +310,9 @@ mod tests {
         t.add(3, "/a", Modes::DATA);
         t.add(4, "/a", Modes::CHILD);
         assert_eq!(t.len(), 2);
-        assert_eq!(t.fire(TriggerKind::DataChanged, "/a").to_vec(), [3]);
-        assert!(t.fire(TriggerKind::DataChanged, "/a").is_empty());
-        assert_eq!(t.fire(TriggerKind::ChildrenChanged, "/a").to_vec(), [4]);
+        assert_eq!(t.fire(TriggerKind::DataChanged, "/a").watchers.to_vec(), [3]);
+        assert!(t.fire(TriggerKind::DataChanged, "/a").watchers.is_empty());
+        assert_eq!(t.fire(TriggerKind::ChildrenChanged, "/a").watchers.to_vec(), [4]);
         assert_eq!((t.len(), t.path_count()), (0, 0));
     }
 
@@ -318,7 +321,7 @@ mod tests {
         let mut t = table();
         t.add(1, "/a", Modes::DATA.with(Modes::CHILD));
         t.add(2, "/a", Modes::CHILD);
-        assert_eq!(t.fire(TriggerKind::Deleted, "/a").to_vec(), [1, 2]);
+        assert_eq!(t.fire(TriggerKind::Deleted, "/a").watchers.to_vec(), [1, 2]);
         assert!(t.is_empty());
     }
 
@@ -328,10 +331,10 @@ mod tests {
         t.add(1, "/a", Modes::PERSISTENT);
         t.add(2, "/", Modes::RECURSIVE);
         t.add(2, "/a/b", Modes::DATA);
-        assert_eq!(t.fire(TriggerKind::Created, "/a/b").to_vec(), [2], "one event for two registrations");
-        assert_eq!(t.fire(TriggerKind::ChildrenChanged, "/a").to_vec(), [1]);
-        assert!(t.fire(TriggerKind::ChildrenChanged, "/").is_empty());
-        assert_eq!(t.fire(TriggerKind::DataChanged, "/a").to_vec(), [1, 2]);
+        assert_eq!(t.fire(TriggerKind::Created, "/a/b").watchers.to_vec(), [2], "one event for two registrations");
+        assert_eq!(t.fire(TriggerKind::ChildrenChanged, "/a").watchers.to_vec(), [1]);
+        assert!(t.fire(TriggerKind::ChildrenChanged, "/").watchers.is_empty());
+        assert_eq!(t.fire(TriggerKind::DataChanged, "/a").watchers.to_vec(), [1, 2]);
         assert_eq!(t.len(), 2);
         assert!(t.remove(1, "/a", Modes::PERSISTENT));
         assert!(!t.remove(1, "/a", Modes::PERSISTENT));
@@ -350,5 +353,25 @@ mod tests {
         let mut gone = 0;
         t.remove_watcher(7, |_, _| gone += 1);
         assert_eq!((gone, t.len(), t.path_count()), (50, 1, 1));
+    }
+
+    #[test]
+    fn what_a_connection_leaves_goes_in_pieces() {
+        let mut t = table();
+        for i in 0..100 {
+            t.add(7, &format!("/{i}"), Modes::DATA);
+        }
+        let mut gone = 0;
+        for left in (0..10).rev() {
+            let is_done = t.remove_some(7, 10, |_, _| gone += 1);
+            assert_eq!((t.paths_of(7), is_done), (10 * left, left == 0));
+        }
+        assert_eq!((gone, t.len()), (100, 0));
+    }
+
+    #[test]
+    fn entries_are_packed() {
+        assert_eq!(paths::ENTRY_BYTES, 24);
+        assert_eq!(size_of::<Entry>(), 8);
     }
 }

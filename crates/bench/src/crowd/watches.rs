@@ -88,10 +88,13 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     }
     let (mut last, mut replies, mut cpu) = (Vec::new(), Vec::new(), 0.0);
     for round in 0..options.warmup + options.rounds {
+        run.begin_round().with_context(|| format!("round {}", round + 1))?;
         let before = super::cpu_us(&options.common)?;
         let (last_us, reply_us) = run.round().with_context(|| format!("round {}", round + 1))?;
+        let used = super::cpu_us(&options.common)? - before;
+        run.end_round().with_context(|| format!("round {}", round + 1))?;
         if round >= options.warmup {
-            cpu += super::cpu_us(&options.common)? - before;
+            cpu += used;
             last.push(last_us);
             replies.push(reply_us);
         }
@@ -160,12 +163,22 @@ impl Run {
         Ok(())
     }
 
-    /// One change by each writer; how many µs passed until all had heard of it, and until the slowest writer had its reply.
-    fn round(&mut self) -> Result<(f64, f64)> {
+    /// All who hear of a change once watch again, and nothing is on its way.
+    fn begin_round(&mut self) -> Result<()> {
         if matches!(self.kind, Kind::Data | Kind::Child) {
             self.watch()?;
         }
-        self.waiter.forget()?;
+        self.waiter.forget()
+    }
+
+    /// The events were the right ones.
+    fn end_round(&mut self) -> Result<()> {
+        self.rounds += 1;
+        if self.writing.len() == 1 { self.check() } else { Ok(()) }
+    }
+
+    /// One change by each writer; how many µs passed until all had heard of it, and until the slowest writer had its reply.
+    fn round(&mut self) -> Result<(f64, f64)> {
         let writes: Vec<(OpCode, Vec<u8>)> = (0..self.writing.len()).map(|number| self.write(number)).collect();
         let writers = self.writing.len();
         let began = Instant::now();
@@ -192,14 +205,10 @@ impl Run {
             heard.map(|heard| (heard, times))
         });
         self.writing = writing;
-        self.rounds += 1;
         let (heard, times) = done?;
         let sent = times.iter().map(|(sent, _)| *sent).min().unwrap_or(began);
         let us = |from: Instant, to: Instant| (to - from).as_nanos() as f64 / 1e3;
         let slowest = times.iter().map(|(sent, got)| us(*sent, *got)).fold(0.0, f64::max);
-        if writers == 1 {
-            self.check()?;
-        }
         Ok((us(sent, heard), slowest))
     }
 

@@ -404,7 +404,14 @@ impl World {
         let mut dirty = Vec::new();
         for shard in &mut self.shards {
             shard.take_dirty(&mut dirty);
+            // In pieces, long after others were written to.
+            if self.rng.below(3) == 0 {
+                shard.take_told(2, &mut dirty);
+            }
             shard.take_resumed(&mut Vec::new());
+            if shard.has_chores() {
+                shard.chore(&self.shared);
+            }
         }
         for conn in dirty {
             if let Some(client) = self.clients.iter_mut().find(|c| c.conn == conn && !c.hung_up) {
@@ -456,7 +463,9 @@ impl World {
         let with_work = |i: usize| is_fed(i) || self.has_room(i);
         !self.inbox.is_empty()
             || self.woken != ShardSet::default()
-            || self.shards.iter().any(|shard| shard.has_submissions() || self.can_go_on(shard) || shard.is_asked())
+            || self.shards.iter().any(|shard| {
+                shard.has_submissions() || self.can_go_on(shard) || shard.is_asked() || shard.are_told() > 0
+            })
             || !self.pipeline.is_idle()
             || (0..self.clients.len()).any(with_work)
     }

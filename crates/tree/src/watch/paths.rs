@@ -1,0 +1,111 @@
+//! The watched paths: text in an arena, entries in a slab, both without moves, and an index in many small parts, so that
+//! the growth of one moves a thousandth of the paths.
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+use super::watchers::Watchers;
+use crate::arena::{Arena, BlobId};
+use crate::node::Slab;
+
+const PARTS_BITS: u32 = 10;
+
+/// The room for so many paths is kept when there are none.
+const KEPT_PATHS: u32 = 4096;
+
+#[derive(Debug, Clone)]
+struct PathEntry {
+    text: BlobId,
+    length: u32,
+    watchers: Watchers,
+}
+
+#[cfg(test)]
+pub(super) const ENTRY_BYTES: usize = size_of::<PathEntry>();
+
+#[derive(Debug, Clone)]
+pub(super) struct Paths {
+    entries: Slab<PathEntry>,
+    texts: Arena,
+    /// Empty until there is a path.
+    index: Vec<HashTable<u32>>,
+    hasher: RandomState,
+    count: usize,
+}
+
+fn part(hash: u64) -> usize {
+    (hash >> 32) as usize & ((1 << PARTS_BITS) - 1)
+}
+
+impl Paths {
+    pub(super) fn new(hasher: RandomState) -> Self {
+        Self { entries: Slab::default(), texts: Arena::default(), index: Vec::new(), hasher, count: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn get(&self, id: u32) -> &Watchers {
+        &self.entries.get(id).watchers
+    }
+
+    pub(super) fn get_mut(&mut self, id: u32) -> &mut Watchers {
+        &mut self.entries.get_mut(id).watchers
+    }
+
+    fn bytes(&self, id: u32) -> &[u8] {
+        let entry = self.entries.get(id);
+        &self.texts.get(entry.text)[..entry.length as usize]
+    }
+
+    /// The path itself.
+    pub(super) fn text(&self, id: u32) -> &str {
+        // It was a string when it came.
+        std::str::from_utf8(self.bytes(id)).unwrap_or_default()
+    }
+
+    pub(super) fn find(&self, path: &str) -> Option<u32> {
+        let hash = self.hasher.hash_one(path.as_bytes());
+        self.index.get(part(hash))?.find(hash, |&id| self.bytes(id) == path.as_bytes()).copied()
+    }
+
+    pub(super) fn find_or_add(&mut self, path: &str) -> u32 {
+        if let Some(id) = self.find(path) {
+            return id;
+        }
+        if self.index.is_empty() {
+            self.index = vec![HashTable::new(); 1 << PARTS_BITS];
+        }
+        let text = self.texts.alloc(path.len());
+        self.texts.get_mut(text)[..path.len()].copy_from_slice(path.as_bytes());
+        let id = self.entries.insert(PathEntry { text, length: path.len() as u32, watchers: Watchers::None });
+        let Self { index, hasher, entries, texts, .. } = self;
+        let hash = hasher.hash_one(path.as_bytes());
+        index[part(hash)].insert_unique(hash, id, |&id| {
+            let entry = entries.get(id);
+            hasher.hash_one(&texts.get(entry.text)[..entry.length as usize])
+        });
+        self.count += 1;
+        id
+    }
+
+    /// Removes a path that nobody watches.
+    pub(super) fn remove(&mut self, id: u32) {
+        let hash = self.hasher.hash_one(self.bytes(id));
+        let index = &mut self.index[part(hash)];
+        if let Ok(entry) = index.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        if index.is_empty() {
+            *index = HashTable::new();
+        }
+        self.texts.free(self.entries.get(id).text);
+        self.entries.free(id);
+        self.count -= 1;
+        if self.count == 0 && self.entries.high_water() > KEPT_PATHS {
+            // What many needed is given back when they are gone.
+            *self = Self::new(self.hasher.clone());
+        }
+    }
+}
