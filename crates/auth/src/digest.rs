@@ -56,13 +56,29 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::Secret;
 
     #[test]
     fn vectors() {
-        assert_eq!(digest_id(DigestAlg::Sha1, b"super:test"), "super:D/InIHSb7yEEbrWz8b9l71RjZJU=");
-        assert_eq!(digest_id(DigestAlg::Sha256, b"super:test"), "super:wjySwxg860UATFtciuZ1lpzrCHrPeov6SPu/ZD56uig=");
+        // As Apache's DigestAuthenticationProvider prints them.
+        for (name, hash) in [
+            ("SHA1", "D/InIHSb7yEEbrWz8b9l71RjZJU="),
+            ("SHA-224", "opwh3FU/0WUpM+8JAOS98bsQFC+823kv438mIg=="),
+            ("SHA-256", "wjySwxg860UATFtciuZ1lpzrCHrPeov6SPu/ZD56uig="),
+            ("SHA-384", "FA/2SgoedA21NnGcUl5C1HBsMwuibAPXlAq/FqXTuUQPExUJgxpf8gWeD4eOupjP"),
+            ("SHA-512", "cMAGk13FCMtJkaVQImGEKhjqoGELCiVjYdIhiD8stB1FnIpdGeFvKwAHh5mf4tUYmBR2ZY9181dZTXEHMlkVhg=="),
+            ("SHA-512/224", "Jbob8j2c9tikAuLuqxcIJr3TG4aS6fcELZsiHw=="),
+            ("SHA-512/256", "GV6U44a5U7SXgFZS9GkWgmwq2+im64wGlYXjCHia3mo="),
+            ("SHA3-224", "774X6Nz1d3BUO6raVFndfjoMF6e1LHrnHVv5IA=="),
+            ("SHA3-256", "cRy/KPYuDpW/dtsepniTMpuiuupnWgdU9txltIfv3hA="),
+            ("SHA3-384", "a3efqz9Fj+qRHgJMpOPAzqpMP86/aPKowwZfSsm/gM+qBf87ZmeQYtueLs53P8Rw"),
+            ("SHA3-512", "AdTSPtJYC1bEo1Z0UG5z1VXkw2AEUReEjF0RV0jap6VKcDva8ZPEO/WxrOy888alfiJyM5cm5BKhrI4X/YFcTg=="),
+        ] {
+            let alg = DigestAlg::from_java_name(name).unwrap();
+            assert_eq!(digest_id(alg, b"super:test"), format!("super:{hash}"), "{name}");
+        }
         // The password may hold colons; a missing one is hashed too.
         assert!(digest_id(DigestAlg::Sha512, b"u:p:q").starts_with("u:"));
         assert!(digest_id(DigestAlg::Sha1, b"user").starts_with("user:"));

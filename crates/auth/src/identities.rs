@@ -50,7 +50,7 @@ impl Identities {
         config: &AuthConfig,
         scheme: &str,
         data: Option<&[u8]>,
-        key: impl FnOnce() -> Option<Option<Vec<u8>>>,
+        key: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<Self, AuthError> {
         let grown = authenticate(config, scheme, data, key)?.into_iter().fold(self.clone(), |all, id| all.with(id));
         if grown.0.len() > IDENTITIES_MAX { Err(AuthError::TooManyIdentities) } else { Ok(grown) }

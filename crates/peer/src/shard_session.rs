@@ -93,7 +93,7 @@ impl Shard {
         let stats = &shared.shard_stats[self.config.shard as usize];
         let Some(found) = self.get_mut(conn) else { return Step::Close };
         let scheme = packet.scheme.as_deref().unwrap_or_default();
-        let key = || shared.tree.read().get("/key").map(|node| node.data().map(<[u8]>::to_vec));
+        let key = || shared.tree.read().get("/key").and_then(|node| node.data().map(<[u8]>::to_vec));
         let login = found.identities.login(&schemes, scheme, packet.auth, key);
         let names_ensemble = scheme == "ensemble" && packet.auth.is_some_and(|a| !a.is_empty());
         let err = match login {

@@ -24,6 +24,8 @@
 mod build;
 mod build_auth;
 mod error;
+#[cfg(test)]
+mod every_key;
 mod java;
 mod jvm_flags;
 mod keys;

@@ -448,14 +448,16 @@ fn secrets_stay_hidden() {
     let config = good(digest);
     assert_eq!(config.auth.super_digest.as_ref().map(auth::Secret::expose), Some("super:xyzzy"));
     assert!(!format!("{config:?}").contains("xyzzy"));
-    for line in ["ssl.keyStore.password=xyzzy", "SASLAuthenticationProvider.superPassword=xyzzy"] {
+    for line in ["ssl.keyStore.password=xyzzy", "ssl.trustStore.password=xyzzy"] {
         assert!(!bad(line).contains("xyzzy"), "{}", bad(line));
     }
     for (line, shown) in [("ssl.client.enable=x", "= x:"), ("ssl.keyStore.passwordPath=/run/key", "= /run/key:")] {
         assert!(bad(line).contains(shown), "{}", bad(line));
     }
     // Nor does a note repeat a value.
-    let config = good(&format!("{digest}\n{digest}\nmetricsProvider.ssl.keyStore.password=xyzzy\nmy.password=xyzzy\n"));
+    let config = good(&format!(
+        "{digest}\n{digest}\nmetricsProvider.ssl.keyStore.password=xyzzy\nmy.password=xyzzy\nSASLAuthenticationProvider.superPassword=xyzzy\n"
+    ));
     assert!(!format!("{config:?}").contains("xyzzy"));
 }
 

@@ -2,6 +2,8 @@
 
 use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
+const CLIENTS: &str = "it is a setting of clients";
+
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Clients and sessions",
     families: &[],
@@ -96,6 +98,12 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("maxResponseCacheSize", Kind::Text, "400", "Cached getData replies.").no_effect("there is no such cache"),
         key("maxGetChildrenResponseCacheSize", Kind::Text, "400", "Cached getChildren replies.")
             .no_effect("there is no such cache"),
+        key("disableAutoWatchReset", Kind::Text, "false", "Clients do not set their watches again.").no_effect(CLIENTS),
+        key("clientCnxnSocket", Kind::Text, "", "Java class of a client's connection.").no_effect(CLIENTS),
+        key("client.secure", Kind::Text, "false", "Clients use TLS.").no_effect(CLIENTS),
+        key("testingonly.initialZxid", Kind::Text, "", "The first zxid.").no_effect("it is for tests of Apache's own"),
+        key("test.allowDiscontinuousProposals", Kind::Text, "false", "Gaps between zxids.")
+            .no_effect("it is for tests of Apache's own"),
         key("follower.nodelay", Kind::Text, "true", "TCP_NODELAY towards the leader.")
             .bare()
             .no_effect("TCP_NODELAY is always on"),

@@ -119,6 +119,9 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("watcherCleanIntervalInSeconds", Kind::Text, "600", "Time between cleanings.").no_effect(WATCHES),
         key("maxInProcessingDeadWatchers", Kind::Text, "-1", "Dead watches in process.").no_effect(WATCHES),
         key("bitHashCacheSize", Kind::Text, "10", "Cached entries of a bit set.").no_effect(WATCHES),
+        key("netty.server.outstandingHandshake.limit", Kind::Text, "-1", "TLS handshakes at the same time.")
+            .also(&["outstandingHandshake.limit"])
+            .no_effect("there is no TLS here yet"),
         key("messageTracker.Enabled", Kind::Text, "false", "Remember packets of learners.")
             .no_effect("a standalone server has no learners"),
         key("messageTracker.BufferSize", Kind::Text, "10", "How many packets.")

@@ -15,8 +15,10 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Java class of one more authentication provider: of Apache's own, EnsembleAuthenticationProvider, KeyAuthenticationProvider, DigestAuthenticationProvider and IPAuthenticationProvider; others are refused.",
         ),
         key("ssl.", Kind::Text, "", "TLS settings.").refused(&[], NO_TLS),
-        key("quorum.auth.", Kind::Text, "", "SASL between servers.").file_only().refused(&["false"], NO_SASL),
-        key("superUser.", Kind::Text, "", "More SASL users with all rights.").refused(&[], NO_SASL),
+        key("quorum.auth.", Kind::Text, "", "Tuning of SASL between servers.")
+            .file_only()
+            .idle("quorum.auth.enableSasl"),
+        key("superUser.", Kind::Text, "", "More SASL users with all rights.").idle(JAAS),
         key("sasl.", Kind::Text, "", "SASL settings.").no_effect(NO_EFFECT_SASL),
         key("kerberos.", Kind::Text, "", "Kerberos settings.").no_effect(NO_EFFECT_SASL),
     ],
@@ -72,13 +74,22 @@ pub(super) const CHAPTER: Chapter = Chapter {
             .refused(&["false"], NO_TLS),
         key("fips-mode", Kind::Text, "true", "Restrict TLS to what FIPS allows.").no_effect("there is no TLS here yet"),
         key("X509AuthenticationProvider.superUser", Kind::Text, "", "Certificate name with all rights.")
-            .refused(&[], NO_TLS),
-        key("superUser", Kind::Text, "", "SASL user with all rights.").refused(&[], NO_SASL),
+            .idle("secureClientPort"),
+        key("superUser", Kind::Text, "", "SASL user with all rights.").idle(JAAS),
+        key("quorum.auth.enableSasl", Kind::StrictBool, "false", "SASL between servers.")
+            .file_only()
+            .refused(&["false"], NO_SASL),
+        key("quorum.auth.serverRequireSasl", Kind::StrictBool, "false", "Only servers that passed SASL may join.")
+            .file_only()
+            .refused(&["false"], NO_SASL),
+        key("quorum.auth.learnerRequireSasl", Kind::StrictBool, "false", "Only leaders that passed SASL are followed.")
+            .file_only()
+            .refused(&["false"], NO_SASL),
         key("java.security.auth.login.config", Kind::Text, "", "JAAS file.").bare().refused(&[], NO_SASL),
         key("sessionRequireClientSASLAuth", Kind::PropertyBool, "false", "Only clients that passed SASL.")
             .refused(&["false"], "SASL is not built yet, so that no client could pass; remove the line"),
         key("SASLAuthenticationProvider.superPassword", Kind::Secret, "", "Password of the SASL user super.")
-            .refused(&[], NO_SASL),
+            .idle(JAAS),
         key("allowSaslFailedClients", Kind::Text, "false", "Keep clients whose SASL login failed.")
             .no_effect(NO_EFFECT_SASL),
         key("letAnySaslUserDoX", Kind::Text, "", "A historic way around ACLs.").no_effect(NO_EFFECT_SASL),
@@ -114,4 +125,6 @@ pub(super) const CHAPTER: Chapter = Chapter {
     ],
 };
 
+/// What switches SASL on for clients.
+const JAAS: &str = "java.security.auth.login.config";
 const NO_EFFECT_SASL: &str = "there is no SASL here yet";
