@@ -35,12 +35,29 @@ enum Command {
     Server(server::Args),
     /// Put load on a server, and measure
     Bench(bench::Args),
+    /// Look into txn logs: show, find, export, verify, follow, cut
+    #[command(subcommand)]
+    Log(tools::log::LogCommand),
+    /// Look into snapshots: show, find, export, verify, summary, diff
+    #[command(subcommand)]
+    Snapshot(tools::snapshot::SnapshotCommand),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Server(args) => server::run(&args),
         Command::Bench(args) => run_bench(&args),
+        Command::Log(command) => ended(tools::log::run(&command)),
+        Command::Snapshot(command) => ended(tools::snapshot::run(&command)),
+    }
+}
+
+/// The exit code of a look at files.
+fn ended(done: anyhow::Result<tools::Outcome>) -> ExitCode {
+    match done {
+        Ok(tools::Outcome::Good) => ExitCode::SUCCESS,
+        Ok(tools::Outcome::Bad) => ExitCode::FAILURE,
+        Err(e) => fail(&format!("{e:#}"), 1),
     }
 }
 

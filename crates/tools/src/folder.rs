@@ -1,0 +1,59 @@
+//! A data directory as the storage machines see it, read only.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use storage::disk::{Disk, DiskRead, Entry};
+use storage::{Dir, Effect, FileRef};
+
+/// The folder that holds the files, below `dataDir` and `dataLogDir` (`FileTxnSnapLog.version`).
+const VERSION_DIR: &str = "version-2";
+
+/// One folder with logs, snapshots or both.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// `path` is a `version-2`, or what holds one, or any folder with such files.
+    pub fn new(path: &Path) -> Self {
+        let inner = path.join(VERSION_DIR);
+        Self { path: if inner.is_dir() { inner } else { path.to_owned() } }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Disk for Folder {
+    fn is_separate(&self) -> bool {
+        false
+    }
+
+    fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
+        if !matches!(dir, Dir::Data | Dir::Log) {
+            return Ok(Vec::new());
+        }
+        let mut entries = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let (Ok(meta), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+            if meta.is_file() {
+                entries.push(Entry { name, length: meta.len() });
+            }
+        }
+        Ok(entries)
+    }
+
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+        Ok(Box::new(File::open(self.path.join(file.name.to_string()))?))
+    }
+
+    fn execute(&mut self, effect: &Effect) -> io::Result<()> {
+        Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, format!("not done: {}", effect.describe())))
+    }
+}

@@ -1,0 +1,173 @@
+//! `ostler log verify`: each file by itself, then a folder as the history that a start would read.
+
+use std::fs::File;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use storage::log::dir::{ReadLogError, ReadOptions, read_history};
+use storage::log::reader::{End, LogReader, Step};
+use storage::names::{LOG, numbered};
+use storage::{Dir, Disk};
+use wire::txn::TxnEntry;
+use wire::{Field, Reader, Zxid};
+
+use super::{RECORD_MAX, Verify, wants_progress};
+use crate::folder::Folder;
+use crate::input::{self, Input};
+use crate::progress::{self, Told};
+use crate::{Outcome, text};
+
+/// The most bytes that a batch of any server has had: it bounds what an interrupted write explains.
+const BATCH_MAX: u64 = 8 << 20;
+
+/// What was found in one file.
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    bytes: u64,
+    txns: u64,
+    first: Option<String>,
+    last: Option<String>,
+    verdict: &'static str,
+    details: Option<String>,
+}
+
+/// Prints what it found.
+pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
+    let files = input::logs(&args.paths)?;
+    let bar = progress::bar(files.iter().map(|file| file.length).sum(), "checking", wants_progress());
+    let mut reports = Vec::new();
+    for file in &files {
+        let source = File::open(&file.path).with_context(|| file.shown())?;
+        reports.push(check(file, Told::new(source, &bar))?);
+    }
+    bar.finish_and_clear();
+    let mut problems = Vec::new();
+    for path in args.paths.iter().filter(|path| path.is_dir()) {
+        problems.extend(history(&Folder::new(path)).err().map(|error| error.to_string()));
+    }
+    let is_bad = !problems.is_empty() || reports.iter().any(|report| report.verdict == "damaged");
+    if args.json {
+        for report in &reports {
+            writeln!(out, "{}", serde_json::to_string(report)?)?;
+        }
+        for problem in &problems {
+            writeln!(out, "{}", serde_json::json!({ "problem": problem }))?;
+        }
+    } else {
+        let head = ["FILE", "TXNS", "FIRST", "LAST", "BYTES", "VERDICT"];
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        let id = |id: &Option<String>| id.clone().unwrap_or_else(|| "-".to_owned());
+        rows.extend(reports.iter().map(|report| {
+            let (first, last) = (id(&report.first), id(&report.last));
+            let bytes = report.bytes.to_string();
+            vec![report.file.clone(), report.txns.to_string(), first, last, bytes, report.verdict.to_owned()]
+        }));
+        write!(out, "{}", text::table(&rows, &[false, true, false, false, true, false]))?;
+        for report in &reports {
+            if let Some(details) = &report.details {
+                writeln!(out, "{}: {details}", report.file)?;
+            }
+        }
+        for problem in &problems {
+            writeln!(out, "{problem}")?;
+        }
+        if !is_bad {
+            let txns: u64 = reports.iter().map(|report| report.txns).sum();
+            writeln!(out, "{txns} txns, each whole and readable")?;
+        }
+    }
+    Ok(if is_bad { Outcome::Bad } else { Outcome::Good })
+}
+
+/// One file by itself. Its last record may be unfinished; whether that is damage, its folder tells.
+fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
+    let mut report = Report {
+        file: file.shown(),
+        bytes: file.length,
+        txns: 0,
+        first: None,
+        last: None,
+        verdict: "whole",
+        details: None,
+    };
+    let mut reader = match LogReader::open(source, RECORD_MAX).with_context(|| file.shown())? {
+        Ok(reader) => reader,
+        Err(flaw) => {
+            report.verdict = "damaged";
+            report.details = Some(flaw.to_string());
+            return Ok(report);
+        }
+    };
+    let mut last: Option<Zxid> = None;
+    let mut bad = None;
+    let end = loop {
+        match reader.step().with_context(|| file.shown())? {
+            Step::End(end) => break end,
+            Step::Record(record) => {
+                report.txns += 1;
+                report.first.get_or_insert_with(|| record.zxid.to_string());
+                if bad.is_none()
+                    && let Err(e) = TxnEntry::read(&mut Reader::with_limit(record.blob, RECORD_MAX))
+                {
+                    let (zxid, offset) = (record.zxid, record.offset);
+                    bad = Some(format!("txn {zxid}, at byte {offset}, is whole but can't be read: {e}"));
+                }
+                if let Some(last) = last
+                    && bad.is_none()
+                    && record.zxid != last
+                    && !(record.zxid == last.next() || record.zxid.epoch() > last.epoch())
+                {
+                    let (zxid, offset) = (record.zxid, record.offset);
+                    bad =
+                        Some(format!("txn {zxid}, at byte {offset}, follows {last}: txns are missing or out of order"));
+                }
+                last = Some(record.zxid);
+            }
+        }
+    };
+    report.last = last.map(|zxid| zxid.to_string());
+    if let Some(bad) = bad {
+        report.verdict = "damaged";
+        report.details = Some(bad);
+    }
+    let flaw = match end {
+        End::Eof { .. } => return Ok(report),
+        End::Padding { .. } => None,
+        End::Broken { flaw, .. } => Some(flaw),
+    };
+    let offset = end.offset();
+    let behind = reader.look_behind(last.unwrap_or(Zxid::ZERO)).with_context(|| file.shown())?;
+    let what =
+        flaw.map_or_else(|| "zeros where a record should be".to_owned(), |flaw| format!("a broken record, {flaw}"));
+    if let Some((at, zxid)) = behind.record {
+        report.verdict = "damaged";
+        report
+            .details
+            .get_or_insert(format!("at byte {offset} there is {what}, while txn {zxid} is whole at byte {at}"));
+    } else if flaw.is_some() || behind.is_dirty() {
+        let explained = behind.is_explained();
+        if report.verdict == "whole" {
+            report.verdict = if explained { "torn end" } else { "damaged" };
+        }
+        let why = if explained {
+            "as an interrupted write leaves it; the next start cuts it"
+        } else {
+            "and no interrupted write explains it: it may have been acknowledged"
+        };
+        report.details.get_or_insert(format!("at byte {offset} there is {what}, {why}"));
+    }
+    Ok(report)
+}
+
+/// The folder as a start reads it.
+fn history(folder: &Folder) -> Result<(), ReadLogError> {
+    let io = |error| ReadLogError::Io { what: folder.path().display().to_string(), error };
+    let first = numbered(&folder.list(Dir::Log).map_err(io)?, LOG).first().map(|file| file.zxid);
+    let Some(first) = first else { return Ok(()) };
+    // From the first txn that is there: what came before is in snapshots.
+    let before = Zxid(first.0.saturating_sub(1));
+    let options = ReadOptions { blob_max: RECORD_MAX, batch_max: BATCH_MAX };
+    read_history::<ReadLogError>(folder, before, &options, &mut |_, _| Ok(())).map(|_| ())
+}

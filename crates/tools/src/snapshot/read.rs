@@ -1,0 +1,52 @@
+//! Reading a snapshot, compressed or not, with a progress line.
+
+use std::fs::File;
+use std::io::IsTerminal;
+
+use anyhow::{Context, Result};
+use storage::snapshot::decode::{LoadSnapshotError, SnapshotEnd, SnapshotVisitor, decode_file};
+use storage::snapshot::stream::Compression;
+use wire::jute::Buffer;
+use wire::{AclVec, SessionId, StatPersisted};
+
+use crate::input::Input;
+use crate::progress::{self, Told};
+
+/// The longest path, data or ACL that is read, in bytes.
+const LENGTH_MAX: usize = 256 << 20;
+
+/// Shows all of it to `visitor`. The outer error is about the file system, the inner one about the file.
+pub fn read(file: &Input, visitor: &mut impl SnapshotVisitor) -> Result<Result<SnapshotEnd, LoadSnapshotError>> {
+    let source = File::open(&file.path).with_context(|| file.shown())?;
+    let wanted = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+    let bar = progress::bar(file.length, "reading", wanted);
+    let done = decode_file(Told::new(source, &bar), Compression::of(&file.name), LENGTH_MAX, visitor, &mut |_| ());
+    bar.finish_and_clear();
+    Ok(done)
+}
+
+/// A visitor that looks at nothing.
+#[derive(Debug, Default)]
+pub struct Ignore {
+    /// How many sessions there were.
+    pub sessions: u64,
+    /// How many ACLs there were.
+    pub acls: u64,
+}
+
+impl SnapshotVisitor for Ignore {
+    fn session(&mut self, _: SessionId, _: i32) {
+        self.sessions += 1;
+    }
+    fn acl(&mut self, _: i64, _: AclVec<'_>) {
+        self.acls += 1;
+    }
+    fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The path as clients write it: the root is `/`.
+pub fn client_path(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
+}
