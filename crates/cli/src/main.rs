@@ -25,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   ostler server                  a server to try things on: 127.0.0.1:2181, data in ./ostler-data
   ostler server /etc/zoo.cfg     one as its zoo.cfg says
+  ostler shell                   a prompt at localhost:2181; `ostler shell help` lists its commands
 
 Stop a server with Ctrl-C or SIGTERM. Exit codes: 1 an error while running, 2 a bad configuration,
 3 a data directory that can't be used.";
@@ -33,6 +34,8 @@ Stop a server with Ctrl-C or SIGTERM. Exit codes: 1 an error while running, 2 a 
 enum Command {
     /// Start a server: on a zoo.cfg, or, without one, on 127.0.0.1:2181 with its data in ./ostler-data
     Server(server::Args),
+    /// A shell with zkCli's commands: a prompt, one command, or those of a file
+    Shell(shell::Args),
     /// Put load on a server, and measure
     Bench(bench::Args),
     /// Look into txn logs: show, find, export, verify, follow, cut
@@ -44,8 +47,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match Cli::parse_from(shell::zkcli_spelling(std::env::args_os())).command {
         Command::Server(args) => server::run(&args),
+        Command::Shell(args) => ExitCode::from(shell::run(&args)),
         Command::Bench(args) => run_bench(&args),
         Command::Log(command) => ended(tools::log::run(&command)),
         Command::Snapshot(command) => ended(tools::snapshot::run(&command)),
