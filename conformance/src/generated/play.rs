@@ -199,9 +199,15 @@ impl Player {
         }
         let Some(last) = last else { return Ok(()) };
         if self.talk.until_or_closed(&name, last)? {
-            // An unknown request or a refused identity ends the connection behind its answer.
-            let ends = requests.iter().any(|it| matches!(it.word(), "op" | "auth"));
-            self.talk.send_xid(&name, PING.0, PING.1, &[]).or_else(|error| if ends { Ok(()) } else { Err(error) })?;
+            if requests.last().is_some_and(|it| it.word() == "op") {
+                // The connection ends; a ping may or may not be answered before.
+                return self.talk.until_closed(&name);
+            }
+            // A refused identity ends it too, but nothing more is read.
+            let refused = requests.iter().any(|it| it.word() == "auth");
+            self.talk
+                .send_xid(&name, PING.0, PING.1, &[])
+                .or_else(|error| if refused { Ok(()) } else { Err(error) })?;
             self.talk.until_or_closed(&name, PING.0)?;
         }
         Ok(())
