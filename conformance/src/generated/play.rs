@@ -121,13 +121,8 @@ impl Player {
                 self.close(step.client)?;
                 self.pings_of_others(&name, true)
             }
-            What::Expire if known => {
-                self.come_back(step.client, |request| request.timeout_ms = 1)?;
-                self.talk.sorted(|talk| talk.until_closed(&name))?;
-                self.sessions.remove(&step.client);
-                self.pings_of_others(&name, true)
-            }
-            What::ExpireAway if known => self.expire_away(step.client),
+            What::Expire if known => self.expire(step.client, true),
+            What::ExpireAway if known => self.expire(step.client, false),
             What::Ask(requests) if connected => {
                 self.ask(step.client, requests)?;
                 self.pings_of_others(&name, false)
@@ -159,18 +154,24 @@ impl Player {
         self.talk.sorted(|talk| talk.close(&name))
     }
 
-    fn expire_away(&mut self, client: char) -> Result<()> {
+    /// Lets the session run out of time, and waits until its ephemerals have gone: Apache closes the connection at about
+    /// the same time, not when the session has ended.
+    fn expire(&mut self, client: char, stays: bool) -> Result<()> {
         let name = client.to_string();
         self.ends += 1;
         let end = format!("{ENDS}/{}", self.ends);
         // A connection that is still there would be told of its own end.
-        self.come_back(client, |request| request.timeout_ms = TIMEOUT_MS)?;
+        self.come_back(client, |_| {})?;
         self.talk.call(&name, 1, &create(&end, b"", 1))?;
         self.talk.call(WITNESS, 3, &watch(&end, true))?;
         self.pings_of_others(&name, false)?;
         self.talk.hang_up(&name);
         self.come_back(client, |request| request.timeout_ms = 1)?;
-        self.talk.hang_up(&name);
+        if stays {
+            self.talk.sorted(|talk| talk.until_closed(&name))?;
+        } else {
+            self.talk.hang_up(&name);
+        }
         self.sessions.remove(&client);
         self.talk.read(WITNESS, 1)?;
         self.pings_of_others(&name, true)
