@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use ostler_conformance::{apache, target};
+use ostler_conformance::{apache, python};
 
 use super::layer::Outcome;
 
@@ -58,29 +58,15 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The Python client, in an environment of its own.
+/// The Python client, in an environment of its own, and its tests.
 fn kazoo() -> Result<()> {
-    let home = target().join("python");
-    let python = home.join("bin/python");
-    let has_kazoo = || {
-        let mut command = Command::new(&python);
-        command.args(["-c", "import kazoo"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().is_ok_and(|it| it.success())
-    };
-    if has_kazoo() {
-        return Ok(());
-    }
-    let venv = || Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home).output();
-    let mut made = venv().context("starting python3")?;
-    if !made.status.success() {
+    let mut has_venv = Command::new("python3");
+    has_venv.args(["-c", "import ensurepip, venv"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    if !has_venv.status().is_ok_and(|it| it.success()) {
         // Debian keeps this module in a package of its own.
         install(vec!["python3-venv"])?;
-        made = venv().context("starting python3")?;
     }
-    ensure!(made.status.success(), "python3 -m venv failed:\n{}", String::from_utf8_lossy(&made.stdout));
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "kazoo==2.10.0"]);
-    ensure!(pip.status().context("starting pip")?.success(), "pip could not install kazoo: is PyPI reachable?");
-    ensure!(has_kazoo(), "kazoo was installed, but python3 cannot import it");
+    python::environment()?;
+    python::kazoo_source()?;
     Ok(())
 }
