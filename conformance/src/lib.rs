@@ -6,13 +6,14 @@
 //! * [`Server`] is a running server process; [`apache::Server`] and [`ostler::Server`] start one.
 //! * [`java`] runs the small Java programs in `conformance/java`: Apache's own reader of a data directory, and a
 //!   deterministic workload of Apache's own client.
-//! * [`python`] runs programs with kazoo, the Python client.
+//! * [`python`] runs programs with kazoo, the Python client, [`c`] with the C client.
 //! * [`generated`] makes conversations up, and makes those short that show a difference; [`proxy`] cuts connections.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod apache;
+pub mod c;
 pub mod four_letter;
 pub mod generated;
 pub mod java;

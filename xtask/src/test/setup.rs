@@ -1,5 +1,6 @@
 //! Installs what the tests need and this machine lacks.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,15 +14,19 @@ const PROGRAMS: &[(&str, &str, &str)] = &[
     ("javac", "-version", "openjdk-17-jdk-headless"),
     ("mvn", "--version", "maven"),
     ("python3", "--version", "python3"),
+    ("cc", "--version", "gcc"),
 ];
 
-/// Installs Java, Maven and Python as root, then Apache ZooKeeper (with Maven) and kazoo (with pip) under `target`.
+/// The C client, and the compiler's own headers: packages that bring no program.
+const LIBRARIES: &[(&str, &str)] =
+    &[("/usr/include/zookeeper/zookeeper.h", "libzookeeper-mt-dev"), ("/usr/include/stdio.h", "libc6-dev")];
+
+/// Installs Java, Maven, Python and the C client as root, then Apache ZooKeeper (with Maven) and kazoo (with pip) under `target`.
 pub(super) fn run() -> Result<Outcome> {
-    let missing: Vec<&str> = PROGRAMS
-        .iter()
-        .filter(|(program, version, _)| !answers(program, version))
-        .map(|(.., package)| *package)
-        .collect();
+    let programs = PROGRAMS.iter().filter(|(program, version, _)| !answers(program, version));
+    let libraries = LIBRARIES.iter().filter(|(header, _)| !Path::new(header).exists());
+    let missing: Vec<&str> =
+        programs.map(|(.., package)| *package).chain(libraries.map(|(_, package)| *package)).collect();
     if !missing.is_empty() {
         install(missing)?;
     }
