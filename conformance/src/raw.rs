@@ -171,6 +171,11 @@ impl Connection {
         ConnectResponse::decode(&self.read_frame()?)
     }
 
+    /// Our end's address.
+    pub fn local_addr(&self) -> Result<SocketAddr> {
+        Ok(self.stream.local_addr()?)
+    }
+
     /// Sends bytes as they are.
     pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.stream.write_all(bytes).context("sending")

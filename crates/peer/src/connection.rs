@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use auth::Identities;
 use wire::SessionId;
 
+use crate::answers::Answers;
 use crate::inbox::{ConnId, ReadRequest};
+use crate::time::Now;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,11 +82,14 @@ pub struct Connection {
     pub received: u64,
     /// Frames sent.
     pub sent: u64,
+    /// What it was answered.
+    pub answers: Answers,
 }
 
 impl Connection {
     /// A new one.
-    pub fn new(id: ConnId, peer: SocketAddr, now_ms: i64) -> Self {
+    pub fn new(id: ConnId, peer: SocketAddr, now: Now) -> Self {
+        let now_ms = now.mono_ms();
         Self {
             id,
             peer,
@@ -109,12 +114,25 @@ impl Connection {
             read_in_round: 0,
             received: 0,
             sent: 0,
+            answers: Answers::new(now.wall_ms),
         }
     }
 
     /// How many requests wait for an answer.
     pub fn outstanding(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// When it was last heard, in ms of the clock that never goes back.
+    pub fn heard_ms(&self) -> i64 {
+        self.heard_ms
+    }
+
+    /// `crst`.
+    pub fn reset_counters(&mut self) {
+        self.received = 0;
+        self.sent = 0;
+        self.answers.reset();
     }
 
     /// Has it had no session since before `late_ms`, on the clock that never goes back? Single bytes now and then don't

@@ -28,6 +28,8 @@ pub enum Submission {
         conn: ConnId,
         /// With this timeout, negotiated already.
         timeout_ms: i32,
+        /// When, on the clock that never goes back.
+        received_us: u64,
     },
     /// A session shall go on here; the password was right.
     Renew {
@@ -115,6 +117,8 @@ pub enum InboxEntry {
         conn: ConnId,
         /// Which.
         xid: Xid,
+        /// What was asked.
+        op: OpCode,
         /// The txn.
         zxid: Zxid,
         /// Its error.
@@ -130,6 +134,8 @@ pub enum InboxEntry {
     ReadReply {
         /// Whose.
         conn: ConnId,
+        /// What was asked.
+        op: OpCode,
         /// The whole frame.
         frame: Vec<u8>,
         /// The watch that it set.
@@ -145,6 +151,8 @@ pub enum InboxEntry {
         session: SessionId,
         /// Its timeout.
         timeout_ms: i32,
+        /// Of a new one, the txn that made it, and when it was asked for.
+        created: Option<(Zxid, u64)>,
     },
     /// The session asked for is over.
     Expired {

@@ -18,6 +18,7 @@
 //!   under the same guard first. So a connection hears of a change before it can see it.
 //! * A session ends only through a committed closeSession.
 
+pub mod answers;
 pub mod connection;
 pub mod inbox;
 mod lived;
@@ -36,6 +37,7 @@ pub mod shared;
 mod state;
 pub mod stats;
 pub mod sweep;
+mod tally;
 pub mod throttle;
 pub mod time;
 

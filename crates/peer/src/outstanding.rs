@@ -54,6 +54,8 @@ pub(crate) struct Outstanding {
     replaced: Vec<(Arc<str>, Option<Record>)>,
     /// Each session's ephemerals that are not in the tree yet.
     ephemerals: HashMap<SessionId, Created, RandomState>,
+    /// How many changes there ever were, those of failed attempts included.
+    queued: u64,
 }
 
 /// The ephemerals that a session's outstanding txns create, oldest first, and the bytes that a list of them takes.
@@ -95,6 +97,7 @@ impl Outstanding {
             attempts: Vec::new(),
             replaced: Vec::new(),
             ephemerals: HashMap::with_hasher(hasher),
+            queued: 0,
         }
     }
 
@@ -142,6 +145,7 @@ impl Outstanding {
             created.paths.push_back(shared.clone());
         }
         record.is_new = false;
+        self.queued += 1;
         self.changes.push_back(Change { zxid: record.zxid, path: shared.clone(), owner });
         let replaced = self.records.insert(shared.clone(), record);
         if !self.attempts.is_empty() {
@@ -204,14 +208,22 @@ impl Outstanding {
         }
     }
 
-    /// All txns up to `zxid` are in the tree.
-    pub(crate) fn applied(&mut self, zxid: Zxid) {
+    /// How many changes there ever were.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// All txns up to `zxid` are in the tree. Returns how many changes need not be kept any more.
+    pub(crate) fn applied(&mut self, zxid: Zxid) -> u64 {
+        let mut gone = 0;
         while let Some(change) = self.changes.pop_front_if(|change| change.zxid <= zxid) {
             self.forget(&change, true);
+            gone += 1;
             if self.records.get(&change.path).is_some_and(|record| record.zxid <= zxid) {
                 self.records.remove(&change.path);
             }
         }
+        gone
     }
 
     pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {

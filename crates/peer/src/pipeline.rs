@@ -28,6 +28,7 @@ use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
 use crate::sweep::{ContainerRules, Sweep};
+use crate::tally;
 use crate::time::Now;
 
 /// What a pipeline is told at its start.
@@ -109,6 +110,8 @@ pub struct Pipeline {
     pub(crate) outbox: Vec<Vec<InboxEntry>>,
     triggers: Vec<Trigger>,
     sweep: Sweep,
+    /// How many of the outstanding changes the statistics know of.
+    pub(crate) changes_told: u64,
 }
 
 impl Pipeline {
@@ -140,6 +143,7 @@ impl Pipeline {
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
             sweep: Sweep::new(&config.containers, now),
+            changes_told: 0,
             config,
         }
     }
@@ -151,6 +155,10 @@ impl Pipeline {
         let orphans = tree.sessions_with_ephemerals().into_iter().filter(|&id| self.tracker.get(id).is_none());
         self.expiring.extend(orphans);
         self.go_on_expiring(now, &tree);
+    }
+
+    pub(crate) fn changes_queued(&self) -> u64 {
+        self.outstanding.queued()
     }
 
     /// How many sessions there are.
@@ -168,6 +176,21 @@ impl Pipeline {
         self.tracker.for_snapshot()
     }
 
+    /// When a session ends that is told by [`sessions_after`](Self::sessions_after), on the clock that never goes back.
+    pub fn to_mono_ms(&self, expires_ms: i64) -> i64 {
+        self.tracker.to_mono_ms(expires_ms)
+    }
+
+    /// See [`SessionTracker::after`].
+    pub fn sessions_after(
+        &self,
+        after: Option<(i64, SessionId)>,
+        max: usize,
+        into: &mut Vec<(i64, SessionId)>,
+    ) -> bool {
+        self.tracker.after(after, max, into)
+    }
+
     /// The zxid of the newest proposal.
     pub fn proposed(&self) -> Zxid {
         self.zab.proposed()
@@ -180,6 +203,8 @@ impl Pipeline {
 
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
+        shared.pipeline_stats.prep_queue.record(submissions.len().saturating_sub(1) as u64);
+        shared.pipeline_stats.log_queue.record(self.pending.len() as u64);
         let mut batch = submissions.drain(..).peekable();
         while batch.peek().is_some() {
             let tree = shared.tree.read();
@@ -188,12 +213,15 @@ impl Pipeline {
             }
         }
         drop(batch);
+        self.count_proposals(shared);
         self.flush(shared)
     }
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
-            Submission::Connect { conn, timeout_ms } => self.connect(now, conn, timeout_ms),
+            Submission::Connect { conn, timeout_ms, received_us } => {
+                self.connect(now, conn, timeout_ms, received_us);
+            }
             Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
             Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
@@ -364,7 +392,7 @@ impl Pipeline {
         let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
         for read in &reads_before {
             if let Origin::Write { conn, .. } = origin {
-                self.answer_read(tree, conn, session, read);
+                self.answer_read(shared, tree, conn, session, read);
             }
         }
         let mut r = Reader::with_limit(&entry, entry.len());
@@ -379,7 +407,9 @@ impl Pipeline {
         {
             shared.pipeline_stats.digest_mismatches.add(1);
         }
-        self.outstanding.applied(zxid);
+        let gone = self.outstanding.applied(zxid);
+        shared.pipeline_stats.changes_removed.add(gone);
+        tree.record_digest(self.config.digests);
         for trigger in self.triggers.drain(..) {
             for shard in (0..self.outbox.len()).filter(|&shard| trigger.shards.has(shard)) {
                 self.outbox[shard].push(InboxEntry::Event {
@@ -390,10 +420,7 @@ impl Pipeline {
                 });
             }
         }
-        let stats = &shared.pipeline_stats;
-        stats.commits.add(1);
-        stats.prep.record(proposed_us.saturating_sub(received_us));
-        stats.log.record(now.mono_us.saturating_sub(proposed_us));
+        tally::applied(&shared.pipeline_stats, now, &parsed, received_us, proposed_us);
         let owner = match &parsed.txn {
             Txn::CreateSession(txn) => {
                 let owner = if let Origin::Connect { conn, .. } = origin { Some(conn) } else { None };
@@ -417,10 +444,11 @@ impl Pipeline {
                         InboxEntry::Close { conn: other, why: "its session was closed by another connection" },
                     );
                 }
-                self.send(conn, InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last });
+                self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last });
             }
             Origin::Connect { conn, timeout_ms } => {
-                self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+                let created = Some((zxid, received_us));
+                self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created });
             }
             Origin::Server => {
                 if let Some(conn) = owner {
@@ -430,7 +458,14 @@ impl Pipeline {
         }
     }
 
-    pub(crate) fn answer_read(&mut self, tree: &Tree, conn: ConnId, session: SessionId, read: &ReadRequest) {
+    pub(crate) fn answer_read(
+        &mut self,
+        shared: &Shared,
+        tree: &Tree,
+        conn: ConnId,
+        session: SessionId,
+        read: &ReadRequest,
+    ) {
         let mut frame = Vec::with_capacity(128);
         let context = ReadContext {
             tree,
@@ -439,10 +474,11 @@ impl Pipeline {
             session,
             shard: conn.shard as usize,
             length_max: self.config.length_max,
+            reads: &shared.shard_stats[conn.shard as usize].reads,
             work: Cell::new(0),
         };
         let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
-        self.send(conn, InboxEntry::ReadReply { conn, frame, watch, received_us: read.received_us });
+        self.send(conn, InboxEntry::ReadReply { conn, op: read.op, frame, watch, received_us: read.received_us });
     }
 
     pub(crate) fn send(&mut self, conn: ConnId, entry: InboxEntry) {

@@ -37,21 +37,21 @@ pub enum LocalSessions {
 pub(crate) const EXPIRIES_UNDER_WAY_MAX: usize = 128;
 
 impl Pipeline {
-    pub(crate) fn connect(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
+    pub(crate) fn connect(&mut self, now: Now, conn: ConnId, timeout_ms: i32, received_us: u64) {
         let session = self.tracker.allocate_id();
         if self.config.local_sessions == LocalSessions::Off {
             let origin = Origin::Connect { conn, timeout_ms };
-            self.propose_session(now, session, timeout_ms, origin);
+            self.propose_session(now, session, timeout_ms, origin, received_us);
         } else {
             self.tracker.add_local(session, timeout_ms, conn, now.mono_ms());
-            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
         }
     }
 
-    fn propose_session(&mut self, now: Now, session: SessionId, timeout_ms: i32, origin: Origin) {
+    fn propose_session(&mut self, now: Now, session: SessionId, timeout_ms: i32, origin: Origin, received_us: u64) {
         let mut entry = self.begin_entry(session, Xid(0), now);
         CreateSessionTxn { timeout_ms }.write(&mut entry.1);
-        self.propose(now, entry, OpCode::CreateSession, origin, session, now.mono_us, Vec::new(), 0);
+        self.propose(now, entry, OpCode::CreateSession, origin, session, received_us, Vec::new(), 0);
     }
 
     pub(crate) fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
@@ -60,7 +60,7 @@ impl Pipeline {
             if let Some(old) = old.filter(|&old| old != conn) {
                 self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
             }
-            self.send(conn, InboxEntry::Established { conn, session, timeout_ms });
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
         } else {
             self.send(conn, InboxEntry::Expired { conn });
         }
@@ -75,7 +75,7 @@ impl Pipeline {
             && wants_ephemeral(op, body, self.config.length_max)
             && let Some(timeout_ms) = self.tracker.upgrade(session)
         {
-            self.propose_session(now, session, timeout_ms, Origin::Server);
+            self.propose_session(now, session, timeout_ms, Origin::Server, now.mono_us);
             return false;
         }
         true
@@ -107,14 +107,14 @@ impl Pipeline {
 
     /// All txns before it are applied.
     pub(crate) fn answer_local_close(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
-        let Origin::Write { conn, xid, .. } = pending.origin else { return };
+        let Origin::Write { conn, xid, op } = pending.origin else { return };
         for read in &pending.reads_before {
-            self.answer_read(tree, conn, pending.session, read);
+            self.answer_read(shared, tree, conn, pending.session, read);
         }
         shared.in_flight.fetch_sub(1, Relaxed);
         shared.in_flight_bytes.fetch_sub(pending.bytes, Relaxed);
         let (zxid, err, received_us) = (tree.last_processed(), ErrorCode::OK, pending.received_us);
-        self.send(conn, InboxEntry::Reply { conn, xid, zxid, err, body: ReplyBody::None, received_us, last: true });
+        self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body: ReplyBody::None, received_us, last: true });
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a pending closeSession")]

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::stats::Namespaces;
 use auth::{AuthConfig, Identities, check_acl};
 use tree::watch::Modes;
 use tree::{NodeRef, Tree};
@@ -20,6 +21,8 @@ pub(crate) struct ReadContext<'a> {
     pub session: SessionId,
     pub shard: usize,
     pub length_max: usize,
+    /// Where reads are counted.
+    pub reads: &'a Namespaces,
     /// What was looked at, roughly in bytes: ACL entries count, since each may have to be compared.
     pub work: Cell<usize>,
 }
@@ -52,6 +55,9 @@ pub(crate) fn travel_weight(tree: &Tree, op: OpCode, body: &[u8]) -> Option<usiz
     };
     Some(100 + answer)
 }
+
+/// What a Stat counts for among the bytes read. Source: Apache `DataTree.STAT_OVERHEAD_BYTES`.
+const STAT_BYTES: usize = 68;
 
 /// The longest answer of a multiRead, in bytes; one that would be longer is refused.
 const MULTI_READ_MAX: usize = 16 << 20;
@@ -100,21 +106,21 @@ impl ReadContext<'_> {
                 // Also where there is no znode: the watch then waits for its creation.
                 set_watch(&request, path, Modes::DATA, watch);
                 node.ok_or(ErrorCode::NO_NODE)?.stat().write(out);
+                self.reads.record(path, STAT_BYTES);
                 Ok(())
             }
             OpCode::GetData => {
                 let request: ReadBody<'_> = read(&mut r)?;
                 let (path, node) = self.readable(&request)?;
                 set_watch(&request, path, Modes::DATA, watch);
-                node.data().write(out);
-                node.stat().write(out);
+                self.write_data(path, node, out);
                 Ok(())
             }
             OpCode::GetChildren | OpCode::GetChildren2 => {
                 let request: ReadBody<'_> = read(&mut r)?;
                 let (path, node) = self.readable(&request)?;
                 set_watch(&request, path, Modes::CHILD, watch);
-                write_children(node, out);
+                self.write_children(path, node, out);
                 if op == OpCode::GetChildren2 {
                     node.stat().write(out);
                 }
@@ -200,13 +206,12 @@ impl ReadContext<'_> {
                 return Err(ErrorCode::QUOTA_EXCEEDED);
             }
             match self.readable(request) {
-                Ok((_, node)) => {
+                Ok((path, node)) => {
                     write_result_header(*code, out);
                     if *code == OpCode::GetData {
-                        node.data().write(out);
-                        node.stat().write(out);
+                        self.write_data(path, node, out);
                     } else {
-                        write_children(node, out);
+                        self.write_children(path, node, out);
                     }
                 }
                 Err(err) => write_error_result(err, out),
@@ -214,6 +219,22 @@ impl ReadContext<'_> {
         }
         MultiHeader::END.write(out);
         Ok(())
+    }
+
+    fn write_data(&self, path: &str, node: NodeRef<'_>, out: &mut Vec<u8>) {
+        node.data().write(out);
+        node.stat().write(out);
+        self.reads.record(path, node.data_length() + STAT_BYTES);
+    }
+
+    fn write_children(&self, path: &str, node: NodeRef<'_>, out: &mut Vec<u8>) {
+        let (start, count) = (out.len(), node.child_count() as usize);
+        (count as i32).write(out);
+        for child in node.children() {
+            Some(child.name()).write(out);
+        }
+        // The names without their lengths.
+        self.reads.record(path, out.len() - start - 4 * (count + 1) + STAT_BYTES);
     }
 }
 
@@ -224,13 +245,6 @@ fn read<'a, T: Field<'a>>(r: &mut Reader<'a>) -> Result<T, ErrorCode> {
 fn set_watch(request: &ReadBody<'_>, path: &str, modes: Modes, watch: &mut WatchSet) {
     if request.watch {
         *watch = Some((path.into(), modes));
-    }
-}
-
-fn write_children(node: NodeRef<'_>, out: &mut Vec<u8>) {
-    (node.child_count() as i32).write(out);
-    for child in node.children() {
-        Some(child.name()).write(out);
     }
 }
 

@@ -127,6 +127,24 @@ impl SessionTracker {
         hash_text(&(all, &self.buckets, self.next_id, &self.clock), hasher);
     }
 
+    /// Appends at most `max` sessions that are not closing and the moments that end them, in the order of these, from the
+    /// one behind `after` on. Were there more?
+    pub fn after(&self, after: Option<(i64, SessionId)>, max: usize, into: &mut Vec<(i64, SessionId)>) -> bool {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let (first, behind) = after.map_or((i64::MIN, Unbounded), |(at, id)| (at, Excluded(id)));
+        let end = into.len() + max;
+        for (&at, bucket) in self.buckets.range(first..) {
+            let behind = if at == first { behind } else { Unbounded };
+            for &id in bucket.range((behind, Unbounded)) {
+                if into.len() >= end {
+                    return true;
+                }
+                into.push((at, id));
+            }
+        }
+        false
+    }
+
     /// The next tick boundary that has sessions to end, on the clock that never goes back.
     pub fn next_expiry_ms(&self) -> Option<i64> {
         self.buckets.first_key_value().map(|(at, _)| self.clock.to_mono(*at))
@@ -315,6 +333,22 @@ mod tests {
         t.touch(SessionId(1), 3000);
         assert_eq!(t.expire(8000), [SessionId(1)]);
         assert_eq!(t.next_expiry_ms(), None);
+    }
+
+    #[test]
+    fn listed_in_pieces() {
+        let mut t = tracker();
+        for id in 1..=20 {
+            t.add(SessionId(id), if id % 3 == 0 { 4000 } else { 9000 }, None, 0);
+        }
+        t.set_closing(SessionId(6));
+        let mut all = Vec::new();
+        let mut pieces = 1;
+        while t.after(all.last().copied(), 4, &mut all) {
+            pieces += 1;
+        }
+        assert_eq!((all.len(), pieces), (19, 5));
+        assert!(all.is_sorted() && all[0] == (6000, SessionId(3)) && !all.contains(&(6000, SessionId(6))), "{all:?}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::reads::{ReadContext, is_about_watches, travel_weight};
 use crate::shard_limits::Throttled;
 use crate::shared::Shared;
 use crate::state::hash_text;
+use crate::tally::Answered;
 use crate::time::Now;
 
 /// What a shard is told at its start.
@@ -177,7 +178,7 @@ impl Shard {
             self.connections.len() as u32 - 1
         });
         let id = ConnId { shard: self.config.shard, slot, generation: self.generations[slot as usize] };
-        self.connections[slot as usize] = Some(Box::new(Connection::new(id, peer, now.mono_ms())));
+        self.connections[slot as usize] = Some(Box::new(Connection::new(id, peer, now)));
         id
     }
 
@@ -230,6 +231,21 @@ impl Shard {
     /// All connections, in the order of their slots.
     pub fn connections(&self) -> impl Iterator<Item = &Connection> {
         self.connections.iter().filter_map(Option::as_deref)
+    }
+
+    /// How many slots for connections there are, taken or not.
+    pub fn slots(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The connection in a slot.
+    pub fn at(&self, slot: u32) -> Option<&Connection> {
+        self.connections.get(slot as usize)?.as_deref()
+    }
+
+    /// The session of the connection in a slot.
+    pub fn session_at(&self, slot: u32) -> Option<i64> {
+        self.at(slot).map(|conn| conn.session.0)
     }
 
     /// The watch tables.
@@ -423,14 +439,14 @@ impl Shard {
             }
             if self.is_too_much(shared, rest) {
                 stats.large_requests_rejected.add(1);
-                self.drop_connection(shared, conn);
+                self.drop_connection(conn);
                 break;
             }
             let (payload, behind) = match frame::split(rest, self.config.frame_max) {
                 Ok(Some(split)) => split,
                 Ok(None) => break,
                 Err(_) => {
-                    self.drop_connection(shared, conn);
+                    self.drop_connection(conn);
                     break;
                 }
             };
@@ -452,7 +468,7 @@ impl Shard {
                     break;
                 }
                 Step::Close => {
-                    self.drop_connection(shared, conn);
+                    self.drop_connection(conn);
                     break;
                 }
             }
@@ -507,10 +523,10 @@ impl Shard {
         let op = OpCode::from_code(header.op);
         if op == Some(OpCode::Auth) {
             *guard = None;
-            return self.auth(shared, conn, header.xid, body);
+            return self.auth(now, shared, conn, header.xid, body);
         }
         if op == Some(OpCode::Sasl) {
-            return self.sasl(shared, conn, header.xid, body);
+            return self.sasl(now, shared, conn, header.xid, body);
         }
         found.heard = true;
         found.heard_ms = now.mono_ms();
@@ -518,7 +534,7 @@ impl Shard {
         if !self.config.auth.enforced_schemes.is_empty()
             && self.get(conn).is_some_and(|found| !found.identities.satisfy(&self.config.auth))
         {
-            return self.refuse_unauthenticated(shared, conn, header.xid);
+            return self.refuse_unauthenticated(now, shared, conn, header.xid);
         }
         let class = op.map_or(Class::Refused, class_of);
         let mut op = op.unwrap_or(OpCode::Error);
@@ -562,7 +578,7 @@ impl Shard {
                 self.submissions.push(Submission::Write(write));
                 return Step::Next;
             }
-            Class::Refused => return self.unimplemented(shared, conn, header.xid),
+            Class::Refused => return self.unimplemented(now, shared, conn, header.xid),
         }
         let Some(found) = self.get_mut(conn) else { return Step::Close };
         if !found.waiting.is_empty() {
@@ -608,9 +624,10 @@ impl Shard {
         body: &[u8],
         received_us: u64,
     ) {
+        let Some(mut before) = self.get(conn).map(|found| found.out.len()) else { return };
         if is_about_watches(op) {
             self.work += READ_WORK + body.len();
-            self.watch_request(shared, tree, conn, xid, op, body);
+            before = self.watch_request(now, shared, tree, conn, xid, op, body);
         } else {
             let Some(Some(found)) = self.connections.get_mut(conn.slot as usize) else { return };
             let context = ReadContext {
@@ -620,37 +637,30 @@ impl Shard {
                 session: found.session,
                 shard: self.config.shard as usize,
                 length_max: self.config.length_max,
+                reads: &shared.shard_stats[self.config.shard as usize].reads,
                 work: Cell::new(0),
             };
-            let before = found.out.len();
             let watch = context.answer(xid, op, body, &mut found.out);
             self.work += READ_WORK + context.work.get() + found.out.len() - before;
-            found.sent += 1;
             if let Some((path, modes)) = watch {
                 self.watches.add(conn.slot, &path, modes);
                 self.count_watches(shared);
             }
         }
-        let stats = &shared.shard_stats[self.config.shard as usize];
-        stats.packets_sent.add(1);
-        let latency = now.mono_us.saturating_sub(received_us);
-        stats.latency.record(latency);
-        stats.read_latency.record(latency);
+        let zxid = tree.last_processed();
+        self.answered(now, shared, conn, Answered::Read(op), xid, zxid, received_us, before);
     }
 
     pub(crate) fn count_watches(&self, shared: &Shared) {
-        let stats = &shared.shard_stats[self.config.shard as usize];
-        stats.watches.set(self.watches.len() as u64);
-        stats.watched_paths.set(self.watches.path_count() as u64);
+        shared.shard_stats[self.config.shard as usize].watches.set(self.watches.table_entries() as u64);
     }
 
     /// Marks a connection to be closed without a word beyond what it was told already.
-    pub(crate) fn drop_connection(&mut self, shared: &Shared, conn: ConnId) {
+    pub(crate) fn drop_connection(&mut self, conn: ConnId) {
         if let Some(found) = self.get_mut(conn) {
             found.phase = Phase::Closing;
             found.out.clear();
             found.written = 0;
-            shared.shard_stats[self.config.shard as usize].dropped.add(1);
             self.mark_dirty(conn.slot);
         }
     }

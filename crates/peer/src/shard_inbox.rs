@@ -16,6 +16,7 @@ use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
 use crate::shard::{CHORE_PATHS, Shard};
 use crate::shared::Shared;
+use crate::tally::{Answered, count_events};
 use crate::time::Now;
 
 impl Shard {
@@ -79,12 +80,12 @@ impl Shard {
     /// Takes in one entry. A connection whose waiting reads have their turn now is added to `to_go_on`.
     fn take_in(&mut self, now: Now, shared: &Shared, entry: InboxEntry, to_go_on: &mut Vec<ConnId>) {
         match entry {
-            InboxEntry::Event { zxid, kind, path, acl } => self.event(shared, zxid, kind, &path, acl.as_deref()),
-            InboxEntry::Reply { conn, xid, zxid, err, body, received_us, last } => {
+            InboxEntry::Event { zxid, kind, path, acl } => self.event(now, shared, zxid, kind, &path, acl.as_deref()),
+            InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last } => {
                 // Who is being closed hears no events any more, so no reply either: it could show their changes.
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
+                let before = found.out.len();
                 write_reply(&mut found.out, xid, zxid, err, &body);
-                found.sent += 1;
                 found.waiting.pop_front();
                 if last {
                     found.phase = Phase::Closing;
@@ -94,30 +95,26 @@ impl Shard {
                 if matches!(found.waiting.front(), Some(Waiting::Read(_))) {
                     to_go_on.push(conn);
                 }
-                let stats = &shared.shard_stats[self.config.shard as usize];
-                stats.packets_sent.add(1);
-                let latency = now.mono_us.saturating_sub(received_us);
-                stats.latency.record(latency);
-                stats.update_latency.record(latency);
+                self.answered(now, shared, conn, Answered::Write(op, err), xid, zxid, received_us, before);
                 self.mark_dirty(conn.slot);
             }
-            InboxEntry::ReadReply { conn, frame, watch, received_us } => {
+            InboxEntry::ReadReply { conn, op, frame, watch, received_us } => {
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
+                let before = found.out.len();
                 found.out.extend_from_slice(&frame);
-                found.sent += 1;
                 found.waiting.pop_front();
-                let stats = &shared.shard_stats[self.config.shard as usize];
-                stats.packets_sent.add(1);
-                let latency = now.mono_us.saturating_sub(received_us);
-                stats.latency.record(latency);
-                stats.read_latency.record(latency);
+                let header = Reader::new(frame.get(4..).unwrap_or_default()).read::<ReplyHeader>();
+                let (xid, zxid) = header.map_or((Xid(0), Zxid::ZERO), |header| (header.xid, header.zxid));
+                self.answered(now, shared, conn, Answered::Read(op), xid, zxid, received_us, before);
                 if let Some((path, modes)) = watch {
                     self.watches.add(conn.slot, &path, modes);
                 }
                 self.mark_dirty(conn.slot);
             }
-            InboxEntry::Established { conn, session, timeout_ms } => self.established(now, conn, session, timeout_ms),
-            InboxEntry::Expired { conn } => self.expired(conn),
+            InboxEntry::Established { conn, session, timeout_ms, created } => {
+                self.established(now, shared, conn, session, timeout_ms, created);
+            }
+            InboxEntry::Expired { conn } => self.expired(shared, conn),
             InboxEntry::Close { conn, .. } => {
                 if let Some(found) = self.get_mut(conn) {
                     found.phase = Phase::Closing;
@@ -159,8 +156,18 @@ impl Shard {
     }
 
     /// Tells those who watch, and may read.
-    fn event(&mut self, shared: &Shared, zxid: Zxid, kind: TriggerKind, path: &str, acl: Option<&[wire::Acl]>) {
+    fn event(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        zxid: Zxid,
+        kind: TriggerKind,
+        path: &str,
+        acl: Option<&[wire::Acl]>,
+    ) {
+        let in_child_table = self.watches.in_child_table(kind, path);
         let tree::watch::Fired { watchers: fired, left } = self.watches.fire(kind, path);
+        self.count_told(shared, kind, fired.len(), in_child_table);
         self.unwatched.push((path.into(), Modes::ALL.without(left)));
         if fired.is_empty() {
             return;
@@ -178,7 +185,7 @@ impl Shard {
             }
             if conn.to_send().len() + frame.len() > self.config.out_max {
                 let id = conn.id;
-                self.drop_connection(shared, id);
+                self.drop_connection(id);
                 continue;
             }
             conn.out.extend_from_slice(&frame);
@@ -189,7 +196,7 @@ impl Shard {
                 self.told.push_back(slot);
             }
         }
-        shared.shard_stats[self.config.shard as usize].packets_sent.add(packets);
+        count_events(&shared.shard_stats[self.config.shard as usize], now, frame.len(), packets);
     }
 
     /// Takes back the interest in some of the paths that nobody here watches any more. Only under a guard with an empty inbox: a
@@ -213,16 +220,19 @@ impl Shard {
         }
     }
 
-    /// Requests about watches: they look at this shard's tables, so they are answered here and nowhere else.
+    /// Requests about watches: they look at this shard's tables, so they are answered here and nowhere else. Returns
+    /// where in the connection's buffer the reply begins; events may come before it.
+    #[allow(clippy::too_many_arguments, reason = "a request and what it is answered from")]
     pub(crate) fn watch_request(
         &mut self,
+        now: Now,
         shared: &Shared,
         tree: &Tree,
         conn: ConnId,
         xid: Xid,
         op: OpCode,
         body: &[u8],
-    ) {
+    ) -> usize {
         let mut events = Vec::new();
         let mut r = Reader::with_limit(body, self.config.length_max);
         let done = match op {
@@ -254,7 +264,13 @@ impl Shard {
         };
         let err = done.unwrap_or(ErrorCode::MARSHALLING_ERROR);
         self.count_watches(shared);
-        let Some(found) = self.get_mut(conn) else { return };
+        let (stats, mut at) = (&shared.shard_stats[self.config.shard as usize], 0);
+        let Some(found) = self.get_mut(conn) else { return 0 };
+        while let Ok(Some((event, rest))) = frame::split(&events[at..], usize::MAX) {
+            found.sent += 1;
+            count_events(stats, now, 4 + event.len(), 1);
+            at = events.len() - rest.len();
+        }
         found.out.append(&mut events);
         let start = frame::begin(&mut found.out);
         ReplyHeader { xid, zxid: tree.last_processed(), err }.write(&mut found.out);
@@ -262,7 +278,7 @@ impl Shard {
             err.write(&mut found.out);
         }
         frame::finish(&mut found.out, start);
-        found.sent += 1;
+        start
     }
 
     fn register(&mut self, tree: &Tree, conn: ConnId, path: &str, modes: Modes) {

@@ -81,7 +81,7 @@ impl Shard {
         found.unread = Vec::new();
         found.held_ms = 0;
         shared.shard_stats[self.config.shard as usize].stale_requests_dropped.add(requests);
-        self.drop_connection(shared, conn);
+        self.drop_connection(conn);
     }
 
     /// Would the frame at the beginning of `bytes`, whole or not, be one large request too many? Source:
@@ -139,7 +139,7 @@ impl Shard {
                 break;
             }
             self.out_total -= bytes;
-            self.drop_connection(shared, conn);
+            self.drop_connection(conn);
             if let Some(found) = self.get_mut(conn) {
                 found.counted = 0;
                 found.phase = Phase::Closing;

@@ -4,8 +4,9 @@ use auth::AuthError;
 use wire::connect::{ConnectRequest, ConnectResponse};
 use wire::frame::{self, ReplyHeader};
 use wire::request::AuthPacket;
-use wire::{Buffer, ErrorCode, Field, Reader, SessionId, Xid, Zxid};
+use wire::{Buffer, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
 
+use crate::answers::LastOp;
 use crate::connection::{Connection, Phase};
 use crate::inbox::{ConnId, Submission};
 use crate::session::{password, password_matches};
@@ -40,17 +41,28 @@ impl Shard {
         found.heard = true;
         let session = request.session;
         if session.0 == 0 {
-            self.submit(Submission::Connect { conn, timeout_ms });
+            self.submit(Submission::Connect { conn, timeout_ms, received_us: now.mono_us });
         } else if password_matches(session, request.password) {
+            stats.revalidated.add(1);
             self.submit(Submission::Renew { conn, session, timeout_ms });
         } else {
-            self.expired(conn);
+            stats.revalidated.add(1);
+            self.expired(shared, conn);
         }
         Step::Next
     }
 
     /// Answers a ConnectRequest whose session is there.
-    pub(crate) fn established(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+    pub(crate) fn established(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+        created: Option<(Zxid, u64)>,
+    ) {
+        let stats = &shared.shard_stats[self.config.shard as usize];
         let Some(found) = self.get_mut(conn) else { return };
         found.phase = Phase::Established;
         found.session = session;
@@ -67,6 +79,13 @@ impl Shard {
         response.write(&mut found.out);
         frame::finish(&mut found.out, start);
         found.sent += 1;
+        stats.packets_sent.add(1);
+        if let Some((zxid, received_us)) = created {
+            // Asked with the number 0.
+            let latency = found.answers.add(now, LastOp::Of(OpCode::CreateSession), Xid(0), zxid, received_us);
+            stats.latency.record(latency);
+            stats.update_latency.record(latency);
+        }
         if !found.unread.is_empty() {
             self.pause(conn.slot);
         }
@@ -74,18 +93,20 @@ impl Shard {
     }
 
     /// Answers a ConnectRequest whose session is over.
-    pub(crate) fn expired(&mut self, conn: ConnId) {
+    pub(crate) fn expired(&mut self, shared: &Shared, conn: ConnId) {
         let Some(found) = self.get_mut(conn) else { return };
         let response = ConnectResponse::expired(found.sends_read_only.then_some(false));
         let start = frame::begin(&mut found.out);
         response.write(&mut found.out);
         frame::finish(&mut found.out, start);
         found.phase = Phase::Closing;
+        found.sent += 1;
+        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
         self.mark_dirty(conn.slot);
     }
 
     /// An auth packet acts at once: what is behind it has the new identity. Its reply may overtake.
-    pub(crate) fn auth(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
+    pub(crate) fn auth(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
         let schemes = self.config.auth.clone();
         let mut r = Reader::with_limit(body, self.config.length_max);
         // One that can't be read ends the connection, as in Apache, which reads it outside of the pipeline.
@@ -115,12 +136,12 @@ impl Shard {
                 ErrorCode::AUTH_FAILED
             }
         };
-        self.reply(shared, conn, xid, Zxid::ZERO, err);
+        self.reply(now, shared, conn, xid, Zxid::ZERO, err);
         Step::Next
     }
 
     /// A SASL token, where SASL is not set up: answered with no token at all, as Apache does.
-    pub(crate) fn sasl(&mut self, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
+    pub(crate) fn sasl(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
         let mut r = Reader::with_limit(body, self.config.length_max);
         if r.read::<Buffer<'_>>().is_err() {
             return Step::Close;
@@ -131,8 +152,7 @@ impl Shard {
         let no_token: Buffer<'_> = None;
         no_token.write(&mut found.out);
         frame::finish(&mut found.out, start);
-        found.sent += 1;
-        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
+        self.count_sent(now, shared, conn, start);
         self.mark_dirty(conn.slot);
         Step::Next
     }
@@ -186,8 +206,8 @@ impl Shard {
 
     /// Anything but a login from a connection without an identity that is demanded: said so, then closed. The session
     /// lives on. Source: `AuthenticationHelper.enforceAuthentication`.
-    pub(crate) fn refuse_unauthenticated(&mut self, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
-        self.reply(shared, conn, xid, Zxid::ZERO, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
+    pub(crate) fn refuse_unauthenticated(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
+        self.reply(now, shared, conn, xid, Zxid::ZERO, ErrorCode::SESSION_CLOSED_REQUIRE_SASL_AUTH);
         if let Some(found) = self.get_mut(conn) {
             found.phase = Phase::Closing;
         }
@@ -195,21 +215,20 @@ impl Shard {
     }
 
     /// An operation that this server does not have: said so, then closed. The session lives on.
-    pub(crate) fn unimplemented(&mut self, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
-        self.reply(shared, conn, xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
+    pub(crate) fn unimplemented(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid) -> Step {
+        self.reply(now, shared, conn, xid, Zxid(-1), ErrorCode::UNIMPLEMENTED);
         if let Some(found) = self.get_mut(conn) {
             found.phase = Phase::Closing;
         }
         Step::Next
     }
 
-    fn reply(&mut self, shared: &Shared, conn: ConnId, xid: Xid, zxid: Zxid, err: ErrorCode) {
+    fn reply(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid, zxid: Zxid, err: ErrorCode) {
         let Some(found) = self.get_mut(conn) else { return };
         let start = frame::begin(&mut found.out);
         ReplyHeader { xid, zxid, err }.write(&mut found.out);
         frame::finish(&mut found.out, start);
-        found.sent += 1;
-        shared.shard_stats[self.config.shard as usize].packets_sent.add(1);
+        self.count_sent(now, shared, conn, start);
         self.mark_dirty(conn.slot);
     }
 }

@@ -171,7 +171,10 @@ impl Core {
         std::mem::swap(&mut *self.inbox.lock(), &mut scratch);
         let mut woken = ShardSet::default();
         if !scratch.is_empty() {
-            woken = machines.pipeline.process(self.clock.now(), &self.shared, &mut scratch);
+            let (began, submissions) = (self.clock.now(), scratch.len() as u64);
+            woken = machines.pipeline.process(began, &self.shared, &mut scratch);
+            let took_us = self.clock.now().mono_us.saturating_sub(began.mono_us);
+            self.shared.pipeline_stats.prep.record_many(took_us / submissions, submissions);
         }
         machines.scratch = scratch;
         machines.append();
@@ -226,8 +229,13 @@ impl Core {
     }
 
     /// A batch is durable: commits, applies, answers, and takes the next one.
-    pub fn job_done(&self, job: LogJob) -> Option<LogJob> {
+    /// `began_us` and `ended_us` are when the batch was taken and when it was durable.
+    pub fn job_done(&self, job: LogJob, began_us: u64, ended_us: u64) -> Option<LogJob> {
         let mut machines = self.machines.lock();
+        let stats = &self.shared.pipeline_stats;
+        stats.batch_began_us.set(began_us);
+        stats.batch_txns.record(job.txns() as u64);
+        stats.sync.record(ended_us.saturating_sub(began_us));
         let zxid = machines.log.job_done(job);
         let mut woken = machines.pipeline.logged(self.clock.now(), &self.shared, zxid);
         woken.extend(self.drain(&mut machines));
@@ -296,10 +304,13 @@ impl Core {
         }
     }
 
-    /// The snapshot is written, and so many bytes long, or given up.
-    pub fn snapshot_done(&self, written: Option<u64>) {
+    /// The snapshot is written, and so many bytes long, or given up; that took so long.
+    pub fn snapshot_done(&self, written: Option<u64>, took: Duration) {
         self.with(|machines| {
             machines.snapshot_running = false;
+            if written.is_some() {
+                self.shared.pipeline_stats.snapshot.record(took.as_micros() as u64);
+            }
             match written {
                 Some(bytes) => machines.policy.snapshot_written(bytes),
                 // Tried again at the next batch that is due, not after another `snapCount` txns.

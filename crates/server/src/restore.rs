@@ -1,6 +1,7 @@
 //! From a directory to a tree and sessions.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use storage::Restore;
 use storage::snapshot::SnapshotDigest;
@@ -20,11 +21,16 @@ pub struct Rebuild {
     /// What an operator should know.
     pub warnings: Vec<String>,
     digest_mismatch: Option<Zxid>,
+    digests: bool,
+    /// When the snapshot was read to its end.
+    pub snapshot_read: Option<Instant>,
 }
 
 impl Rebuild {
     /// Nothing yet.
-    pub fn new(config: TreeConfig) -> Self {
+    ///
+    /// `digests` is `digest.enabled`.
+    pub fn new(config: TreeConfig, digests: bool) -> Self {
         Self {
             config,
             builder: None,
@@ -33,6 +39,8 @@ impl Rebuild {
             expected: None,
             warnings: Vec::new(),
             digest_mismatch: None,
+            digests,
+            snapshot_read: None,
         }
     }
 
@@ -86,6 +94,7 @@ impl Restore for Rebuild {
             ));
         }
         self.tree = Some(builder.finish(zxid).map_err(|e| e.to_string())?);
+        self.snapshot_read = Some(Instant::now());
         self.expected = digest.filter(|digest| digest.zxid >= zxid);
         if let Some(digest) = self.expected.filter(|digest| digest.zxid == zxid) {
             self.expected = None;
@@ -108,6 +117,9 @@ impl Restore for Rebuild {
             _ => {}
         }
         let zxid = entry.header.zxid;
+        if self.expected.is_none() {
+            tree.record_digest(self.digests);
+        }
         match self.expected {
             // While a fuzzy snapshot is replayed over, the tree is ahead of the log.
             Some(expected) if zxid < expected.zxid => {}

@@ -17,21 +17,25 @@ use peer::{ConnId, Shard, ShardConfig, Submission};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::core::Core;
-use crate::four_letter::{ConnectionStats, Word};
+use crate::four_letter::Word;
 use crate::listener::{self, Admission, Limits};
-use crate::words::Words;
+use crate::words::{Out, Words};
+
+mod report;
+
+pub use report::{Expiring, Piece, Query, WatchedPath};
 
 /// What a shard's thread is told.
 #[derive(Debug)]
 pub enum ToShard {
     /// A new connection, with its place among those allowed.
     Accept(std::net::TcpStream, SocketAddr, Admission),
-    /// Describe your connections.
-    Describe(oneshot::Sender<Vec<ConnectionStats>>),
+    /// Tell a piece of what you know.
+    Ask(Query),
     /// Read nothing more; what is under way is answered.
     Drain,
     /// Close all connections once what they were told is written.
@@ -59,8 +63,8 @@ pub struct ShardOptions {
 const GOODBYE: Duration = Duration::from_millis(200);
 /// The same for all connections of a server that stops.
 const GOODBYE_MAX: Duration = Duration::from_millis(300);
-/// How long the answer to a four-letter word may take to be read.
-const WORD_MAX: Duration = Duration::from_secs(10);
+/// How long the answer to a four-letter word may take in all; a million watches take seconds.
+const WORD_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -80,6 +84,8 @@ struct Io {
     waker: RefCell<Option<Waker>>,
     close: Cell<bool>,
     is_full: Cell<bool>,
+    /// It sent a four-letter word.
+    is_word: Cell<bool>,
     closing_rounds: Cell<u32>,
 }
 
@@ -163,10 +169,7 @@ impl Driver {
                         tracing::debug!("{peer}: {e}");
                     }
                 }
-                ToShard::Describe(answer) => {
-                    // Nobody waiting any more is no harm.
-                    let _ = answer.send(self.describe());
-                }
+                ToShard::Ask(query) => self.report(query),
                 ToShard::Drain => self.is_draining.set(true),
                 ToShard::Close => {
                     // What is in the inbox was promised; it is written before anybody is told goodbye.
@@ -206,6 +209,7 @@ impl Driver {
             waker: RefCell::new(None),
             close: Cell::new(false),
             is_full: Cell::new(false),
+            is_word: Cell::new(false),
             closing_rounds: Cell::new(0),
         });
         let mut all = self.io.borrow_mut();
@@ -254,7 +258,12 @@ impl Driver {
                 }
             });
             match read.await {
-                Ok(0) | Err(_) => {
+                Ok(0) => {
+                    self.core.shared.shard_stats[self.number].dropped.add(u64::from(!io.close.get()));
+                    io.close.set(true);
+                    return None;
+                }
+                Err(_) => {
                     io.close.set(true);
                     return None;
                 }
@@ -270,18 +279,12 @@ impl Driver {
     }
 
     async fn answer_word(&self, io: &Io, reader: &mut OwnedReadHalf, word: Word) {
-        let text = self.words.answer(word, reader).await;
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() && !io.close.get() {
-            if io.writer.writable().await.is_err() {
-                return;
-            }
-            match io.writer.try_write(rest) {
-                Ok(n) => rest = &rest[n..],
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
-        }
+        io.is_word.set(true);
+        self.shard.borrow_mut().word_received(&self.core.shared, io.id);
+        let mut out = Out::new(&io.writer, &io.close);
+        // A socket that can't be written to has nobody who would read why.
+        let _ = self.words.answer(word, reader, &mut out).await;
+        self.core.shared.shard_stats[self.number].packets_sent.add(out.packets());
     }
 
     fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>, reader: &mut OwnedReadHalf) -> Poll<()> {
@@ -311,7 +314,10 @@ impl Driver {
             let mut scratch = self.buffer.borrow_mut();
             let mut buffer = ReadBuf::new(&mut scratch);
             match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    self.core.shared.shard_stats[self.number].dropped.add(1);
+                    return Poll::Ready(());
+                }
                 Poll::Ready(Ok(())) => {
                     let now = self.core.clock.now();
                     self.shard.borrow_mut().receive(now, &self.core.shared, io.id, buffer.filled());
@@ -578,27 +584,17 @@ impl Driver {
                 let late = self.core.clock.now().mono_ms() - self.handshake_timeout_ms;
                 let shard = self.shard.borrow();
                 for conn in shard.connections().filter(|conn| conn.is_stuck_in_handshake(late)) {
-                    if let Some(Some(io)) = self.io.borrow().get(conn.id.slot as usize) {
+                    if let Some(Some(io)) = self.io.borrow().get(conn.id.slot as usize)
+                        && !io.is_word.get()
+                        && !io.close.get()
+                    {
+                        self.core.shared.shard_stats[self.number].sessionless_expired.add(1);
                         io.close.set(true);
                         wake(io);
                     }
                 }
             }
         }
-    }
-
-    fn describe(&self) -> Vec<ConnectionStats> {
-        let shard = self.shard.borrow();
-        let describe = |conn: &peer::connection::Connection| ConnectionStats {
-            remote: conn.peer,
-            interest_ops: 1,
-            queued: conn.outstanding() as i64,
-            received: conn.received as i64,
-            sent: conn.sent as i64,
-            // Of interest to `cons` alone, which is not built yet.
-            session: None,
-        };
-        shard.connections().map(describe).collect()
     }
 }
 

@@ -29,7 +29,7 @@ use crate::listener::{self, Limits};
 use crate::restore::Rebuild;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::threads::{self, LogThread, SnapshotOptions};
-use crate::words::Words;
+use crate::words::{StartTimes, Words};
 
 /// Why a server did not start.
 #[derive(Debug)]
@@ -128,7 +128,13 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         owner_rules: OwnerRules { extended_types: config.tree.extended_types, emulate_353: config.tree.ttl_layout_353 },
     };
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    let recovery_began = Instant::now();
     let (rebuilt, recovered) = rebuild(config, tree_config, &mut disk)?;
+    let start_times = StartTimes {
+        recovery: recovery_began.elapsed(),
+        snapshot: rebuilt.snapshot_read.map_or(Duration::ZERO, |at| at - recovery_began),
+        txns: (!matches!(recovered.origin, Origin::New | Origin::Nothing)).then_some(recovered.txns_replayed),
+    };
     let (tree, sessions, warnings) = rebuilt.finish();
     if recovered.is_suspect && !storage.accept_suspect_tail {
         let why = recovered.warnings.join("; ");
@@ -193,9 +199,10 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     };
     if needs_snapshot {
         // As Apache does: without it, logs alone would be taken for a database that lost its snapshots.
-        let header = pipeline.begin_cut(&shared, IMAGE_BYTES_MAX);
+        let (header, began) = (pipeline.begin_cut(&shared, IMAGE_BYTES_MAX), Instant::now());
         threads::write_snapshot(&shared, &mut disk, header, snapshot_options)
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
+        shared.pipeline_stats.snapshot.record(began.elapsed().as_micros() as u64);
     }
     let log = LogWriter::new(
         LogOptions {
@@ -224,7 +231,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
 
     let address = bound.address;
     let listening = bound.listen().map_err(StartError::Listen)?;
-    let running = launch(config, core, auth, listening, address, snapshot_options, on_fatal, locks)
+    let running = launch(config, core, auth, listening, address, snapshot_options, start_times, on_fatal, locks)
         .map_err(StartError::System)?;
     tell("listener", format!("{address}, {shard_count} shards"));
     Ok(running)
@@ -236,7 +243,7 @@ fn rebuild(
     disk: &mut RealDisk,
 ) -> Result<(Rebuild, storage::Recovered), StartError> {
     let storage = &config.storage;
-    let mut rebuilt = Rebuild::new(tree_config);
+    let mut rebuilt = Rebuild::new(tree_config, config.tree.digest);
     let options = RecoverOptions {
         trust_empty: storage.trust_empty_snapshot,
         autocreate: storage.database_autocreate,
@@ -271,6 +278,7 @@ fn launch(
     listening: std::net::TcpListener,
     address: SocketAddr,
     snapshot_options: SnapshotOptions,
+    start_times: StartTimes,
     on_fatal: OnFatal,
     lock: Vec<DirLock>,
 ) -> io::Result<Running> {
@@ -312,7 +320,7 @@ fn launch(
 
     let (shards, mut inboxes): (Vec<_>, Vec<_>) =
         (0..core.shared.inboxes.len()).map(|_| mpsc::channel(TO_SHARD_MAX)).unzip();
-    let words = Arc::new(Words::new(core.clone(), shards.clone(), config.clone()));
+    let words = Arc::new(Words::new(core.clone(), shards.clone(), config.clone(), start_times));
     let room = descriptors::room_for_connections();
     let limits = Limits {
         total: Some(room.min(config.client.connections_max.unwrap_or(u32::MAX))),

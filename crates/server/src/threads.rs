@@ -35,7 +35,7 @@ pub fn execute(disk: &mut RealDisk, effects: &[Effect]) -> io::Result<()> {
 pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()> {
     let mut next = core.next_job(how.group);
     while let Some(job) = next {
-        let began = Instant::now();
+        let (began, began_us) = (Instant::now(), core.clock.now().mono_us);
         if let Err(e) = execute(&mut disk, job.effects()) {
             core.job_failed(job);
             return Err(e);
@@ -49,7 +49,8 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
                 job.bytes()
             );
         }
-        next = core.job_done(job).or_else(|| core.next_job(how.group));
+        let ended_us = began_us + took.as_micros() as u64;
+        next = core.job_done(job, began_us, ended_us).or_else(|| core.next_job(how.group));
     }
     Ok(())
 }
@@ -115,7 +116,7 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
             ),
             Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
         }
-        core.snapshot_done(written);
+        core.snapshot_done(written, began.elapsed());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The tree itself: slots, lookups, and the elementary changes that [`crate::apply`] composes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
@@ -76,7 +76,15 @@ pub struct Tree {
     pub(crate) count: usize,
     /// Bytes of all paths and data.
     pub(crate) data_size: i64,
+    /// The digests of the last zxids that are divisible by [`DIGEST_EVERY`], oldest first.
+    pub(crate) digests: VecDeque<(Zxid, TreeDigest)>,
 }
+
+/// Digests of zxids divisible by this are kept, for `hash`. Source: Apache `DataTree.DIGEST_LOG_INTERVAL`.
+const DIGEST_EVERY: i64 = 128;
+
+/// So many of them. Source: Apache `DataTree.DIGEST_LOG_LIMIT`.
+const DIGESTS_MAX: usize = 1024;
 
 impl Clone for Tree {
     fn clone(&self) -> Self {
@@ -102,6 +110,7 @@ impl Clone for Tree {
             last_processed: self.last_processed,
             count: self.count,
             data_size: self.data_size,
+            digests: self.digests.clone(),
         }
     }
 }
@@ -169,6 +178,7 @@ impl Tree {
             last_processed: Zxid::ZERO,
             count: 0,
             data_size: 0,
+            digests: VecDeque::new(),
         }
     }
 
@@ -180,6 +190,24 @@ impl Tree {
     /// The digest at [`last_processed`](Self::last_processed).
     pub fn digest(&self) -> TreeDigest {
         self.digest
+    }
+
+    /// A txn was applied, and the tree is what it was when that txn was proposed: keeps the digest if its zxid is one of
+    /// those whose digests are kept. Without digests it is 0.
+    pub fn record_digest(&mut self, has_digests: bool) {
+        if self.last_processed.0 % DIGEST_EVERY != 0 {
+            return;
+        }
+        if self.digests.len() >= DIGESTS_MAX {
+            self.digests.pop_front();
+        }
+        let digest = if has_digests { self.digest } else { TreeDigest::default() };
+        self.digests.push_back((self.last_processed, digest));
+    }
+
+    /// The digests that were kept, oldest first: at most 1024, one for each 128 zxids.
+    pub fn recorded_digests(&self) -> impl Iterator<Item = (Zxid, TreeDigest)> {
+        self.digests.iter().copied()
     }
 
     /// How many znodes, the root counted twice as in Apache, whose root has two keys.
@@ -232,6 +260,11 @@ impl Tree {
     /// How many ephemerals the session has.
     pub fn ephemeral_count_of(&self, session: SessionId) -> usize {
         self.ephemerals.get(&session).map_or(0, |mine| mine.nodes.len())
+    }
+
+    /// How many sessions have ephemerals.
+    pub fn owner_count(&self) -> usize {
+        self.ephemerals.len()
     }
 
     /// Containers and TTL znodes from the slot `from` on, at most `max` of them, in ascending order of slots.

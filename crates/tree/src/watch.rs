@@ -8,6 +8,7 @@
 //! leaves behind is removed in pieces ([`WatchTable::remove_some`]).
 
 mod paths;
+mod report;
 mod watchers;
 
 use smallvec::SmallVec;
@@ -17,6 +18,7 @@ use crate::interest::Interest;
 use crate::tree::HashKeys;
 
 use paths::Paths;
+pub use report::{PathCursor, PathsCursor};
 use watchers::Entry;
 pub use watchers::{WATCHERS_MAX, Watcher};
 
@@ -81,6 +83,8 @@ pub struct WatchTable {
     watched: Vec<Vec<u32>>,
     count: usize,
     recursive: usize,
+    /// Entries in Apache's two tables.
+    table_entries: usize,
 }
 
 /// What a trigger led to.
@@ -95,7 +99,7 @@ pub struct Fired {
 impl WatchTable {
     /// Empty ones.
     pub fn new(keys: HashKeys) -> Self {
-        Self { paths: Paths::new(keys.hasher()), watched: Vec::new(), count: 0, recursive: 0 }
+        Self { paths: Paths::new(keys.hasher()), watched: Vec::new(), count: 0, recursive: 0, table_entries: 0 }
     }
 
     /// How many watches, each mode of a connection on a path being one.
@@ -151,6 +155,7 @@ impl WatchTable {
         self.count = self.count + after.count() - before.count();
         let recursive = |modes: Modes| usize::from(modes.has(Modes::RECURSIVE));
         self.recursive = self.recursive + recursive(after) - recursive(before);
+        self.table_entries = self.table_entries + after.table_entries() - before.table_entries();
     }
 
     /// Which modes does anybody have on `path`?

@@ -29,7 +29,7 @@ pub struct ConnectionStats {
 pub struct SessionOfConnection {
     /// The session.
     pub id: i64,
-    /// The last operation in Apache's letters, from [`operation_letters`].
+    /// The last operation in Apache's letters, from [`operation_letters`]; `null` before the first, `NA` after a reset.
     pub last_operation: &'static str,
     /// When the connection was accepted, in ms since 1970.
     pub established_ms: i64,
@@ -51,22 +51,16 @@ pub struct SessionOfConnection {
     pub latency_ms_max: i64,
 }
 
-/// The answer to `cons`: every connection in full, and an empty line.
-pub fn cons<'a>(connections: impl IntoIterator<Item = &'a ConnectionStats>) -> String {
-    let mut text = String::new();
-    for connection in connections {
-        connection.write_brief(&mut text);
-        connection.write_session(&mut text);
-        text.push_str(")\n");
-    }
-    text.push('\n');
-    text
-}
+/// What follows the connections in `cons`, and in the middle of `stat`.
+pub const CONNECTIONS_END: &str = "\n";
 
 impl ConnectionStats {
-    /// A line of `stat`.
-    pub(super) fn write_line(&self, text: &mut String) {
+    /// A line of `stat`, in brief, or of `cons`.
+    pub fn write_line(&self, is_brief: bool, text: &mut String) {
         self.write_brief(text);
+        if !is_brief {
+            self.write_session(text);
+        }
         text.push_str(")\n");
     }
 
@@ -106,34 +100,34 @@ impl ConnectionStats {
     }
 }
 
-/// The letters of an operation in `lop=`. `None` (no operation yet, or one that leaves no trace): `NA`.
-pub fn operation_letters(op: Option<OpCode>) -> &'static str {
+/// The letters of an operation in `lop=`; `NA` for those that leave no trace.
+pub fn operation_letters(op: OpCode) -> &'static str {
     match op {
-        Some(OpCode::CreateSession) => "SESS",
-        Some(OpCode::CloseSession) => "CLOS",
-        Some(OpCode::Ping) => "PING",
-        Some(OpCode::Multi) => "MULT",
-        Some(OpCode::MultiRead) => "MLTR",
-        Some(OpCode::Create | OpCode::Create2 | OpCode::CreateTtl | OpCode::CreateContainer) => "CREA",
-        Some(OpCode::Delete | OpCode::DeleteContainer) => "DELE",
-        Some(OpCode::SetData) => "SETD",
-        Some(OpCode::Reconfig) => "RECO",
-        Some(OpCode::SetAcl) => "SETA",
-        Some(OpCode::Sync) => "SYNC",
-        Some(OpCode::Check) => "CHEC",
-        Some(OpCode::Exists) => "EXIS",
-        Some(OpCode::GetData) => "GETD",
-        Some(OpCode::SetWatches) => "SETW",
-        Some(OpCode::SetWatches2) => "STW2",
-        Some(OpCode::AddWatch) => "ADDW",
-        Some(OpCode::GetAcl) => "GETA",
-        Some(OpCode::GetChildren | OpCode::GetChildren2) => "GETC",
-        Some(OpCode::GetAllChildrenNumber) => "GETACN",
-        Some(OpCode::CheckWatches) => "CHKW",
-        Some(OpCode::RemoveWatches) => "REMW",
-        Some(OpCode::WhoAmI) => "HOMI",
-        Some(OpCode::GetEphemerals) => "GETE",
-        Some(OpCode::Notification | OpCode::Auth | OpCode::Sasl | OpCode::Error) | None => "NA",
+        OpCode::CreateSession => "SESS",
+        OpCode::CloseSession => "CLOS",
+        OpCode::Ping => "PING",
+        OpCode::Multi => "MULT",
+        OpCode::MultiRead => "MLTR",
+        OpCode::Create | OpCode::Create2 | OpCode::CreateTtl | OpCode::CreateContainer => "CREA",
+        OpCode::Delete | OpCode::DeleteContainer => "DELE",
+        OpCode::SetData => "SETD",
+        OpCode::Reconfig => "RECO",
+        OpCode::SetAcl => "SETA",
+        OpCode::Sync => "SYNC",
+        OpCode::Check => "CHEC",
+        OpCode::Exists => "EXIS",
+        OpCode::GetData => "GETD",
+        OpCode::SetWatches => "SETW",
+        OpCode::SetWatches2 => "STW2",
+        OpCode::AddWatch => "ADDW",
+        OpCode::GetAcl => "GETA",
+        OpCode::GetChildren | OpCode::GetChildren2 => "GETC",
+        OpCode::GetAllChildrenNumber => "GETACN",
+        OpCode::CheckWatches => "CHKW",
+        OpCode::RemoveWatches => "REMW",
+        OpCode::WhoAmI => "HOMI",
+        OpCode::GetEphemerals => "GETE",
+        OpCode::Notification | OpCode::Auth | OpCode::Sasl | OpCode::Error => "NA",
     }
 }
 
@@ -158,6 +152,12 @@ pub(super) mod tests {
         }
     }
 
+    fn line(connection: &ConnectionStats) -> String {
+        let mut text = String::new();
+        connection.write_line(false, &mut text);
+        text
+    }
+
     #[test]
     fn full_lines() {
         let mut with_session = connection();
@@ -175,14 +175,13 @@ pub(super) mod tests {
             latency_ms_max: 12,
         });
         assert_eq!(
-            cons([&with_session, &connection()]),
+            line(&with_session) + &line(&connection()),
             " /10.0.0.7:53112[1](queued=0,recved=27,sent=26,sid=0x100005f2d9d0000,lop=PING,est=1699999999999,to=30000,\
              lcxid=0x5,lzxid=0x1000000aa,lresp=123456,llat=0,minlat=0,avglat=0,maxlat=12)\n \
-             /10.0.0.7:53112[1](queued=0,recved=27,sent=26)\n\n"
+             /10.0.0.7:53112[1](queued=0,recved=27,sent=26)\n"
         );
         let session = with_session.session.as_mut().unwrap();
         (session.last_cxid, session.last_zxid) = (-1, -1);
-        assert!(cons([&with_session]).contains("to=30000,lzxid=0xffffffffffffffff,"));
-        assert_eq!(cons([]), "\n");
+        assert!(line(&with_session).contains("to=30000,lzxid=0xffffffffffffffff,"));
     }
 }

@@ -45,18 +45,27 @@ pub fn average(total: i64, count: i64) -> f64 {
     if average < 0.0 { -rounded } else { rounded }
 }
 
-/// `Date.toString` in UTC: `Tue Nov 14 22:13:20 UTC 2023`. Milliseconds since 1970.
-pub fn java_date(ms: i64) -> String {
+/// The offset from UTC in seconds, and the name, that a time zone has at some moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneMoment {
+    /// East is positive.
+    pub offset_s: i32,
+    /// Like `UTC` or `CEST`.
+    pub name: String,
+}
+
+/// `Date.toString`: `Tue Nov 14 22:13:20 UTC 2023`. Milliseconds since 1970.
+pub fn java_date(ms: i64, zone: &ZoneMoment) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    let seconds = ms.div_euclid(1000);
+    let seconds = ms.div_euclid(1000).saturating_add(i64::from(zone.offset_s));
     let days = seconds.div_euclid(86_400);
     let second = seconds.rem_euclid(86_400);
     let (year, month, day) = civil_from_days(days);
     let weekday = DAYS[days.rem_euclid(7) as usize];
     let name = MONTHS[(month - 1) as usize];
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{weekday} {name} {day:02} {hour:02}:{minute:02}:{second:02} UTC {year}")
+    format!("{weekday} {name} {day:02} {hour:02}:{minute:02}:{second:02} {} {year}", zone.name)
 }
 
 /// Year, month (1 to 12) and day of a day counted from 1970-01-01. The years begin in March, so that the leap day is
@@ -125,6 +134,10 @@ mod tests {
         }
     }
 
+    fn utc() -> ZoneMoment {
+        ZoneMoment { offset_s: 0, name: "UTC".to_owned() }
+    }
+
     #[test]
     fn dates() {
         for (ms, text) in [
@@ -134,8 +147,12 @@ mod tests {
             (1_532_765_649_000, "Sat Jul 28 08:14:09 UTC 2018"),
             (-1, "Wed Dec 31 23:59:59 UTC 1969"),
         ] {
-            assert_eq!(java_date(ms), text);
+            assert_eq!(java_date(ms, &utc()), text);
         }
+        let berlin = ZoneMoment { offset_s: 7200, name: "CEST".to_owned() };
+        assert_eq!(java_date(1_532_822_400_000, &berlin), "Sun Jul 29 02:00:00 CEST 2018");
+        let new_york = ZoneMoment { offset_s: -18_000, name: "EST".to_owned() };
+        assert_eq!(java_date(0, &new_york), "Wed Dec 31 19:00:00 EST 1969");
     }
 
     #[test]

@@ -98,11 +98,11 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics) -> String {
     for name in BASIC_SUMMARIES {
         lines.summary(name, &metrics.summaries.get(name).copied().unwrap_or_default(), false);
     }
-    for (name, summary) in &metrics.summary_sets {
-        lines.summary(name, summary, false);
-    }
     for name in ADVANCED_SUMMARIES {
         lines.summary(name, &metrics.summaries.get(name).copied().unwrap_or_default(), true);
+    }
+    for (name, summary) in &metrics.summary_sets {
+        lines.summary(name, summary, false);
     }
     lines.0
 }

@@ -8,12 +8,14 @@
 //! |---|---|---|
 //! | `ruok` | [`RUOK`] | the same |
 //! | `isro` | [`isro`] | `null` |
-//! | `srvr`, `stat` | [`srvr`], [`stat`] | [`NOT_SERVING`] |
+//! | `srvr`, `stat` | [`srvr`], [`stat_head`], [`stat_tail`] | [`NOT_SERVING`] |
 //! | `mntr` | [`mntr`] | [`NOT_SERVING`] |
-//! | `conf`, `cons`, `dirs`, `dump`, `wchs`, `wchc`, `wchp`, `hash` | of the same name | [`NOT_SERVING`] |
+//! | `conf`, `dirs`, `wchs`, `hash` | of the same name | [`NOT_SERVING`] |
+//! | `cons`, `dump`, `wchc`, `wchp` | a line at a time, since they may be long | [`NOT_SERVING`] |
 //! | `envi` | [`envi`] | the same |
 //! | `crst`, `srst` | [`CRST`], [`SRST`]: the driver resets first | [`NOT_SERVING`] |
 //! | `gtmk`, `stmk` | [`trace_mask`] | the same |
+//! | what telnet sends to close | nothing | the same |
 
 mod connections;
 mod java_text;
@@ -24,12 +26,14 @@ mod sessions;
 mod watches;
 mod word;
 
-pub use connections::{ConnectionStats, SessionOfConnection, cons, operation_letters};
-pub use java_text::{average, java_date, java_double, socket_address};
+pub use connections::{CONNECTIONS_END, ConnectionStats, SessionOfConnection, operation_letters};
+pub use java_text::{ZoneMoment, average, java_date, java_double, socket_address};
 pub use mntr::{Gauges, Metrics, Summary, mntr};
-pub use server::{ConfStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat, version_text};
-pub use sessions::{DumpStats, dump};
-pub use watches::{WatchSummary, wchc, wchp, wchs};
+pub use server::{
+    ConfStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat_head, stat_tail, version_text,
+};
+pub use sessions::{Set, connection_line, ephemeral_line, ephemerals_head, session_line, sets_head};
+pub use watches::{WatchSummary, connection_of_watches, path_of_watches, wchs};
 pub use word::{Whitelist, Word};
 
 /// The answer to `ruok`, without a line end; also while the server does not serve.

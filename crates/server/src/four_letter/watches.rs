@@ -1,4 +1,5 @@
-//! Watches: `wchs` in brief, `wchc` by session, `wchp` by path. All three are about watches of data and existence;
+//! Watches: `wchs` in brief, `wchc` by session, `wchp` by path. The last two end with an empty
+//! line. All three are about watches of data and existence;
 //! child watches are not shown by Apache either.
 
 use std::fmt::Write as _;
@@ -20,31 +21,21 @@ pub fn wchs(summary: WatchSummary) -> String {
     format!("{connections} connections watching {paths} paths\nTotal watches:{watches}\n")
 }
 
-/// The answer to `wchc`: sessions with the paths that they watch.
-pub fn wchc<'a, P: IntoIterator<Item = &'a str>>(sessions: impl IntoIterator<Item = (i64, P)>) -> String {
-    let mut text = String::new();
-    for (session, paths) in sessions {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "0x{session:x}");
-        for path in paths {
-            let _ = writeln!(text, "\t{path}");
-        }
-    }
-    text.push('\n');
-    text
+/// A line of `wchc`: a session, or (with a path) what it watches.
+pub fn connection_of_watches(session: i64, path: Option<&str>, text: &mut String) {
+    // Writing to a string cannot fail.
+    let _ = match path {
+        None => writeln!(text, "0x{session:x}"),
+        Some(path) => writeln!(text, "\t{path}"),
+    };
 }
 
-/// The answer to `wchp`: paths with the sessions that watch them.
-pub fn wchp<'a, S: IntoIterator<Item = i64>>(paths: impl IntoIterator<Item = (&'a str, S)>) -> String {
-    let mut text = String::new();
-    for (path, sessions) in paths {
-        let _ = writeln!(text, "{path}");
-        for session in sessions {
-            let _ = writeln!(text, "\t0x{session:x}");
-        }
-    }
-    text.push('\n');
-    text
+/// A line of `wchp`: a path, or (with a session) who watches it.
+pub fn path_of_watches(path: &str, session: Option<i64>, text: &mut String) {
+    let _ = match session {
+        None => writeln!(text, "{path}"),
+        Some(session) => writeln!(text, "\t0x{session:x}"),
+    };
 }
 
 #[cfg(test)]
@@ -55,7 +46,11 @@ mod tests {
     fn line_by_line() {
         let summary = WatchSummary { connections: 1, paths: 2, watches: 3 };
         assert_eq!(wchs(summary), "1 connections watching 2 paths\nTotal watches:3\n");
-        assert_eq!(wchc([(16, ["/a", "/b"])]), "0x10\n\t/a\n\t/b\n\n");
-        assert_eq!(wchp([("/a", [16, 17])]), "/a\n\t0x10\n\t0x11\n\n");
+        let mut text = String::new();
+        connection_of_watches(16, None, &mut text);
+        connection_of_watches(16, Some("/a"), &mut text);
+        path_of_watches("/a", None, &mut text);
+        path_of_watches("/a", Some(16), &mut text);
+        assert_eq!(text, "0x10\n\t/a\n/a\n\t0x10\n");
     }
 }

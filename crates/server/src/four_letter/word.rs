@@ -55,6 +55,8 @@ words! {
     Stat = "stat",
     /// Set the trace mask; eight more bytes follow.
     Stmk = "stmk",
+    /// What telnet sends when it closes; its bytes are no letters.
+    TelnetClose = "telnet close",
     /// Watches by session.
     Wchc = "wchc",
     /// Watches by path.
@@ -67,8 +69,11 @@ impl Word {
     /// The word in the first four bytes of a connection. `None`: these bytes are a length (or nonsense).
     ///
     /// To be asked only before the connect request: later on, the same bytes are a length. No word is mistaken for a
-    /// length that anybody may send, since the smallest is above 1.6 GB.
+    /// length that anybody may send, since the smallest is above 1.6 GB, and that of telnet is negative.
     pub fn from_bytes(first: [u8; 4]) -> Option<Self> {
+        if first == TELNET_CLOSE {
+            return Some(Self::TelnetClose);
+        }
         Self::ALL.iter().copied().find(|word| word.name().as_bytes() == first)
     }
 
@@ -87,6 +92,9 @@ impl Word {
         format!("{} is not executed because it is not in the whitelist.\n", self.name())
     }
 }
+
+/// Interrupt process, and do timing mark, as the telnet protocol writes them.
+const TELNET_CLOSE: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
 
 /// The words that an operator allows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,8 +146,9 @@ mod tests {
         assert_eq!(Word::from_bytes(0x7275_6f6b_u32.to_be_bytes()), Some(Word::Ruok));
         assert_eq!(Word::from_bytes([0, 0, 0, 45]), None);
         assert_eq!(Word::from_bytes(*b"RUOK"), None);
-        assert_eq!(Word::ALL.len(), 18);
-        for word in Word::ALL {
+        assert_eq!(Word::from_bytes([0xff, 0xf4, 0xff, 0xfd]), Some(Word::TelnetClose));
+        assert_eq!(Word::ALL.len(), 19);
+        for word in Word::ALL.iter().filter(|word| **word != Word::TelnetClose) {
             let bytes = word.name().as_bytes();
             assert_eq!(bytes.len(), 4);
             assert_eq!(Word::from_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]), Some(*word));
@@ -160,5 +169,8 @@ mod tests {
     #[test]
     fn the_refusal() {
         assert_eq!(Word::Dump.refusal(), "dump is not executed because it is not in the whitelist.\n");
+        let telnet = Word::TelnetClose.refusal();
+        assert_eq!(telnet, "telnet close is not executed because it is not in the whitelist.\n");
+        assert!(Whitelist::parse("*", false).allows(Word::TelnetClose));
     }
 }

@@ -46,6 +46,11 @@ impl Paths {
         self.count
     }
 
+    /// Ids are below this. One that is free has no watchers.
+    pub(super) fn ids_end(&self) -> u32 {
+        self.entries.high_water()
+    }
+
     pub(super) fn get(&self, id: u32) -> &Watchers {
         &self.entries.get(id).watchers
     }
