@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ostler_conformance::raw::ConnectRequest;
 use ostler_conformance::script::{Body, create, path_version, set, watch};
 
 use super::{Side, compare};
@@ -199,14 +200,13 @@ fn watches_are_listed_by_session_and_by_path() {
 
 #[test]
 fn a_path_watched_by_very_many_is_told_once() {
-    compare(&["maxClientCnxns=0"], |side| {
+    compare(&["maxClientCnxns=0", "maxSessionTimeout=600000"], |side| {
         let names: Vec<&'static str> = (0..150).map(|n| &*format!("client{n:03}-").leak()).collect();
         for name in &names {
-            side.connect(name);
-            for n in 0..20 {
-                side.call(name, 3, &watch(&format!("/shared{n}"), true));
-            }
-            side.call(name, 3, &watch(&format!("/own/{name}"), true));
+            // As long as a slow machine may need.
+            side.connect_with(name, &ConnectRequest { timeout_ms: 600_000, ..ConnectRequest::default() });
+            let paths = (0..20).map(|n| format!("/shared{n}")).chain([format!("/own/{name}")]);
+            side.call_all(name, 3, &paths.map(|path| watch(&path, true)).collect::<Vec<_>>());
         }
         vec![
             side.word("wchs"),

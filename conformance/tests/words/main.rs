@@ -131,6 +131,19 @@ impl Side {
         }
     }
 
+    /// Requests of one kind, sent together.
+    fn call_all(&mut self, name: &str, op: i32, bodies: &[Vec<u8>]) {
+        let client = self.clients.get_mut(name).unwrap();
+        for body in bodies {
+            client.xid += 1;
+            client.connection.send(client.xid, op, body).unwrap();
+        }
+        for _ in bodies {
+            assert!(client.connection.read().unwrap().xid > 0);
+            client.frames += 1;
+        }
+    }
+
     fn ping(&mut self, name: &str) {
         self.call_xid(name, Some(-2), 11, &[]);
     }
