@@ -138,3 +138,86 @@ impl WatchTable {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::tree::HashKeys;
+
+    /// One path with very many watchers of each kind, others with a few, and gaps where paths were.
+    fn table() -> WatchTable {
+        let mut t = WatchTable::new(HashKeys::default());
+        let kinds = [Modes::DATA, Modes::CHILD, Modes::PERSISTENT, Modes::RECURSIVE, Modes::CHILD.with(Modes::DATA)];
+        for watcher in 0..60 {
+            t.add(watcher, "/gone", Modes::DATA);
+            t.add(watcher, "/children", Modes::CHILD);
+            t.add(watcher, "/all", kinds[watcher as usize % 5]);
+            t.add(watcher, &format!("/own/{watcher}"), kinds[watcher as usize % 3]);
+        }
+        t.fire(TriggerKind::Deleted, "/gone");
+        t
+    }
+
+    /// What is in the table of data, told in pieces of `work` steps.
+    fn in_pieces(
+        t: &WatchTable,
+        work: usize,
+    ) -> (BTreeMap<String, BTreeSet<Watcher>>, BTreeMap<Watcher, BTreeSet<String>>) {
+        let (mut by_path, mut by_watcher) = (BTreeMap::<String, BTreeSet<_>>::new(), BTreeMap::<_, BTreeSet<_>>::new());
+        let mut next = Some(PathCursor::default());
+        while let Some(from) = next {
+            next = t.data_paths(from, work, |path, watcher| match watcher {
+                None => assert!(by_path.insert(path.to_owned(), BTreeSet::new()).is_none(), "{path} twice"),
+                Some(watcher) => assert!(by_path.get_mut(path).is_some_and(|all| all.insert(watcher)), "{path}"),
+            });
+        }
+        let mut next = Some(PathsCursor::default());
+        while let Some(from) = next {
+            next = t.data_paths_of_all(from, work, |watcher, path| match path {
+                None => assert!(by_watcher.insert(watcher, BTreeSet::new()).is_none(), "{watcher} twice"),
+                Some(path) => {
+                    assert!(by_watcher.get_mut(&watcher).is_some_and(|all| all.insert(path.to_owned())), "{path}");
+                }
+            });
+        }
+        (by_path, by_watcher)
+    }
+
+    #[test]
+    fn pieces_of_any_size_tell_the_same() {
+        let t = table();
+        let (by_path, by_watcher) = in_pieces(&t, usize::MAX);
+        assert_eq!((by_path["/all"].len(), by_path.len()), (48, 41));
+        assert!(by_watcher.values().all(|paths| !paths.is_empty()) && !by_path.contains_key("/children"));
+        for work in 1..70 {
+            assert_eq!(in_pieces(&t, work), (by_path.clone(), by_watcher.clone()), "{work}");
+        }
+        for (path, watchers) in &by_path {
+            let (mut all, mut next) = (BTreeSet::new(), Some(0));
+            while let Some(from) = next {
+                let (some, more) = t.data_watchers(path, from, 7);
+                all.extend(some);
+                next = more;
+            }
+            assert_eq!(&all, watchers);
+        }
+    }
+
+    #[test]
+    fn entries_are_those_of_two_tables() {
+        let mut t = WatchTable::new(HashKeys::default());
+        t.add(1, "/a", Modes::DATA);
+        t.add(1, "/a", Modes::PERSISTENT);
+        assert_eq!((t.table_entries(), t.in_child_table(TriggerKind::Deleted, "/a")), (2, (1, 0)));
+        t.add(2, "/a", Modes::CHILD);
+        t.add(3, "/a", Modes::RECURSIVE);
+        assert_eq!((t.table_entries(), t.in_child_table(TriggerKind::Deleted, "/a")), (4, (2, 1)));
+        t.fire(TriggerKind::Deleted, "/a");
+        assert_eq!(t.table_entries(), 3);
+        t.remove_watcher(1, |_, _| ());
+        t.remove_watcher(3, |_, _| ());
+        assert_eq!(t.table_entries(), 0);
+    }
+}
