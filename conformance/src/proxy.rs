@@ -22,8 +22,8 @@ pub struct Proxy {
 #[derive(Debug)]
 struct Shared {
     ending: AtomicBool,
-    /// Both sides of each connection.
-    streams: Mutex<Vec<TcpStream>>,
+    /// The client's and the server's side of each connection, those that have ended too.
+    streams: Mutex<Vec<[TcpStream; 2]>>,
 }
 
 impl Proxy {
@@ -53,9 +53,11 @@ impl Proxy {
     /// Cuts all connections; how many there were.
     pub fn cut(&self) -> usize {
         let mut streams = self.shared.streams.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let open = streams.iter().filter(|it| it.shutdown(Shutdown::Both).is_ok()).count();
+        // Each side is shut; the second may have ended already, because the first did.
+        let cut = |pair: &[TcpStream; 2]| pair.iter().filter(|it| it.shutdown(Shutdown::Both).is_ok()).count() > 0;
+        let open = streams.iter().filter(|pair| cut(pair)).count();
         streams.clear();
-        open / 2
+        open
     }
 }
 
@@ -79,7 +81,7 @@ fn join(client: TcpStream, server: SocketAddr, tamper: Option<Tamper>, shared: &
     let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
     let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
     let mut streams = shared.streams.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    streams.extend([client, server]);
+    streams.push([client, server]);
     drop(streams);
     std::thread::spawn(move || {
         let _ = std::io::copy(&mut from_client, &mut to_server);
