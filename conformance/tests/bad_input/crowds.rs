@@ -4,9 +4,9 @@ use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use ostler_conformance::Server;
 use ostler_conformance::raw::ConnectRequest;
 use ostler_conformance::script::{Body, create, set, watch};
+use ostler_conformance::{Options, Server};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Bystander;
@@ -81,6 +81,39 @@ fn a_client_that_never_reads() {
     }
     let grown = bystander.resident().saturating_sub(before);
     assert!(grown < WRITES_GROWTH_MAX, "{} MB for clients that write and do not read", grown >> 20);
+}
+
+/// Each of them within its own bound, together too much: those that do not read go, those that do stay.
+#[test]
+fn many_clients_that_never_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path()).cfg("ostler.unsent.bytesMax=33554432").cfg("maxClientCnxns=0");
+    let mut bystander = Bystander::with(dir, &options);
+    let mut other = bystander.other();
+    assert_eq!(other.call(1, 1, &create("/big", &vec![7; 900_000], 0)).unwrap().err, 0);
+    let before = bystander.resident();
+    let mut kept = Vec::new();
+    for at in 0..150 {
+        let mut stream = deaf(&bystander);
+        // More than the system keeps of it, and what the server keeps of one.
+        send_until_refused(&mut stream, &request(4, &watch("/big", false)), 64);
+        kept.push(stream);
+        if at % 10 == 0 {
+            bystander.works("one more that does not read");
+        }
+    }
+    bystander.works("all that do not read");
+    let reply = other.call(2, 4, &watch("/big", false)).unwrap();
+    assert_eq!((reply.err, reply.body.len()), (0, 900_072), "who reads is served");
+    let grown = bystander.resident().saturating_sub(before);
+    // Buffers grow by doubling, so that twice the bound is room for all.
+    assert!(grown < GROWTH_MAX, "{} MB for clients that do not read", grown >> 20);
+    let log = std::fs::read_to_string(bystander.server.log()).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_to_string(bystander.server.log()).unwrap().contains("were closed that do not read") {
+        assert!(Instant::now() < deadline, "nobody was told: {log}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

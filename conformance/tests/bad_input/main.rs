@@ -22,7 +22,12 @@ struct Bystander {
 impl Bystander {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+        let options = Options::new(dir.path());
+        Self::with(dir, &options)
+    }
+
+    fn with(dir: tempfile::TempDir, options: &Options) -> Self {
+        let server = ostler::Server::start(options).unwrap();
         let (mut client, granted) = Connection::session(server.addr()).unwrap();
         assert_eq!(client.call(1, 1, &create("/bystander", b"", 1)).unwrap().err, 0);
         Self { server, client, session: granted.session_id, sets: 0, _dir: dir }

@@ -341,7 +341,7 @@ fn launch(
                 in_flight_bytes_max: IN_FLIGHT_BYTES_MAX,
                 out_pause: OUT_PAUSE_BYTES,
                 out_max: OUT_MAX_BYTES,
-                out_total_max: OUT_TOTAL_BYTES_MAX / shards.len(),
+                out_total_max: config.limits.unsent_bytes_max / shards.len(),
                 large_bytes_max: config.limits.large_requests_bytes_max as usize,
                 throttle: RequestThrottle {
                     requests_max: config.throttle.requests_max.map(|max| max as usize),
@@ -373,9 +373,6 @@ const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 const OUT_PAUSE_BYTES: usize = 1 << 20;
 /// Bytes to be sent to a connection beyond which it is closed: it gets events but does not read them.
 const OUT_MAX_BYTES: usize = 16 << 20;
-
-/// Bytes to be sent to all connections together; each shard has its share.
-const OUT_TOTAL_BYTES_MAX: usize = 512 << 20;
 
 fn connection_throttle(config: &Config, local_sessions: bool, seed: u64, now: peer::Now) -> Option<ConnectionThrottle> {
     let throttle = &config.throttle;

@@ -123,7 +123,8 @@ fn limits(settings: &mut Settings) -> Result<LimitsConfig, ConfigError> {
     Ok(LimitsConfig {
         frame_bytes_max,
         record_bytes_max: frame_bytes_max.saturating_add(extra).min(i32::MAX as u32),
-        outstanding_max: settings.number("globalOutstandingLimit")?,
+        outstanding_max: settings.limit("globalOutstandingLimit")?.unwrap_or(0),
+        unsent_bytes_max: settings.number("ostler.unsent.bytesMax")?,
         large_request_bytes: settings.limit("largeRequestThreshold")?,
         large_requests_bytes_max: positive(settings, "largeRequestMaxBytes", 100 << 20)?,
     })

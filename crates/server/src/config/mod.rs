@@ -123,6 +123,8 @@ pub struct LimitsConfig {
     pub record_bytes_max: u32,
     /// Requests in process above which reading from waiting connections stops.
     pub outstanding_max: u32,
+    /// Bytes to be sent to all clients together, beyond which those that read least are closed.
+    pub unsent_bytes_max: usize,
     /// Size from which a request counts as large; `None`: none does.
     pub large_request_bytes: Option<u32>,
     /// Bytes of large requests in process, above which the next one's connection is closed.

@@ -61,6 +61,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "",
             "Bytes that a record in a log or snapshot may be longer than jute.maxbuffer. Unset: as much as jute.maxbuffer; never below 1024.",
         ),
+        key(
+            "ostler.unsent.bytesMax",
+            Kind::Decoded(1 << 20, 1 << 40),
+            "536870912",
+            "Ostler's own. Bytes to be sent to all clients together; beyond, those that have read nothing for the longest time are closed.",
+        )
+        .bare(),
         key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
             .file_only()
             .refused(&["false"], "local sessions are not built yet; remove the line"),

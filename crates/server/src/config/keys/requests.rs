@@ -19,9 +19,9 @@ pub(super) const CHAPTER: Chapter = Chapter {
             .no_effect(NO_STATISTICS),
         key(
             "globalOutstandingLimit",
-            Kind::Decoded(1, I32_MAX),
+            Kind::Decoded(I32_MIN, I32_MAX),
             "1000",
-            "Requests in process above which the server stops reading from connections that already wait.",
+            "Requests in process above which the server stops reading from connections that already wait. 0 or less: each connection has one at a time.",
         ),
         key(
             "largeRequestThreshold",
