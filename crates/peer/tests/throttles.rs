@@ -200,6 +200,8 @@ fn large_requests_are_counted_together() {
         (&[500; 20][..], false),
         (&[2000], false),
         (&[2001], true),
+        (&[2000, 500], false),
+        (&[2000, 501], true),
         (&[1008, 1000], false),
         (&[1008, 1001], true),
         (&[500, 500, 500, 500, 1008, 1000], false),
