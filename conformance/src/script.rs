@@ -134,6 +134,16 @@ impl Talk {
         Ok(())
     }
 
+    /// Connects with a first frame of any bytes; what comes back is noted, and no client made of it.
+    pub fn connect_with_bytes(&mut self, name: &str, frame: &[u8]) -> Result<()> {
+        let mut connection = Connection::open(self.addr)?;
+        connection.send_frame(frame)?;
+        let answer = connection.frame_or_end()?;
+        let line = answer.map_or_else(|| "closed".to_owned(), |frame| self.masked(&frame));
+        self.lines.push(format!("{name} connect with {} bytes -> {line}", frame.len()));
+        Ok(())
+    }
+
     /// What the client `name` was granted.
     pub fn granted(&self, name: &str) -> Result<ConnectResponse> {
         Ok(self.client(name)?.granted.clone())

@@ -7,6 +7,8 @@ use ostler_conformance::script::{Body, Talk, create, set, watch};
 pub fn run(talk: &mut Talk) -> Result<()> {
     handshakes(talk)?;
     renewal(talk)?;
+    hostile_renewals(talk)?;
+    taken_by_turns(talk)?;
     pipelined_handshake(talk)?;
     behind_a_write(talk)?;
     expiry(talk)
@@ -85,6 +87,56 @@ fn renewal(talk: &mut Talk) -> Result<()> {
     talk.connect_with("a", &right)?;
     talk.until_closed("a")?;
     talk.close("x")
+}
+
+/// Ids and passwords that nobody was given. The session that they aim at lives on; its own connection is another case,
+/// since Apache closes it before it looks at the password.
+fn hostile_renewals(talk: &mut Talk) -> Result<()> {
+    talk.part("hostile renewals");
+    talk.connect("v")?;
+    talk.call("v", 1, &create("/victim", b"", 1))?;
+    let right = renew(talk, "v")?;
+    let id = right.session_id;
+    let password = right.password.clone().unwrap_or_default();
+    talk.hang_up("v");
+    let ids = [-1, 1, i64::MIN, i64::MIN + 1, i64::MAX, id + 1, id - 1, id ^ (1 << 56), id | (0xff << 56), !id];
+    for session_id in ids {
+        talk.connect_with("h", &ConnectRequest { session_id, ..right.clone() })?;
+    }
+    let with = |password: Option<Vec<u8>>| ConnectRequest { password, ..right.clone() };
+    let mut flipped = password.clone();
+    flipped[15] ^= 1;
+    let longer = [&password[..], &[0]].concat();
+    for wrong in [None, Some(Vec::new()), Some(password[..15].to_vec()), Some(longer), Some(flipped), Some(vec![0; 16])]
+    {
+        talk.connect_with("h", &with(wrong))?;
+    }
+    // Bodies that are cut off or longer than they need be; a length that lies.
+    let whole = right.encode();
+    for end in [0, 1, 20, 28, 32, 43] {
+        talk.connect_with_bytes("h", &whole[..end])?;
+    }
+    for length in [-2, i32::MIN, i32::MAX, 17, 1000] {
+        talk.connect_with_bytes("h", &[&whole[..24], &i32::to_be_bytes(length), &whole[28..]].concat())?;
+    }
+    talk.connect_with("v", &right)?;
+    talk.call("v", 103, &Body::new().text("/").0)?;
+    talk.close("v")
+}
+
+/// Two clients that both think that the session is theirs.
+fn taken_by_turns(talk: &mut Talk) -> Result<()> {
+    talk.part("a session taken by turns");
+    talk.connect("a")?;
+    let right = renew(talk, "a")?;
+    for round in 0..20 {
+        let (one, other) = if round % 2 == 0 { ("a", "b") } else { ("b", "a") };
+        talk.connect_with(other, &right)?;
+        talk.until_closed(one)?;
+        talk.call(other, 1, &create(&format!("/turn{round}"), b"", 1))?;
+    }
+    talk.call("a", 103, &Body::new().text("/turn").0)?;
+    talk.close("a")
 }
 
 fn pipelined_handshake(talk: &mut Talk) -> Result<()> {

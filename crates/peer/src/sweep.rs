@@ -55,6 +55,8 @@ impl Sweep {
         if self.from == NodeId::ROOT {
             self.began_ms = now.mono_ms();
         }
+        // A second's worth, or one.
+        let at_once_max = (rules.per_minute_max / 60).clamp(1, DELETIONS_MAX);
         let mut looked = 0;
         let mut gone = Vec::new();
         for node in tree.timed(self.from, LOOKS_MAX) {
@@ -62,17 +64,17 @@ impl Sweep {
             self.from = NodeId(node.id().0 + 1);
             if is_over(rules, node, now.wall_ms) {
                 gone.push(node.path());
-                if gone.len() == DELETIONS_MAX {
+                if gone.len() == at_once_max {
                     break;
                 }
             }
         }
-        if looked < LOOKS_MAX && gone.len() < DELETIONS_MAX {
+        // So many a minute, and no more.
+        let pause_ms = (gone.len() as i64).saturating_mul(60_000) / rules.per_minute_max.max(1) as i64;
+        self.due_ms = now.mono_ms() + pause_ms;
+        if looked < LOOKS_MAX && gone.len() < at_once_max {
             self.from = NodeId::ROOT;
-            self.due_ms = self.began_ms + rules.check_ms;
-        } else {
-            // So many a minute, and no more.
-            self.due_ms = now.mono_ms() + (gone.len() * 60_000 / rules.per_minute_max.max(1)) as i64;
+            self.due_ms = self.due_ms.max(self.began_ms + rules.check_ms);
         }
         gone
     }
@@ -85,7 +87,8 @@ fn is_over(rules: &ContainerRules, node: NodeRef<'_>, wall_ms: i64) -> bool {
         && match node.owner() {
             Owner::Container if stat.cversion > 0 => true,
             Owner::Container => rules.never_used_ms.is_some_and(|limit| limit > 0 && unchanged_ms > limit),
-            Owner::Ttl(ttl) => unchanged_ms > ttl,
+            // A directory may hold one with a TTL of 0: it has no end.
+            Owner::Ttl(ttl) => ttl != 0 && unchanged_ms > ttl,
             Owner::Void | Owner::Session(_) => false,
         }
 }

@@ -53,7 +53,7 @@ const INFORM: &str = "
     serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory  maxResponseCacheSize=5
     maxGetChildrenResponseCacheSize=5  enableEagerACLCheck=true  nio.numSelectorThreads=5  nio.numWorkerThreads=5
     nio.directBufferBytes=5  nio.shutdownTimeout=5  intBufferStartingSizeBytes=5  netty.advancedFlowControl.enabled=true
-    disableAutoWatchReset=true  initLimit=5  syncLimit=5  connectToLearnerMasterLimit=5  electionAlg=3
+    localSessionsEnabled=true  localSessionsUpgradingEnabled=true  disableAutoWatchReset=true  initLimit=5  syncLimit=5  connectToLearnerMasterLimit=5  electionAlg=3
     observer.reconnectDelayMs=5  observer.election.DelayMs=5  observerMaster.sizeLimit=5  syncEnabled=false
     leaderServes=no  reconfigEnabled=true  quorumListenOnAllIPs=true  cnxTimeout=5  quorumCnxnTimeoutMs=5
     tcpKeepAlive=true  electionPortBindRetry=5  fastleader.minNotificationInterval=5
@@ -113,7 +113,7 @@ const ASK_NOTHING: &str = "
     multiAddress.enabled=false  sessionRequireClientSASLAuth=false  quorum.auth.enableSasl=false
     quorum.auth.serverRequireSasl=false  quorum.auth.learnerRequireSasl=false  audit.enable=false
     client.certReload=false  sslQuorumReloadCertFiles=false  sslQuorum=false  portUnification=false
-    localSessionsEnabled=false  localSessionsUpgradingEnabled=false  enforceQuota=false  admin.enableServer=false
+    enforceQuota=false  admin.enableServer=false
     metricsProvider.className=org.apache.zookeeper.metrics.impl.DefaultMetricsProvider
     metricsProvider.className=org.apache.zookeeper.metrics.impl.NullMetricsProvider
     snapshot.compression.method=  enforce.auth.enabled=false  request_throttle_max_requests=0
@@ -122,7 +122,7 @@ const ASK_NOTHING: &str = "
 
 /// Keys whose part is being built, or has been: whatever they are, they are known.
 const OTHERS: &str = "
-    localSessionsEnabled=true  localSessionsUpgradingEnabled=true  enforceQuota=true  snapshot.compression.method=gz
+    enforceQuota=true  snapshot.compression.method=gz
 ";
 
 fn parse(lines: &str) -> Result<Config, ConfigError> {

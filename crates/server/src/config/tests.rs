@@ -251,7 +251,6 @@ fn what_is_missing_here_is_refused_by_name() {
         "ssl.quorum.trustStore.location=/t",
         "sslQuorum=true",
         "client.portUnification=true",
-        "localSessionsEnabled=true",
         "readonlymode.enabled=true",
         "audit.enable=true",
         "sessionRequireClientSASLAuth=true",
@@ -288,6 +287,11 @@ fn what_is_missing_here_is_refused_by_name() {
         ]
     );
     assert!(bad("metricsProvider.httpPort=70000").contains("too large"));
+    // A standalone Apache server has no local sessions either, whatever is written; it does check what is.
+    let config = good("localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=TRUE\n");
+    assert!(config.notes.iter().all(|note| !note.warning) && texts(&config).len() == 2, "{config:?}");
+    assert!(texts(&config)[0].starts_with("zoo.cfg:3: localSessionsEnabled has no effect: in an ensemble"));
+    assert!(bad("localSessionsEnabled=yes").contains("localSessionsEnabled"));
     // The first line that asks for too much is named.
     assert!(bad("sslQuorum=true\ntickTime=x").starts_with("zoo.cfg:3: sslQuorum"));
 }

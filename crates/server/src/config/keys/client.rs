@@ -70,7 +70,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         .bare(),
         key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
             .file_only()
-            .refused(&["false"], "local sessions are not built yet; remove the line"),
+            .no_effect(NO_LOCAL_SESSIONS),
         key(
             "localSessionsUpgradingEnabled",
             Kind::StrictBool,
@@ -78,7 +78,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Make a local session global when it creates an ephemeral.",
         )
         .file_only()
-        .refused(&["false"], "local sessions are not built yet; remove the line"),
+        .no_effect(NO_LOCAL_SESSIONS),
         key(
             "readonlymode.enabled",
             Kind::PropertyBool,
@@ -119,3 +119,5 @@ pub(super) const CHAPTER: Chapter = Chapter {
             .no_effect("TCP_NODELAY is always on"),
     ],
 };
+
+const NO_LOCAL_SESSIONS: &str = "in an ensemble sessions can be local, a standalone server has one kind, as in Apache";
