@@ -40,7 +40,7 @@ fn is_there(client: &mut Connection, path: &str) -> bool {
 
 /// Waits until all of `gone` are gone; then `kept` must be there, and go on to be for some looks more.
 fn await_gone(name: &str, client: &mut Connection, gone: &[&str], kept: &[&str]) {
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     for path in gone {
         while is_there(client, path) {
             assert!(Instant::now() < until, "{name}: {path} stays");

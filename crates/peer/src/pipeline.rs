@@ -60,8 +60,11 @@ const BATCH_MAX: usize = 64;
 /// The bytes of txns after which the guard is let go.
 const BATCH_BYTES: usize = 128 * 1024;
 
+/// The header of a txn.
+const HEADER_BYTES: usize = 32;
+
 /// What the digest adds to a txn.
-const DIGEST_BYTES: usize = 12;
+pub(crate) const DIGEST_BYTES: usize = 12;
 
 /// A proposal that is not applied yet.
 #[derive(Debug, Clone)]
@@ -342,7 +345,9 @@ impl Pipeline {
         bytes: usize,
     ) {
         entry[28..32].copy_from_slice(&op.code().to_be_bytes());
-        if self.config.digests && op != OpCode::Error {
+        // Behind a list that is not there, Apache takes the digest for one, unless it is told that there are no lists.
+        let is_bare = op == OpCode::CloseSession && entry.len() == HEADER_BYTES && self.config.close_session_paths;
+        if self.config.digests && op != OpCode::Error && !is_bare {
             TxnDigest { version: DIGEST_VERSION, digest: self.outstanding.digest().0 }.write(&mut entry);
         }
         let proposed_us = now.mono_us;

@@ -14,7 +14,7 @@ use wire::txn::CreateSessionTxn;
 use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
-use crate::pipeline::{Origin, Pending, Pipeline};
+use crate::pipeline::{DIGEST_BYTES, Origin, Pending, Pipeline};
 use crate::prep::Prep;
 use crate::session_tracker::Scope;
 use crate::shared::{ShardSet, Shared};
@@ -142,7 +142,13 @@ impl Pipeline {
             is_local: false,
             identities: &Identities::none(),
         };
+        let body_start = entry.1.len();
         let op = prep.close_session(self.config.close_session_paths, &mut entry.1);
+        if entry.1.len() + DIGEST_BYTES > self.config.length_max {
+            // A directory of a server with a higher limit may hold more ephemerals than a record can name. Then none is
+            // named: the tree knows them all the same.
+            entry.1.truncate(body_start);
+        }
         if matches!(origin, Origin::Server) {
             self.expiries_under_way += 1;
         }
