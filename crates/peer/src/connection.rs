@@ -8,6 +8,7 @@ use wire::SessionId;
 
 use crate::answers::Answers;
 use crate::inbox::{ConnId, ReadRequest};
+use crate::set_watches::SetWatchesSteps;
 use crate::time::Now;
 
 /// What a connection is doing.
@@ -55,6 +56,8 @@ pub struct Connection {
     pub(crate) out: Vec<u8>,
     /// How many of `out` are written.
     pub(crate) written: usize,
+    /// The setWatches that is being answered in steps: what comes behind it waits.
+    pub(crate) setting: Option<Box<SetWatchesSteps>>,
     /// Requests without an answer.
     pub(crate) waiting: VecDeque<Waiting>,
     /// Bytes of the bodies of the reads among them that wait here.
@@ -101,6 +104,7 @@ impl Connection {
             unread: Vec::new(),
             out: Vec::new(),
             written: 0,
+            setting: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             opened_ms: now_ms,

@@ -29,6 +29,7 @@ mod prep;
 mod reads;
 pub mod session;
 pub mod session_tracker;
+mod set_watches;
 pub mod shard;
 mod shard_inbox;
 mod shard_limits;

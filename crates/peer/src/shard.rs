@@ -112,6 +112,8 @@ pub struct Shard {
     dirty: Vec<u32>,
     /// Connections that were told of an event and of nothing else since: they may be thousands, and come after the others.
     pub(crate) told: VecDeque<u32>,
+    /// Connections whose setWatches is being answered in steps, in turn.
+    pub(crate) setting: VecDeque<ConnId>,
     /// Connections whose waiting reads have their turn, under the next guard for which the inbox is drained.
     pub(crate) to_go_on: Vec<ConnId>,
     /// Connections that have whole frames but had to wait.
@@ -157,6 +159,7 @@ impl Shard {
             submissions: Vec::new(),
             dirty: Vec::new(),
             told: VecDeque::new(),
+            setting: VecDeque::new(),
             to_go_on: Vec::new(),
             paused: Vec::new(),
             resumed: Vec::new(),
@@ -192,12 +195,18 @@ impl Shard {
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
         self.leaving.push(conn.slot);
-        self.chore(shared);
+        self.tidy(shared);
     }
 
-    /// Some of the work that nobody waits for: frees what connections left behind that had many watches, and takes back the
-    /// interest in paths that nobody watches any more. Call it while [`has_chores`](Self::has_chores), others in between.
-    pub fn chore(&mut self, shared: &Shared) {
+    /// A piece of the work that is done in pieces, so that it holds up nobody: long setWatches; what connections left behind
+    /// that had many watches; the interest in paths that nobody watches any more. Call it while
+    /// [`has_chores`](Self::has_chores), with turns for others in between.
+    pub fn chore(&mut self, now: Now, shared: &Shared) {
+        self.step_set_watches(now, shared);
+        self.tidy(shared);
+    }
+
+    fn tidy(&mut self, shared: &Shared) {
         if let Some(&slot) = self.leaving.last() {
             let unwatched = &mut self.unwatched;
             if self.watches.remove_some(slot, CHORE_PATHS, |path, modes| unwatched.push((path.into(), modes))) {
@@ -212,9 +221,9 @@ impl Shard {
         }
     }
 
-    /// Is there work that nobody waits for?
+    /// Is there work that is done in pieces?
     pub fn has_chores(&self) -> bool {
-        !self.leaving.is_empty() || self.unwatched.len() > CHORE_PATHS
+        !self.setting.is_empty() || !self.leaving.is_empty() || self.unwatched.len() > CHORE_PATHS
     }
 
     /// The connection, if it is still there.
@@ -380,7 +389,9 @@ impl Shard {
             Phase::Connecting => c.unread.len() <= self.config.frame_max,
             Phase::Closing => false,
             Phase::Established => {
-                c.to_send().len() <= self.config.out_pause && !c.unread_has_frame(self.config.frame_max)
+                c.to_send().len() <= self.config.out_pause
+                    && c.setting.is_none()
+                    && !c.unread_has_frame(self.config.frame_max)
             }
         })
     }
@@ -479,6 +490,7 @@ impl Shard {
         }
         if let Some(found) = self.get(conn)
             && found.phase == Phase::Established
+            && found.setting.is_none()
             && rest.len() >= 4
             && is_blocked
         {
@@ -494,7 +506,8 @@ impl Shard {
             Phase::Handshake => false,
             Phase::Connecting | Phase::Closing => true,
             Phase::Established => {
-                found.waiting.len() >= WAITING_MAX
+                found.setting.is_some()
+                    || found.waiting.len() >= WAITING_MAX
                     || found.waiting_bytes > WAITING_BYTES_MAX
                     || found.to_send().len() > self.config.out_pause
                     || found.counted > 0 && self.out_total > self.config.out_total_max / 2
@@ -624,10 +637,15 @@ impl Shard {
         body: &[u8],
         received_us: u64,
     ) {
+        if matches!(op, OpCode::SetWatches | OpCode::SetWatches2) {
+            self.work += READ_WORK + body.len();
+            self.begin_set_watches(now, shared, tree, conn, xid, op, body, received_us);
+            return;
+        }
         let Some(mut before) = self.get(conn).map(|found| found.out.len()) else { return };
         if is_about_watches(op) {
             self.work += READ_WORK + body.len();
-            before = self.watch_request(now, shared, tree, conn, xid, op, body);
+            before = self.watch_request(shared, tree, conn, xid, op, body);
         } else {
             let Some(Some(found)) = self.connections.get_mut(conn.slot as usize) else { return };
             let context = ReadContext {
@@ -671,7 +689,7 @@ impl Shard {
             &(
                 &self.submissions,
                 &self.dirty,
-                (&self.told, &self.to_go_on),
+                (&self.told, &self.setting, &self.to_go_on),
                 &self.paused,
                 &self.resumed,
                 &self.unwatched,

@@ -7,7 +7,7 @@ use tree::watch::Modes;
 use wire::acl::READ;
 use wire::frame::{self, ReplyHeader};
 use wire::multi::{MultiHeader, write_error_result, write_result_header};
-use wire::request::{AddWatchRequest, SetWatches, SetWatches2, WatchesRequest};
+use wire::request::{AddWatchRequest, WatchesRequest};
 use wire::response::{Create2Response, PathResponse, StatResponse};
 use wire::watcher::{EventType, SYNC_CONNECTED, WatcherEvent};
 use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
@@ -141,7 +141,8 @@ impl Shard {
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
         let out_pause = self.config.out_pause;
         while let Some(found) = self.get_mut(conn) {
-            if found.phase == Phase::Closing || !matches!(found.waiting.front(), Some(Waiting::Read(_))) {
+            let is_read = matches!(found.waiting.front(), Some(Waiting::Read(_)));
+            if found.phase == Phase::Closing || !is_read || found.setting.is_some() {
                 return;
             }
             if found.to_send().len() > out_pause {
@@ -222,10 +223,8 @@ impl Shard {
 
     /// Requests about watches: they look at this shard's tables, so they are answered here and nowhere else. Returns
     /// where in the connection's buffer the reply begins; events may come before it.
-    #[allow(clippy::too_many_arguments, reason = "a request and what it is answered from")]
     pub(crate) fn watch_request(
         &mut self,
-        now: Now,
         shared: &Shared,
         tree: &Tree,
         conn: ConnId,
@@ -233,23 +232,8 @@ impl Shard {
         op: OpCode,
         body: &[u8],
     ) -> usize {
-        let mut events = Vec::new();
         let mut r = Reader::with_limit(body, self.config.length_max);
         let done = match op {
-            OpCode::SetWatches => r.read::<SetWatches<'_>>().map(|request| {
-                let all = SetWatches2 {
-                    relative_zxid: request.relative_zxid,
-                    data_watches: request.data_watches,
-                    exist_watches: request.exist_watches,
-                    child_watches: request.child_watches,
-                    persistent_watches: Some(Vec::new()),
-                    persistent_recursive_watches: Some(Vec::new()),
-                };
-                self.set_watches(tree, conn, &all, &mut events)
-            }),
-            OpCode::SetWatches2 => {
-                r.read::<SetWatches2<'_>>().map(|request| self.set_watches(tree, conn, &request, &mut events))
-            }
             OpCode::AddWatch => r.read::<AddWatchRequest<'_>>().map(|request| {
                 let modes = match request.mode {
                     0 => Modes::PERSISTENT,
@@ -264,14 +248,7 @@ impl Shard {
         };
         let err = done.unwrap_or(ErrorCode::MARSHALLING_ERROR);
         self.count_watches(shared);
-        let (stats, mut at) = (&shared.shard_stats[self.config.shard as usize], 0);
         let Some(found) = self.get_mut(conn) else { return 0 };
-        while let Ok(Some((event, rest))) = frame::split(&events[at..], usize::MAX) {
-            found.sent += 1;
-            count_events(stats, now, 4 + event.len(), 1);
-            at = events.len() - rest.len();
-        }
-        found.out.append(&mut events);
         let start = frame::begin(&mut found.out);
         ReplyHeader { xid, zxid: tree.last_processed(), err }.write(&mut found.out);
         if op == OpCode::AddWatch && err == ErrorCode::OK {
@@ -281,7 +258,7 @@ impl Shard {
         start
     }
 
-    fn register(&mut self, tree: &Tree, conn: ConnId, path: &str, modes: Modes) {
+    pub(crate) fn register(&mut self, tree: &Tree, conn: ConnId, path: &str, modes: Modes) {
         for interest in modes.interests() {
             tree.add_interest(path, interest, self.config.shard as usize);
         }
@@ -309,57 +286,9 @@ impl Shard {
         };
         if found { ErrorCode::OK } else { ErrorCode::NO_WATCHER }
     }
-
-    /// Registers watches again; those whose event was missed are answered by it instead.
-    fn set_watches(&mut self, tree: &Tree, conn: ConnId, request: &SetWatches2<'_>, events: &mut Vec<u8>) -> ErrorCode {
-        let lists = [
-            &request.data_watches,
-            &request.exist_watches,
-            &request.child_watches,
-            &request.persistent_watches,
-            &request.persistent_recursive_watches,
-        ];
-        // A null path among those that are looked up is an exception in Apache.
-        let has_null = |list: &&&Option<Vec<UStr<'_>>>| list.iter().flatten().any(Option::is_none);
-        if lists.iter().any(|list| list.is_none()) || lists[..3].iter().any(|list| has_null(&list)) {
-            return ErrorCode::MARSHALLING_ERROR;
-        }
-        let seen = request.relative_zxid;
-        let paths = |list: &Option<Vec<UStr<'_>>>| -> Vec<String> {
-            list.iter().flatten().filter_map(|p| p.as_deref().map(str::to_owned)).collect()
-        };
-        for path in paths(&request.data_watches) {
-            match tree.get(&path).map(|node| node.stat_persisted().mzxid > seen) {
-                None => write_event(events, Zxid(-1), TriggerKind::Deleted, &path),
-                Some(true) => write_event(events, Zxid(-1), TriggerKind::DataChanged, &path),
-                Some(false) => self.register(tree, conn, &path, Modes::DATA),
-            }
-        }
-        for path in paths(&request.exist_watches) {
-            if tree.get(&path).is_some() {
-                write_event(events, Zxid(-1), TriggerKind::Created, &path);
-            } else {
-                self.register(tree, conn, &path, Modes::DATA);
-            }
-        }
-        for path in paths(&request.child_watches) {
-            match tree.get(&path).map(|node| node.stat_persisted().pzxid > seen) {
-                None => write_event(events, Zxid(-1), TriggerKind::Deleted, &path),
-                Some(true) => write_event(events, Zxid(-1), TriggerKind::ChildrenChanged, &path),
-                Some(false) => self.register(tree, conn, &path, Modes::CHILD),
-            }
-        }
-        for path in paths(&request.persistent_watches) {
-            self.register(tree, conn, &path, Modes::PERSISTENT);
-        }
-        for path in paths(&request.persistent_recursive_watches) {
-            self.register(tree, conn, &path, Modes::RECURSIVE);
-        }
-        ErrorCode::OK
-    }
 }
 
-fn write_event(out: &mut Vec<u8>, zxid: Zxid, kind: TriggerKind, path: &str) {
+pub(crate) fn write_event(out: &mut Vec<u8>, zxid: Zxid, kind: TriggerKind, path: &str) {
     let kind = match kind {
         TriggerKind::Created => EventType::Created,
         TriggerKind::Deleted => EventType::Deleted,

@@ -221,10 +221,12 @@ impl Driver {
         Ok(())
     }
 
+    /// A connection, from its first byte to its last. What only some need, or only at the end, is boxed: this is the memory
+    /// that every idle connection holds.
     async fn serve(self: Rc<Self>, io: Rc<Io>, mut reader: OwnedReadHalf, admission: Admission) {
         if let Some(word) = self.first_bytes(&io, &mut reader).await {
             // A socket that nobody reads from is not waited for.
-            let _ = tokio::time::timeout(WORD_MAX, self.answer_word(&io, &mut reader, word)).await;
+            let _ = Box::pin(tokio::time::timeout(WORD_MAX, self.answer_word(&io, &mut reader, word))).await;
         } else if !io.close.get() {
             std::future::poll_fn(|cx| self.poll(cx, &io, &mut reader)).await;
         }
@@ -235,7 +237,7 @@ impl Driver {
         let stats = &self.core.shared.shard_stats[self.number].connections;
         stats.set(stats.get().saturating_sub(1));
         if wants_goodbye {
-            self.say_goodbye(&io, &mut reader).await;
+            Box::pin(self.say_goodbye(&io, &mut reader)).await;
         }
         drop(admission);
     }
@@ -435,12 +437,16 @@ impl Driver {
                     let mut shard = self.shard.borrow_mut();
                     shard.take_told(TOLD_AT_ONCE, &mut told);
                     if shard.has_chores() {
-                        shard.chore(&self.core.shared);
+                        shard.chore(self.core.clock.now(), &self.core.shared);
                     }
                     shard.are_told() > 0 || shard.has_chores()
                 };
                 self.write_all(&told);
                 told.clear();
+                // What had to wait behind setWatches.
+                if self.shard.borrow().has_paused() {
+                    self.drain();
+                }
                 if !more {
                     break;
                 }

@@ -28,13 +28,15 @@ pub(crate) enum Better {
     Less,
     /// Large ones.
     More,
+    /// No ratio counts, but a small figure of Ostler's.
+    Absolute,
 }
 
 impl Better {
     /// Whether `ratio` reaches `goal`.
     pub(crate) fn reaches(self, ratio: f64, goal: f64) -> bool {
         match self {
-            Self::Less => ratio <= goal,
+            Self::Less | Self::Absolute => ratio <= goal,
             Self::More => ratio >= goal,
         }
     }
@@ -42,7 +44,7 @@ impl Better {
     /// How to write a goal.
     pub(crate) fn sign(self) -> &'static str {
         match self {
-            Self::Less => "<=",
+            Self::Less | Self::Absolute => "<=",
             Self::More => ">=",
         }
     }
@@ -101,4 +103,38 @@ pub(crate) const MEASURES: &[Measure] = &[
         must: 0.40,
         aim: 0.28,
     },
+    Measure {
+        scenario: "watches",
+        name: "fan-out to 10 000: last event",
+        unit: "us",
+        figure: |it| it.last_event_us,
+        better: Better::Less,
+        must: 0.50,
+        aim: 0.30,
+    },
+    Measure {
+        scenario: "watches",
+        name: "... the writer's own reply",
+        unit: "us",
+        figure: |it| it.reply_us,
+        better: Better::Less,
+        must: 0.10,
+        aim: 0.03,
+    },
+    Measure {
+        scenario: "connects",
+        name: "sessions, 32 at once",
+        unit: "/s",
+        figure: |it| it.ops_per_second,
+        better: Better::More,
+        must: 2.0,
+        aim: 3.0,
+    },
+    of_ostler("session with a watch", |it| it.session_bytes, 2048.0, 1024.0),
+    of_ostler("a further watch", |it| it.watch_bytes, 150.0, 80.0),
 ];
+
+/// A figure of Ostler's alone, in bytes: what a heap of Java's grows by says little.
+const fn of_ostler(name: &'static str, figure: fn(&Figures) -> f64, must: f64, aim: f64) -> Measure {
+    Measure { scenario: "sessions", name, unit: "B", figure, better: Better::Absolute, must, aim }
+}

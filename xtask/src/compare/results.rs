@@ -46,12 +46,31 @@ pub(crate) struct Figures {
     pub(crate) rss_bytes: f64,
     /// The server's resident memory before any client came.
     pub(crate) rss_idle_bytes: f64,
+    /// From a write until the last of its watchers had the event, in microseconds.
+    #[serde(default)]
+    pub(crate) last_event_us: f64,
+    /// From a write until its writer had the reply.
+    #[serde(default)]
+    pub(crate) reply_us: f64,
+    /// The resident memory of a session with one watch.
+    #[serde(default)]
+    pub(crate) session_bytes: f64,
+    /// That of a further watch.
+    #[serde(default)]
+    pub(crate) watch_bytes: f64,
 }
 
 impl Figures {
     /// All in one line.
     pub(crate) fn line(&self) -> String {
         let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        if self.last_event_us > 0.0 {
+            let (last, reply) = (self.last_event_us / 1e3, self.reply_us / 1e3);
+            return format!("last event {last:.1} ms  reply {reply:.2} ms  {:.2} us CPU an event", self.cpu_us_per_op);
+        }
+        if self.session_bytes > 0.0 {
+            return format!("{:.0} B a session with a watch  {:.0} B a watch", self.session_bytes, self.watch_bytes);
+        }
         if self.ops == 0.0 {
             return format!("{:.1} MiB", mib(self.rss_bytes));
         }

@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bench::{Report, procfs};
+use bench::{Report, crowd, procfs};
 use ostler_conformance::{Options, Server, apache, ostler, target};
+use serde::de::DeserializeOwned;
 
 use super::results::{Figures, Side};
 
@@ -29,6 +30,8 @@ enum Load {
     Timed(&'static [&'static str]),
     /// A load of so many requests, on a cold server.
     Counted(&'static [&'static str]),
+    /// A load of many sessions.
+    Crowd(&'static [&'static str]),
 }
 
 const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
@@ -75,7 +78,25 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "memory after 1 000 000 creates of 100 B on a fresh server",
         load: Load::Counted(&["create", "--payload", "100", "--count", "1000000"]),
     },
+    Scenario {
+        name: "watches",
+        about: "a set that 10 000 sessions watch: until the last hears of it, until its writer has the reply",
+        load: Load::Crowd(&["watches", "--sessions", "10000"]),
+    },
+    Scenario {
+        name: "connects",
+        about: "connect, open a session, close it, 32 at once",
+        load: Load::Crowd(&["connects", "--connections", "32"]),
+    },
+    Scenario {
+        name: "sessions",
+        about: "memory of 10 000 idle sessions, each with a watch, and of 100 further watches each",
+        load: Load::Crowd(&["memory", "--sessions", "10000", "--further", "100"]),
+    },
 ];
+
+/// The load before those of many sessions: it warms what they use.
+const CROWD_WARMING: &[&str] = &["connects", "--warmup", "0", "--duration"];
 
 /// The load before each timed one: reads and writes, and all of the request path.
 const WARMING: &[&str] = &["mixed", "--reads", "50", "--connections", "32", "--outstanding", "8"];
@@ -112,6 +133,7 @@ impl Scenario {
                 run_bench(server, load, &["--duration", &seconds.to_string(), "--warmup", "2"])?
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
+            Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
         };
         let used = report.server.context("the load generator did not look at the server's process")?;
         Ok(Figures {
@@ -123,6 +145,7 @@ impl Scenario {
             p99_us: report.latency.p99_us,
             rss_bytes: used.rss_bytes as f64,
             rss_idle_bytes,
+            ..Figures::default()
         })
     }
 }
@@ -138,25 +161,55 @@ pub(crate) fn ostler_binary() -> Result<PathBuf> {
 }
 
 fn start(side: Side, dir: &Path) -> Result<Box<dyn Server>> {
-    let options = Options::new(dir);
+    // As many connections from one address as the loads need.
+    let options = Options::new(dir).cfg("maxClientCnxns=0");
     Ok(match side {
         Side::Apache => Box::new(apache::Server::start(&options)?),
         Side::Ostler => Box::new(ostler::Server::start_binary(&ostler_binary()?, &options)?),
     })
 }
 
+/// Runs a load of many sessions.
+fn crowd(server: &dyn Server, load: &[&str], warmup: u32, rss_idle_bytes: f64) -> Result<Figures> {
+    let is_memory = load.first() == Some(&"memory");
+    if !is_memory {
+        let warming: crowd::Report = run_load(server, CROWD_WARMING, &[&warmup.to_string()])?;
+        drop(warming);
+    }
+    let report: crowd::Report = run_load(server, load, &[])?;
+    let figure = |name: &str| report.get(name).unwrap_or_default();
+    Ok(Figures {
+        ops: 1.0,
+        ops_per_second: figure("rate"),
+        cpu_us_per_op: figure("server CPU per session") + figure("server CPU per event"),
+        last_event_us: figure("last event, median"),
+        reply_us: figure("writer's reply, median"),
+        session_bytes: figure("session and watch"),
+        watch_bytes: figure("further watch"),
+        p50_us: figure("p50"),
+        p99_us: figure("p99"),
+        rss_bytes: procfs::rss_bytes(server.pid())? as f64,
+        rss_idle_bytes,
+        ..Figures::default()
+    })
+}
+
 /// Runs the load generator; wrong replies are an error here.
 fn run_bench(server: &dyn Server, load: &[&str], more: &[&str]) -> Result<Report> {
+    let report: Report = run_load(server, load, more)?;
+    if report.errors > 0 {
+        let first = report.first_error.unwrap_or_default();
+        bail!("{} gave {} wrong answers, the first: {first}", server.name(), report.errors);
+    }
+    Ok(report)
+}
+
+fn run_load<R: DeserializeOwned>(server: &dyn Server, load: &[&str], more: &[&str]) -> Result<R> {
     let binary = target().join("release/ostler-bench");
     let mut command = Command::new(&binary);
     command.args(load).args(more).args(["--json", "--keep", "--host", &server.addr().to_string()]);
     command.args(["--pid", &server.pid().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", binary.display()))?;
     ensure!(output.status.success(), "the load generator failed; the server's log is {}", server.log().display());
-    let report: Report = serde_json::from_slice(&output.stdout).context("reading the load generator's report")?;
-    if report.errors > 0 {
-        let first = report.first_error.unwrap_or_default();
-        bail!("{} gave {} wrong answers, the first: {first}", server.name(), report.errors);
-    }
-    Ok(report)
+    serde_json::from_slice(&output.stdout).context("reading the load generator's report")
 }

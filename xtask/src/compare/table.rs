@@ -55,8 +55,12 @@ fn row(results: &Results, measure: &Measure, rounds: u32) -> Row {
     let all = |side| -> Vec<f64> { (1..=rounds).filter_map(|round| figure(round, side)).collect() };
     let pairs = (1..=rounds).filter_map(|it| Some(figure(it, Side::Ostler)? / figure(it, Side::Apache)?));
     let ratio = ratio(pairs.collect());
-    let mark = ratio.map(|it| {
-        let reaches = |goal| measure.better.reaches(it.median, goal);
+    let counts = match measure.better {
+        Better::Absolute => median(all(Side::Ostler)),
+        Better::Less | Better::More => ratio.map(|it| it.median),
+    };
+    let mark = counts.map(|it| {
+        let reaches = |goal| measure.better.reaches(it, goal);
         match (reaches(measure.aim), reaches(measure.must)) {
             (true, _) => Mark::Aim,
             (false, true) => Mark::Must,
@@ -109,7 +113,10 @@ pub(crate) fn render(rows: &[Row], sides: &[Side]) -> String {
             let ratio = row
                 .ratio
                 .map_or_else(|| "-".to_owned(), |it| format!("{:.2} ({:.2}-{:.2})", it.median, it.min, it.max));
-            let goal = |goal: f64| format!("{} {goal:.2}", row.better.sign());
+            let goal = |goal: f64| match row.better {
+                Better::Absolute => format!("{} {goal:.0} {}", row.better.sign(), row.unit),
+                Better::Less | Better::More => format!("{} {goal:.2}", row.better.sign()),
+            };
             let met = match row.mark {
                 Some(Mark::Aim) => "aim",
                 Some(Mark::Must) => "must",

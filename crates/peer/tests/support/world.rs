@@ -410,7 +410,7 @@ impl World {
             }
             shard.take_resumed(&mut Vec::new());
             if shard.has_chores() {
-                shard.chore(&self.shared);
+                shard.chore(self.now, &self.shared);
             }
         }
         for conn in dirty {
@@ -464,7 +464,11 @@ impl World {
         !self.inbox.is_empty()
             || self.woken != ShardSet::default()
             || self.shards.iter().any(|shard| {
-                shard.has_submissions() || self.can_go_on(shard) || shard.is_asked() || shard.are_told() > 0
+                shard.has_submissions()
+                    || self.can_go_on(shard)
+                    || shard.is_asked()
+                    || shard.are_told() > 0
+                    || shard.has_chores()
             })
             || !self.pipeline.is_idle()
             || (0..self.clients.len()).any(with_work)
