@@ -8,6 +8,7 @@ use wire::SessionId;
 
 use crate::answers::Answers;
 use crate::inbox::{ConnId, ReadRequest};
+use crate::long_read::LongRead;
 use crate::set_watches::SetWatchesSteps;
 use crate::time::Now;
 
@@ -52,12 +53,18 @@ pub struct Connection {
     pub(crate) identities: Identities,
     /// Received bytes that are not a whole frame yet, or wait for their turn.
     pub(crate) unread: Vec<u8>,
-    /// Bytes to be sent.
+    /// Bytes to be sent first.
+    pub(crate) parts: VecDeque<Vec<u8>>,
+    /// How many they are.
+    pub(crate) parts_bytes: usize,
+    /// Bytes to be sent behind the parts, and behind the answer of a read that holds events back.
     pub(crate) out: Vec<u8>,
-    /// How many of `out` are written.
+    /// How many of the first part, or of `out` if there is none, are written.
     pub(crate) written: usize,
     /// The setWatches that is being answered in steps: what comes behind it waits.
     pub(crate) setting: Option<Box<SetWatchesSteps>>,
+    /// The read that is being answered in steps. Everything else of the connection waits behind it.
+    pub(crate) long: Option<Box<LongRead>>,
     /// Requests without an answer.
     pub(crate) waiting: VecDeque<Waiting>,
     /// Bytes of the bodies of the reads among them that wait here.
@@ -102,9 +109,12 @@ impl Connection {
             sends_read_only: true,
             identities: Identities::of_client(peer.ip()),
             unread: Vec::new(),
+            parts: VecDeque::new(),
+            parts_bytes: 0,
             out: Vec::new(),
             written: 0,
             setting: None,
+            long: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             opened_ms: now_ms,
@@ -145,8 +155,75 @@ impl Connection {
         self.session.0 == 0 && self.opened_ms < late_ms
     }
 
-    /// The bytes that are to be sent.
+    /// Bytes that are to be sent next; more may follow them.
     pub fn to_send(&self) -> &[u8] {
-        &self.out[self.written..]
+        match self.parts.front() {
+            Some(part) => &part[self.written..],
+            None if self.holds_events() => &[],
+            None => &self.out[self.written..],
+        }
+    }
+
+    /// How many bytes are not sent yet.
+    pub fn unsent(&self) -> usize {
+        self.parts_bytes + self.out.len() - self.written
+    }
+
+    /// How many of them are not part of an answer that was made in steps, or before one.
+    pub(crate) fn unsent_behind_parts(&self) -> usize {
+        self.out.len() - if self.parts.is_empty() { self.written } else { 0 }
+    }
+
+    fn holds_events(&self) -> bool {
+        self.long.as_ref().is_some_and(|long| long.holds_events())
+    }
+
+    /// What is to be sent now goes before all that comes from here on.
+    pub(crate) fn seal(&mut self) {
+        let out = std::mem::take(&mut self.out);
+        if self.parts.is_empty() && self.written == out.len() {
+            self.written = 0;
+        } else {
+            self.push_part(out);
+        }
+    }
+
+    /// Bytes to be sent behind the parts, before `out`, of which nothing may have been sent yet.
+    pub(crate) fn push_part(&mut self, part: Vec<u8>) {
+        if !part.is_empty() {
+            self.parts_bytes += part.len();
+            self.parts.push_back(part);
+        }
+    }
+
+    /// So many bytes were sent.
+    pub(crate) fn sent_bytes(&mut self, bytes: usize) {
+        self.written += bytes;
+        if let Some(part) = self.parts.front() {
+            if self.written == part.len() {
+                self.written = 0;
+                self.parts_bytes -= part.len();
+                self.parts.pop_front();
+            }
+        } else if self.written == self.out.len() {
+            self.written = 0;
+            self.out.clear();
+            // A big reply's buffer is not kept by a connection that may be idle for hours.
+            if self.out.capacity() > 16 * 1024 {
+                self.out = Vec::new();
+            }
+        } else if self.written > 64 * 1024 && 2 * self.written > self.out.len() {
+            // Only when less is moved than was sent, so that a long answer is not moved again and again.
+            self.out.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Forgets what has not been sent.
+    pub(crate) fn clear_unsent(&mut self) {
+        self.parts = VecDeque::new();
+        self.parts_bytes = 0;
+        self.out.clear();
+        self.written = 0;
     }
 }

@@ -480,6 +480,8 @@ impl Pipeline {
             shard: conn.shard as usize,
             length_max: self.config.length_max,
             reads: &shared.shard_stats[conn.shard as usize].reads,
+            // Pages don't travel.
+            page_max: 0,
             work: Cell::new(0),
         };
         let watch = context.answer(read.xid, read.op, &read.body, &mut frame);

@@ -8,7 +8,6 @@ use tree::watch::Modes;
 use tree::{NodeRef, Tree};
 use wire::acl::{ADMIN, READ};
 use wire::frame::{self, ReplyHeader};
-use wire::multi::{MultiHeader, MultiOp, MultiRequest, write_error_result, write_result_header};
 use wire::request::{PathRequest, ReadRequest as ReadBody};
 use wire::response::GetAclResponse;
 use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, UStr, Xid};
@@ -23,6 +22,8 @@ pub(crate) struct ReadContext<'a> {
     pub length_max: usize,
     /// Where reads are counted.
     pub reads: &'a Namespaces,
+    /// The longest page of children.
+    pub page_max: usize,
     /// What was looked at, roughly in bytes: ACL entries count, since each may have to be compared.
     pub work: Cell<usize>,
 }
@@ -57,10 +58,10 @@ pub(crate) fn travel_weight(tree: &Tree, op: OpCode, body: &[u8]) -> Option<usiz
 }
 
 /// What a Stat counts for among the bytes read. Source: Apache `DataTree.STAT_OVERHEAD_BYTES`.
-const STAT_BYTES: usize = 68;
+pub(crate) const STAT_BYTES: usize = 68;
 
 /// The longest answer of a multiRead, in bytes; one that would be longer is refused.
-const MULTI_READ_MAX: usize = 16 << 20;
+pub(crate) const MULTI_READ_MAX: usize = 16 << 20;
 
 impl ReadContext<'_> {
     /// Appends the reply frame of a read. The zxid in it is that of the tree.
@@ -129,23 +130,11 @@ impl ReadContext<'_> {
             OpCode::GetAcl => self.get_acl(&read(&mut r)?, out),
             OpCode::GetEphemerals => {
                 let request: PathRequest<'_> = read(&mut r)?;
-                // Blank, or blanks around a slash, is everything; else the prefix counts as it is.
-                let blank = |p: &&str| p.trim().is_empty() || p.trim() == "/";
-                let prefix = request.path.as_deref().filter(|p| !blank(p)).unwrap_or("/");
+                let prefix = ephemeral_prefix(&request);
                 let mine = self.tree.ephemerals(self.session).map(NodeRef::path);
                 let paths: Vec<UStr<'_>> =
                     mine.filter(|path| path.starts_with(prefix)).map(|path| Some(path.into())).collect();
                 Some(paths).write(out);
-                Ok(())
-            }
-            OpCode::GetAllChildrenNumber => {
-                let request: PathRequest<'_> = read(&mut r)?;
-                let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
-                let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
-                self.allowed(node, READ)?;
-                // Apache counts the keys that begin with the path and a slash; for the path "" the key of the root does.
-                let root = i32::from(path.is_empty());
-                (descendants(node) + root).write(out);
                 Ok(())
             }
             OpCode::WhoAmI => {
@@ -157,12 +146,11 @@ impl ReadContext<'_> {
                 }
                 Ok(())
             }
-            OpCode::MultiRead => self.multi_read(&read(&mut r)?, out),
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }
     }
 
-    fn allowed(&self, node: NodeRef<'_>, wanted: i32) -> Result<(), ErrorCode> {
+    pub(crate) fn allowed(&self, node: NodeRef<'_>, wanted: i32) -> Result<(), ErrorCode> {
         self.work.set(self.work.get() + 32 * node.restricted_acl().map_or(0, |acl| acl.len()));
         match node.restricted_acl() {
             Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
@@ -170,7 +158,7 @@ impl ReadContext<'_> {
         }
     }
 
-    fn readable<'b>(&'b self, request: &'b ReadBody<'_>) -> Result<(&'b str, NodeRef<'b>), ErrorCode> {
+    pub(crate) fn readable<'b>(&'b self, request: &'b ReadBody<'_>) -> Result<(&'b str, NodeRef<'b>), ErrorCode> {
         let path = request.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
         let node = self.tree.get(path).ok_or(ErrorCode::NO_NODE)?;
         self.allowed(node, READ)?;
@@ -194,34 +182,7 @@ impl ReadContext<'_> {
         Ok(())
     }
 
-    fn multi_read(&self, request: &MultiRequest<'_>, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
-        let start = out.len();
-        // A null path is an exception in Apache, and not one of an operation's own.
-        if request.ops.iter().any(|op| op.path().is_none()) {
-            return Err(ErrorCode::MARSHALLING_ERROR);
-        }
-        for op in &request.ops {
-            let MultiOp::Read(code, request) = op else { return Err(ErrorCode::MARSHALLING_ERROR) };
-            if out.len() - start > MULTI_READ_MAX {
-                return Err(ErrorCode::QUOTA_EXCEEDED);
-            }
-            match self.readable(request) {
-                Ok((path, node)) => {
-                    write_result_header(*code, out);
-                    if *code == OpCode::GetData {
-                        self.write_data(path, node, out);
-                    } else {
-                        self.write_children(path, node, out);
-                    }
-                }
-                Err(err) => write_error_result(err, out),
-            }
-        }
-        MultiHeader::END.write(out);
-        Ok(())
-    }
-
-    fn write_data(&self, path: &str, node: NodeRef<'_>, out: &mut Vec<u8>) {
+    pub(crate) fn write_data(&self, path: &str, node: NodeRef<'_>, out: &mut Vec<u8>) {
         node.data().write(out);
         node.stat().write(out);
         self.reads.record(path, node.data_length() + STAT_BYTES);
@@ -238,7 +199,7 @@ impl ReadContext<'_> {
     }
 }
 
-fn read<'a, T: Field<'a>>(r: &mut Reader<'a>) -> Result<T, ErrorCode> {
+pub(crate) fn read<'a, T: Field<'a>>(r: &mut Reader<'a>) -> Result<T, ErrorCode> {
     r.read().map_err(|_| ErrorCode::MARSHALLING_ERROR)
 }
 
@@ -248,19 +209,29 @@ fn set_watch(request: &ReadBody<'_>, path: &str, modes: Modes, watch: &mut Watch
     }
 }
 
-/// All below it; `/` does not count the znode that Apache's map holds twice.
-fn descendants(node: NodeRef<'_>) -> i32 {
+/// All below it, if they are at most so many; `/` does not count the znode that Apache's map holds twice.
+pub(crate) fn descendants(node: NodeRef<'_>, max: usize) -> Option<i32> {
     let mut count = 0;
     let mut open: Vec<NodeRef<'_>> = vec![node];
     while let Some(node) = open.pop() {
         for child in node.children() {
+            if count as usize >= max {
+                return None;
+            }
             count += 1;
             if child.child_count() > 0 {
                 open.push(child);
             }
         }
     }
-    count
+    Some(count)
+}
+
+/// What the paths of ephemerals have to begin with: blank, or blanks around a slash, is everything; else the prefix counts
+/// as it is.
+pub(crate) fn ephemeral_prefix<'a>(request: &'a PathRequest<'_>) -> &'a str {
+    let blank = |p: &&str| p.trim().is_empty() || p.trim() == "/";
+    request.path.as_deref().filter(|p| !blank(p)).unwrap_or("/")
 }
 
 /// What may be shown of an identity: of digest the user alone, of super nothing.

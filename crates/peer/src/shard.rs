@@ -20,9 +20,11 @@ use wire::{OpCode, Reader, Xid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
+use crate::long_read::{StepLimits, may_be_long};
 use crate::pipeline::keep_body;
 use crate::reads::{ReadContext, is_about_watches, travel_weight};
 use crate::shard_limits::Throttled;
+use crate::shard_long::WishedWatch;
 use crate::shared::Shared;
 use crate::state::hash_text;
 use crate::tally::Answered;
@@ -59,6 +61,8 @@ pub struct ShardConfig {
     pub large_bytes_max: usize,
     /// The request throttle.
     pub throttle: RequestThrottle,
+    /// How long reads are cut into steps.
+    pub steps: StepLimits,
     /// Keys of the hash maps.
     pub keys: tree::HashKeys,
 }
@@ -120,8 +124,12 @@ pub struct Shard {
     pub(crate) paused: Vec<u32>,
     /// Connections that may be read again.
     pub(crate) resumed: Vec<ConnId>,
+    /// Connections with a read that is made in steps; those in front have their turns, the others wait for one.
+    pub(crate) long: VecDeque<ConnId>,
+    /// The watches that pages under way may set.
+    pub(crate) wished: Vec<WishedWatch>,
     /// What was done under the guard that is held now.
-    work: usize,
+    pub(crate) work: usize,
     /// Bytes to be sent to all connections, as of the last [`wrote`](Self::wrote) of each.
     pub(crate) out_total: usize,
     /// Counts looks at who reads what it is sent.
@@ -163,6 +171,8 @@ impl Shard {
             to_go_on: Vec::new(),
             paused: Vec::new(),
             resumed: Vec::new(),
+            long: VecDeque::new(),
+            wished: Vec::new(),
             work: 0,
             out_total: 0,
             round: 0,
@@ -191,6 +201,7 @@ impl Shard {
         if found.heard && found.session.0 != 0 {
             self.departed.push((found.session, found.heard_ms));
         }
+        self.end_long(shared, conn);
         self.out_total -= self.get(conn).map_or(0, |found| found.counted);
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
@@ -336,23 +347,11 @@ impl Shard {
         let (slot, out_pause, round) = (conn.slot, self.config.out_pause, self.round);
         let Some(conn) = self.get_mut(conn) else { return };
         conn.read_in_round = round;
-        let was_full = conn.to_send().len() > out_pause;
-        conn.written += bytes;
-        if conn.written == conn.out.len() {
-            conn.written = 0;
-            conn.out.clear();
-            // A big reply's buffer is not kept by a connection that may be idle for hours.
-            if conn.out.capacity() > 16 * 1024 {
-                conn.out = Vec::new();
-            }
-        } else if conn.written > 64 * 1024 && 2 * conn.written > conn.out.len() {
-            // Only when less is moved than was sent, so that a long answer is not moved again and again.
-            conn.out.drain(..conn.written);
-            conn.written = 0;
-        }
+        let was_full = conn.unsent() > out_pause;
+        conn.sent_bytes(bytes);
         let id = conn.id;
         let has_reads = matches!(conn.waiting.front(), Some(Waiting::Read(_)));
-        if (has_reads || !conn.unread.is_empty()) && conn.phase == Phase::Established {
+        if (has_reads || !conn.unread.is_empty()) && conn.phase == Phase::Established && conn.long.is_none() {
             self.pause(slot);
         } else if was_full {
             self.resumed.push(id);
@@ -362,7 +361,8 @@ impl Shard {
     /// Frees what an idle connection does not need.
     pub fn shrink(&mut self, conn: ConnId) {
         if let Some(conn) = self.get_mut(conn)
-            && conn.out.is_empty()
+            && conn.unsent() == 0
+            && conn.long.is_none()
             && conn.unread.is_empty()
         {
             conn.out = Vec::new();
@@ -389,9 +389,7 @@ impl Shard {
             Phase::Connecting => c.unread.len() <= self.config.frame_max,
             Phase::Closing => false,
             Phase::Established => {
-                c.to_send().len() <= self.config.out_pause
-                    && c.setting.is_none()
-                    && !c.unread_has_frame(self.config.frame_max)
+                c.unsent() <= self.config.out_pause && c.setting.is_none() && !c.unread_has_frame(self.config.frame_max)
             }
         })
     }
@@ -491,6 +489,7 @@ impl Shard {
         if let Some(found) = self.get(conn)
             && found.phase == Phase::Established
             && found.setting.is_none()
+            && found.long.is_none()
             && rest.len() >= 4
             && is_blocked
         {
@@ -506,10 +505,11 @@ impl Shard {
             Phase::Handshake => false,
             Phase::Connecting | Phase::Closing => true,
             Phase::Established => {
-                found.setting.is_some()
+                found.long.is_some()
+                    || found.setting.is_some()
                     || found.waiting.len() >= WAITING_MAX
                     || found.waiting_bytes > WAITING_BYTES_MAX
-                    || found.to_send().len() > self.config.out_pause
+                    || found.unsent() > self.config.out_pause
                     || found.counted > 0 && self.out_total > self.config.out_total_max / 2
                     || shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
                     || !found.waiting.is_empty() && shared.in_flight.load(Relaxed) > self.config.in_flight_max
@@ -656,8 +656,15 @@ impl Shard {
                 shard: self.config.shard as usize,
                 length_max: self.config.length_max,
                 reads: &shared.shard_stats[self.config.shard as usize].reads,
+                page_max: self.config.frame_max,
                 work: Cell::new(0),
             };
+            if may_be_long(&context, op, body, &self.config.steps) {
+                let identities = found.identities.clone();
+                let request = ReadRequest { xid, op, body: keep_body(body), identities, received_us };
+                self.begin_long(now, shared, tree, conn, request);
+                return;
+            }
             let watch = context.answer(xid, op, body, &mut found.out);
             self.work += READ_WORK + context.work.get() + found.out.len() - before;
             if let Some((path, modes)) = watch {
@@ -677,8 +684,7 @@ impl Shard {
     pub(crate) fn drop_connection(&mut self, conn: ConnId) {
         if let Some(found) = self.get_mut(conn) {
             found.phase = Phase::Closing;
-            found.out.clear();
-            found.written = 0;
+            found.clear_unsent();
             self.mark_dirty(conn.slot);
         }
     }
@@ -760,6 +766,7 @@ const fn class_of(op: OpCode) -> Class {
         | OpCode::Sync
         | OpCode::Ping
         | OpCode::GetChildren2
+        | OpCode::GetChildrenPaginated
         | OpCode::CheckWatches
         | OpCode::RemoveWatches
         | OpCode::MultiRead

@@ -1,5 +1,7 @@
 //! What a shard does with its inbox, and with requests about its own watch tables.
 
+use std::ops::Range;
+
 use auth::check_acl;
 use tree::Tree;
 use tree::TriggerKind;
@@ -128,7 +130,7 @@ impl Shard {
 
     /// Goes on with reads that had to stop because there was too much to send.
     fn go_on(&mut self, now: Now, shared: &Shared, conn: ConnId) {
-        let waits = |c: &Connection| matches!(c.waiting.front(), Some(Waiting::Read(_)));
+        let waits = |c: &Connection| c.long.is_none() && matches!(c.waiting.front(), Some(Waiting::Read(_)));
         if self.get(conn).is_some_and(waits) {
             self.drain_ahead(now, shared);
             let tree = shared.tree.read();
@@ -141,11 +143,13 @@ impl Shard {
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
         let out_pause = self.config.out_pause;
         while let Some(found) = self.get_mut(conn) {
-            let is_read = matches!(found.waiting.front(), Some(Waiting::Read(_)));
-            if found.phase == Phase::Closing || !is_read || found.setting.is_some() {
+            let is_next = found.long.is_none()
+                && found.setting.is_none()
+                && matches!(found.waiting.front(), Some(Waiting::Read(_)));
+            if found.phase == Phase::Closing || !is_next {
                 return;
             }
-            if found.to_send().len() > out_pause {
+            if found.unsent() > out_pause {
                 self.pause(conn.slot);
                 return;
             }
@@ -169,35 +173,50 @@ impl Shard {
         let in_child_table = self.watches.in_child_table(kind, path);
         let tree::watch::Fired { watchers: fired, left } = self.watches.fire(kind, path);
         self.count_told(shared, kind, fired.len(), in_child_table);
+        if !fired.is_empty() || !self.wished.is_empty() {
+            let mut frame = Vec::with_capacity(64);
+            write_event(&mut frame, zxid, kind, path);
+            let mut packets = 0;
+            for &slot in &fired {
+                packets += u64::from(!self.tell(slot, &frame, acl).is_empty());
+            }
+            let is_of_children = matches!(kind, TriggerKind::ChildrenChanged | TriggerKind::Deleted);
+            for at in 0..self.wished.len() {
+                let wished = &self.wished[at];
+                let slot = wished.slot;
+                if is_of_children && wished.fired.is_none() && &*wished.path == path {
+                    let told = if fired.contains(&slot) { 0..0 } else { self.tell(slot, &frame, acl) };
+                    packets += u64::from(!told.is_empty());
+                    self.wished[at].fired = Some(told);
+                }
+            }
+            count_events(&shared.shard_stats[self.config.shard as usize], now, frame.len(), packets);
+        }
+        let left = self.with_wished(path, left);
         self.unwatched.push((path.into(), Modes::ALL.without(left)));
-        if fired.is_empty() {
-            return;
+    }
+
+    /// Tells a connection of an event; returns where it lies among the bytes to be sent.
+    fn tell(&mut self, slot: u32, frame: &[u8], acl: Option<&[wire::Acl]>) -> Range<usize> {
+        let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return 0..0 };
+        let may_read = acl.is_none_or(|acl| check_acl(&self.config.auth, acl, READ, &conn.identities));
+        if !may_read || conn.phase == Phase::Closing {
+            return 0..0;
         }
-        let mut frame = Vec::with_capacity(64);
-        write_event(&mut frame, zxid, kind, path);
-        let mut packets = 0;
-        for slot in fired {
-            let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { continue };
-            if acl.is_some_and(|acl| !check_acl(&self.config.auth, acl, READ, &conn.identities)) {
-                continue;
-            }
-            if conn.phase == Phase::Closing {
-                continue;
-            }
-            if conn.to_send().len() + frame.len() > self.config.out_max {
-                let id = conn.id;
-                self.drop_connection(id);
-                continue;
-            }
-            conn.out.extend_from_slice(&frame);
-            conn.sent += 1;
-            packets += 1;
-            if !conn.told && !conn.dirty {
-                conn.told = true;
-                self.told.push_back(slot);
-            }
+        // An answer that was made in steps may be longer: who reads gets it, events behind it or not.
+        if conn.unsent_behind_parts() + frame.len() > self.config.out_max {
+            let id = conn.id;
+            self.drop_connection(id);
+            return 0..0;
         }
-        count_events(&shared.shard_stats[self.config.shard as usize], now, frame.len(), packets);
+        let start = conn.out.len();
+        conn.out.extend_from_slice(frame);
+        conn.sent += 1;
+        if !conn.told && !conn.dirty {
+            conn.told = true;
+            self.told.push_back(slot);
+        }
+        start..start + frame.len()
     }
 
     /// Takes back the interest in some of the paths that nobody here watches any more. Only under a guard with an empty inbox: a
@@ -209,7 +228,7 @@ impl Shard {
         }
         let piece = self.unwatched.len().saturating_sub(CHORE_PATHS);
         for (path, gone) in self.unwatched.split_off(piece) {
-            let left = self.watches.modes_on(&path);
+            let left = self.modes_on(&path);
             let kept: Vec<_> = left.interests().collect();
             if !kept.is_empty() && tree.get(&path).is_none() {
                 // Where there is no znode, one bit stands for all kinds of interest.

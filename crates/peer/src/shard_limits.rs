@@ -101,7 +101,7 @@ impl Shard {
     pub fn wrote(&mut self, shared: &Shared, conn: ConnId) {
         let round = self.round;
         let Some(found) = self.get_mut(conn) else { return };
-        let (before, left) = (found.counted, found.to_send().len());
+        let (before, left) = (found.counted, found.unsent());
         if before == left {
             return;
         }

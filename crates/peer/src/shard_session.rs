@@ -170,7 +170,7 @@ impl Shard {
         let is_doubtful = move |c: &&Connection| {
             c.phase == Phase::Established
                 && c.heard_ms + i64::from(c.timeout_ms) <= now.mono_ms()
-                && c.to_send().len() <= self.config.out_pause
+                && c.unsent() <= self.config.out_pause
         };
         self.connections().filter(is_doubtful).map(|c| c.id)
     }
@@ -190,7 +190,8 @@ impl Shard {
         let out_pause = self.config.out_pause;
         for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
             // A frame that waits because the server is busy was heard when it came.
-            let waits = conn.phase == Phase::Established && conn.paused && conn.to_send().len() <= out_pause;
+            let is_behind = conn.paused || conn.long.is_some();
+            let waits = conn.phase == Phase::Established && is_behind && conn.unsent() <= out_pause;
             if (std::mem::take(&mut conn.heard) || waits) && conn.session.0 != 0 {
                 heard.push((conn.session, conn.heard_ms));
             }

@@ -37,9 +37,26 @@ impl Shard {
         received_us: u64,
         start: usize,
     ) {
-        let stats = &shared.shard_stats[self.config.shard as usize];
         let Some(found) = self.get_mut(conn) else { return };
         let bytes = (found.out.len() - start).saturating_sub(4);
+        self.answered_with(now, shared, conn, what, xid, zxid, received_us, bytes);
+    }
+
+    /// The same, where the answer has `bytes` and lies elsewhere.
+    #[allow(clippy::too_many_arguments, reason = "a request and its answer")]
+    pub(crate) fn answered_with(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        conn: ConnId,
+        what: Answered,
+        xid: Xid,
+        zxid: Zxid,
+        received_us: u64,
+        bytes: usize,
+    ) {
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        let Some(found) = self.get_mut(conn) else { return };
         found.sent += 1;
         // Apache names a write when it is through; a refused multi is through, its parts are not.
         let (op, latencies) = match what {

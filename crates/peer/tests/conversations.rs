@@ -5,6 +5,7 @@ extern crate tree as ostler_tree;
 
 mod support;
 
+use ostler_peer::StepLimits;
 use ostler_peer::shard::RequestThrottle;
 use support::check::check;
 use support::talk::{connect, random_read, random_write};
@@ -38,12 +39,22 @@ fn talk(world: &mut World, requests: usize) {
     }
 }
 
+/// Steps as they are, or so small that every list takes several.
+fn steps(seed: u64) -> StepLimits {
+    if seed.is_multiple_of(2) {
+        return StepLimits::default();
+    }
+    let (work, at_once) = ([1, 60, 300][seed as usize % 3], 1 + seed as usize % 4);
+    StepLimits { entries_max: seed as usize / 2 % 2, work, at_once, restarts_max: u32::MAX }
+}
+
 fn options(seed: u64) -> Options {
     Options {
         shards: 1 + seed as usize % 3,
         extended_types: seed.is_multiple_of(4),
         close_session_paths: !seed.is_multiple_of(5),
         chunk_max: [3, 40, 300, 5000][seed as usize % 4],
+        steps: steps(seed),
         ..Options::default()
     }
 }

@@ -5,6 +5,7 @@
 //! the submitting task is woken by the first and runs behind the others.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -68,6 +69,8 @@ const WORD_MAX: Duration = Duration::from_mins(1);
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes written to a socket at once; what is more waits until others had their turn.
+const WRITE_BYTES: usize = 256 * 1024;
 /// From here on, in ms, a thread that is late was asleep. Less than that the rounding of session timeouts bears.
 const SLEEP_MIN_MS: i64 = 200;
 /// And from here on an operator should know.
@@ -86,6 +89,8 @@ struct Io {
     is_full: Cell<bool>,
     /// It sent a four-letter word.
     is_word: Cell<bool>,
+    /// Is it among those to which more can be written?
+    has_more: Cell<bool>,
     closing_rounds: Cell<u32>,
 }
 
@@ -101,6 +106,10 @@ struct Driver {
     pieces: Notify,
     /// It is being done.
     in_pieces: Cell<bool>,
+    /// Rung when there is a read to be made in steps, or more to write.
+    bulk: Notify,
+    /// Connections to which more can be written than was written at once.
+    more: RefCell<VecDeque<Rc<Io>>>,
     is_draining: Cell<bool>,
     /// The server is stopping and has said all: what still comes is read and thrown away, so that a socket's unread bytes
     /// don't make the kernel take back what was written.
@@ -134,6 +143,8 @@ pub fn run(
         submit: Notify::new(),
         pieces: Notify::new(),
         in_pieces: Cell::new(false),
+        bulk: Notify::new(),
+        more: RefCell::new(VecDeque::new()),
         is_draining: Cell::new(false),
         is_discarding: Cell::new(false),
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
@@ -145,6 +156,7 @@ pub fn run(
     let local = LocalSet::new();
     local.spawn_local(driver.clone().submit_loop());
     local.spawn_local(driver.clone().inbox_loop());
+    local.spawn_local(driver.clone().bulk_loop());
     local.spawn_local(driver.clone().sweep_loop());
     local.spawn_local(driver.clone().pieces_loop());
     if let Some((listener, shards, limits, keep_alive)) = accept {
@@ -210,6 +222,7 @@ impl Driver {
             close: Cell::new(false),
             is_full: Cell::new(false),
             is_word: Cell::new(false),
+            has_more: Cell::new(false),
             closing_rounds: Cell::new(0),
         });
         let mut all = self.io.borrow_mut();
@@ -395,6 +408,9 @@ impl Driver {
         if self.shard.borrow().has_submissions() {
             self.submit.notify_one();
         }
+        if self.shard.borrow().has_long_reads() {
+            self.bulk.notify_one();
+        }
         loop {
             {
                 let mut shard = self.shard.borrow_mut();
@@ -461,13 +477,24 @@ impl Driver {
 
     fn write(&self, io: &Rc<Io>) {
         let mut shard = self.shard.borrow_mut();
+        let mut turn = WRITE_BYTES;
         while !io.is_full.get() {
             let bytes = shard.to_send(io.id);
             if bytes.is_empty() {
                 break;
             }
-            match io.writer.try_write(bytes) {
-                Ok(n) => shard.sent(io.id, n),
+            if turn == 0 {
+                if !io.has_more.replace(true) {
+                    self.more.borrow_mut().push_back(io.clone());
+                    self.bulk.notify_one();
+                }
+                break;
+            }
+            match io.writer.try_write(&bytes[..bytes.len().min(turn)]) {
+                Ok(n) => {
+                    shard.sent(io.id, n);
+                    turn -= n;
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
                     io.is_full.set(true);
                     wake(io);
@@ -498,6 +525,36 @@ impl Driver {
             if !submissions.is_empty() {
                 self.core.submit(&mut submissions);
                 submissions.clear();
+            }
+        }
+    }
+
+    /// What takes long goes on here, a step at a time: reads that are made in steps, and answers that are longer than what
+    /// is written at once. In between everybody else has a turn, and the sockets are looked at.
+    async fn bulk_loop(self: Rc<Self>) {
+        loop {
+            self.bulk.notified().await;
+            loop {
+                let io = self.more.borrow_mut().pop_front();
+                let has_reads = self.shard.borrow().has_long_reads();
+                if has_reads {
+                    let is_through = {
+                        let mut shard = self.shard.borrow_mut();
+                        shard.step_long_reads(self.core.clock.now(), &self.core.shared)
+                    };
+                    if is_through { self.drain() } else { self.settle() }
+                }
+                match io {
+                    Some(io) => {
+                        io.has_more.set(false);
+                        if !io.close.get() {
+                            self.write(&io);
+                        }
+                    }
+                    None if !has_reads => break,
+                    None => {}
+                }
+                tokio::task::yield_now().await;
             }
         }
     }

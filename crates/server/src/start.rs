@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use peer::shard::RequestThrottle;
 use peer::throttle::{ConnectionThrottle, ConnectionThrottleConfig};
-use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared};
+use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared, StepLimits};
 use storage::policy::SnapPolicy;
 use storage::recover::{Origin, Progress};
 use storage::{LogOptions, LogWriter, RecoverError, RecoverOptions, recover};
@@ -349,6 +349,7 @@ fn launch(
                     stale_by_latency: config.throttle.stale_by_latency,
                     drop_stale: config.throttle.drop_stale,
                 },
+                steps: StepLimits::default(),
                 keys: HashKeys(random()),
             },
             handshake_timeout: Duration::from_millis(u64::from(config.client.sessionless_timeout_ms)),

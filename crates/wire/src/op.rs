@@ -68,6 +68,8 @@ opcodes! {
     CreateTtl = 21, "createTTL";
     /// Several reads.
     MultiRead = 22, "multiRead";
+    /// A page of the children's names, in the order of their creation. An extension: LinkedIn's fork has it, Apache not.
+    GetChildrenPaginated = 71, "getChildrenPaginated";
     /// Add an identity to the connection.
     Auth = 100, "auth";
     /// Register watches again after a reconnect.

@@ -63,6 +63,22 @@ record! {
 }
 
 record! {
+    /// Of getChildrenPaginated. Source: LinkedIn's fork, `GetChildrenPaginatedRequest`.
+    pub struct GetChildrenPaginatedRequest<'a> {
+        /// The znode.
+        path: UStr<'a>,
+        /// The most names in the page, 1 and more.
+        max_returned: i32,
+        /// The page begins at the first child that this txn or a later one created.
+        czxid_min: Zxid,
+        /// So many of the children that just this txn created are passed over: earlier pages had them.
+        czxid_offset: i32,
+        /// Set a watch, if this is the last page?
+        watch: bool,
+    }
+}
+
+record! {
     /// Of setData.
     pub struct SetDataRequest<'a> {
         /// The znode.

@@ -2,6 +2,7 @@
 
 use crate::acl::AclVec;
 use crate::error_code::ErrorCode;
+use crate::ids::Zxid;
 use crate::jute::{Buffer, UStr};
 use crate::stat::Stat;
 
@@ -66,6 +67,20 @@ record! {
         children: Option<Vec<UStr<'a>>>,
         /// The znode's Stat.
         stat: Stat,
+    }
+}
+
+record! {
+    /// Of getChildrenPaginated. Source: LinkedIn's fork, `GetChildrenPaginatedResponse`.
+    pub struct GetChildrenPaginatedResponse<'a> {
+        /// The names, in ascending order of (czxid, name).
+        children: Option<Vec<UStr<'a>>>,
+        /// The znode's Stat.
+        stat: Stat,
+        /// Where the next page begins; -1 of the last page.
+        next_czxid: Zxid,
+        /// How many children of that txn this page and those before it had; -1 of the last page.
+        next_czxid_offset: i32,
     }
 }
 

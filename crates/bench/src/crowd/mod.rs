@@ -5,6 +5,7 @@
 //! almost nothing, so that what is measured is the server.
 
 mod connects;
+mod list;
 mod memory;
 mod storm;
 mod waiter;
@@ -37,6 +38,9 @@ pub enum Crowd {
     Memory(memory::Options),
     /// Sessions that set hundreds of thousands of watches again, while another one reads: its longest wait
     Storm(storm::Options),
+    /// List a znode with a million children, while other sessions read: how long a list takes, and the longest wait of the
+    /// others
+    List(list::Options),
 }
 
 /// What all of them need.
@@ -111,6 +115,7 @@ pub fn run(crowd: &Crowd) -> Result<Report> {
         Crowd::Connects(options) => connects::run(options),
         Crowd::Memory(options) => memory::run(options),
         Crowd::Storm(options) => storm::run(options),
+        Crowd::List(options) => list::run(options),
     }
 }
 
@@ -119,7 +124,8 @@ pub(crate) fn run_to_text(crowd: &Crowd) -> Result<String> {
     let (Crowd::Watches(watches::Options { common, .. })
     | Crowd::Connects(connects::Options { common, .. })
     | Crowd::Memory(memory::Options { common, .. })
-    | Crowd::Storm(storm::Options { common, .. })) = crowd;
+    | Crowd::Storm(storm::Options { common, .. })
+    | Crowd::List(list::Options { common, .. })) = crowd;
     Ok(if common.json { serde_json::to_string(&report)? + "\n" } else { report.to_string() })
 }
 

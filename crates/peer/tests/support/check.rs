@@ -246,7 +246,9 @@ fn check_client(world: &World, history: &History, at: usize) {
         assert!(answered <= most, "client {at}: nothing behind closeSession is answered");
     }
     if !client.closed && !client.hung_up {
-        assert_eq!(answered, client.sent.len(), "client {at}: everything is answered");
+        let conn = world.shards[client.conn.shard as usize].get(client.conn);
+        let missing = client.sent.get(answered);
+        assert_eq!(answered, client.sent.len(), "client {at}: everything is answered, not {missing:?} of {conn:?}");
     }
     if after_close == Some(answered) {
         assert!(client.closed || client.hung_up, "client {at}: closed after the reply to closeSession");
@@ -305,7 +307,8 @@ impl Stream<'_> {
                     self.is_before_the_next_write(client, answered, header.zxid, &what);
                     let model = &self.history.states[header.zxid.0 as usize];
                     let mut watches = self.watches_at(header.zxid);
-                    let expected = answer(model, self.session.0, sent.ids.as_slice(), op, &sent.body, &mut watches);
+                    let who = (self.session.0, sent.ids.as_slice(), world.options.frame_max);
+                    let expected = answer(model, who, op, &sent.body, &mut watches);
                     self.events_up_to(header.zxid, &expected.events, &what);
                     self.watches = watches;
                     assert_eq!(header.err, expected.err, "{what}");

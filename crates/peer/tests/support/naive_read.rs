@@ -79,9 +79,19 @@ fn key(path: &str) -> &str {
 }
 
 /// The answer from the state `model`; watches are set and removed in `watches`.
-pub fn answer(model: &Model, session: i64, ids: &[Id], op: OpCode, body: &[u8], watches: &mut Watches) -> Answer {
+pub fn answer(
+    model: &Model,
+    (session, ids, page_max): (i64, &[Id], usize),
+    op: OpCode,
+    body: &[u8],
+    watches: &mut Watches,
+) -> Answer {
     let mut events = Vec::new();
-    match body_of(model, session, ids, op, body, watches, &mut events) {
+    let done = match op {
+        OpCode::GetChildrenPaginated => page(model, ids, page_max, body, watches),
+        _ => body_of(model, session, ids, op, body, watches, &mut events),
+    };
+    match done {
         Ok(body) => Answer { err: ErrorCode::OK, body, events },
         Err(err) => Answer { err, body: Vec::new(), events },
     }
@@ -95,6 +105,42 @@ fn readable<'a>(model: &'a Model, path: &str, ids: &[Id]) -> Result<&'a super::m
 fn names(all: Vec<&str>) -> Vec<u8> {
     let names: Vec<UStr<'_>> = all.into_iter().map(|name| Some(name.into())).collect();
     Some(names).to_vec()
+}
+
+/// As LinkedIn's `DataTree.getPaginatedChildren` does it: all that qualify are sorted, some passed over, and taken as long
+/// as there is room. Unlike there, a page has at least one name.
+fn page(model: &Model, ids: &[Id], page_max: usize, body: &[u8], watches: &mut Watches) -> Result<Vec<u8>, ErrorCode> {
+    let r = GetChildrenPaginatedRequest::from_slice(body).map_err(|_| ErrorCode::MARSHALLING_ERROR)?;
+    let path = r.path.as_deref().ok_or(ErrorCode::MARSHALLING_ERROR)?;
+    readable(model, path, ids)?;
+    if r.max_returned <= 0 {
+        return Err(ErrorCode::BAD_ARGUMENTS);
+    }
+    let czxid = |name: &str| model.nodes[&format!("{}/{name}", key(path))].stat.czxid;
+    let mut all: Vec<(Zxid, &str)> = model.children(path).into_iter().map(|name| (czxid(name), name)).collect();
+    all.retain(|(czxid, _)| *czxid >= r.czxid_min);
+    all.sort_unstable();
+    let skipped = all.iter().take_while(|(czxid, _)| *czxid == r.czxid_min).count().min(r.czxid_offset.max(0) as usize);
+    let mut taken = Vec::new();
+    let mut bytes = 100;
+    for (_, name) in &all[skipped..] {
+        bytes += name.len() + 4;
+        if taken.len() == r.max_returned as usize || bytes > page_max && !taken.is_empty() {
+            break;
+        }
+        taken.push(*name);
+    }
+    let (before, after) = all.split_at(skipped + taken.len());
+    let (next_czxid, next_czxid_offset) = match after.first() {
+        None => (Zxid(-1), -1),
+        Some((next, _)) => (*next, before.iter().filter(|(czxid, _)| czxid == next).count() as i32),
+    };
+    if r.watch && after.is_empty() {
+        watches.add(path, Kind::Child);
+    }
+    let children = Some(taken.into_iter().map(|name| Some(name.into())).collect());
+    let stat = model.stat(path);
+    Ok(wire::response::GetChildrenPaginatedResponse { children, stat, next_czxid, next_czxid_offset }.to_vec())
 }
 
 fn body_of(

@@ -181,11 +181,19 @@ fn random_multi(rng: &mut Rng) -> Vec<u8> {
     body
 }
 
+/// Body of getChildrenPaginated, some of it odd.
+pub fn page(rng: &mut Rng, path: &str, near: Zxid, watch: bool) -> Vec<u8> {
+    let max_returned = *rng.pick(&[i32::MAX, 1, 2, 3, 5, 20, 0, -1]);
+    let czxid_min = *rng.pick(&[Zxid(0), Zxid(-1), near, Zxid(near.0 / 2)]);
+    let czxid_offset = *rng.pick(&[0, 0, 1, 2, 10, -1]);
+    GetChildrenPaginatedRequest { path: Some(path.into()), max_returned, czxid_min, czxid_offset, watch }.to_vec()
+}
+
 /// A random read: opcode and body.
 pub fn random_read(rng: &mut Rng, relative_zxid: Zxid) -> (OpCode, Vec<u8>) {
     let (target, watch) = (path(rng), rng.chance(50));
     let alone = PathRequest { path: Some(target.into()) }.to_vec();
-    match rng.below(24) {
+    match rng.below(25) {
         0..3 => (OpCode::Exists, read(target, watch)),
         3..7 => (OpCode::GetData, read(target, watch)),
         7..9 => (OpCode::GetChildren, read(target, watch)),
@@ -224,7 +232,8 @@ pub fn random_read(rng: &mut Rng, relative_zxid: Zxid) -> (OpCode, Vec<u8>) {
             };
             (OpCode::SetWatches2, request.to_vec())
         }
-        22 => {
+        22 => (OpCode::GetChildrenPaginated, page(rng, target, relative_zxid, watch)),
+        23 => {
             let (op, mut body) = random_read(rng, relative_zxid);
             body.truncate(rng.below(body.len() + 1));
             // A PING or whoAmI has no body to break.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use auth::{AuthConfig, Identities};
 use ostler_peer::shard::RequestThrottle;
 use ostler_peer::{
-    ConnId, LocalSessions, Now, Pipeline, PipelineConfig, Shard, ShardConfig, ShardSet, Shared, Submission,
+    ConnId, LocalSessions, Now, Pipeline, PipelineConfig, Shard, ShardConfig, ShardSet, Shared, StepLimits, Submission,
 };
 use tree::owner::OwnerRules;
 use tree::{HashKeys, Tree, TreeConfig};
@@ -75,6 +75,7 @@ pub struct Options {
     pub large_bytes_max: usize,
     pub throttle: RequestThrottle,
     pub auth: AuthConfig,
+    pub steps: StepLimits,
     pub frame_max: usize,
     /// The most bytes that come or go at once.
     pub chunk_max: usize,
@@ -100,6 +101,7 @@ impl Default for Options {
             large_bytes_max: usize::MAX,
             throttle: RequestThrottle::default(),
             auth: AuthConfig::default(),
+            steps: StepLimits::default(),
             frame_max: 0xf_ffff,
             chunk_max: 300,
             pause_ms_max: 0,
@@ -209,6 +211,7 @@ impl World {
                     out_total_max: options.out_total_max,
                     large_bytes_max: options.large_bytes_max,
                     throttle: options.throttle,
+                    steps: options.steps,
                     keys,
                 })
             })
@@ -297,12 +300,13 @@ impl World {
 
     /// Something that can happen now, happens.
     pub fn step(&mut self) {
-        match self.rng.below(7) {
+        match self.rng.below(8) {
             0 | 1 => self.feed(),
             2 => self.submit(),
             3 => self.process(),
             4 => self.acknowledge(),
             5 => self.drain(),
+            6 => self.go_on(),
             _ => self.send(),
         }
         self.collect();
@@ -399,6 +403,15 @@ impl World {
         }
     }
 
+    /// A shard with reads that are made in steps makes one.
+    fn go_on(&mut self) {
+        let ready: Vec<usize> = (0..self.shards.len()).filter(|&shard| self.shards[shard].has_long_reads()).collect();
+        if !ready.is_empty() {
+            let shard = *self.rng.pick(&ready);
+            self.shards[shard].step_long_reads(self.now, &self.shared);
+        }
+    }
+
     /// Notes who has something to be sent: nobody else is looked at, as in a driver.
     pub fn collect(&mut self) {
         let mut dirty = Vec::new();
@@ -447,7 +460,7 @@ impl World {
 
     /// Has it connections that wait, and not for a client that does not read?
     fn can_go_on(&self, shard: &Shard) -> bool {
-        shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
+        shard.has_long_reads() || shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
     }
 
     fn has_room(&self, client: usize) -> bool {

@@ -121,7 +121,7 @@ pub fn operation_letters(op: OpCode) -> &'static str {
         OpCode::SetWatches2 => "STW2",
         OpCode::AddWatch => "ADDW",
         OpCode::GetAcl => "GETA",
-        OpCode::GetChildren | OpCode::GetChildren2 => "GETC",
+        OpCode::GetChildren | OpCode::GetChildren2 | OpCode::GetChildrenPaginated => "GETC",
         OpCode::GetAllChildrenNumber => "GETACN",
         OpCode::CheckWatches => "CHKW",
         OpCode::RemoveWatches => "REMW",
