@@ -9,6 +9,7 @@ mod acls;
 mod deviations;
 mod frames;
 mod multis;
+mod quotas;
 mod random;
 mod reads;
 mod sessions;
@@ -105,10 +106,4 @@ fn replies_are_equal_where_a_server_spends_a_zxid_more() {
 #[test]
 fn replies_are_equal_with_ttl_znodes() {
     converse(&["extendedTypesEnabled=true"], Zxids::Equal, writes::ttl);
-}
-
-#[test]
-#[ignore = "quotas are not kept yet"]
-fn replies_are_equal_with_quotas_enforced() {
-    converse(&["enforceQuota=true"], Zxids::Equal, writes::quotas);
 }

@@ -245,28 +245,3 @@ pub fn ttl_in_multis(talk: &mut Talk) -> Result<()> {
     }
     Ok(())
 }
-
-/// Against servers that enforce quotas.
-pub fn quotas(talk: &mut Talk) -> Result<()> {
-    talk.part("quotas");
-    talk.connect("a")?;
-    talk.call("a", CREATE, &create("/tenant", b"", 0))?;
-    talk.call("a", CREATE, &create("/zookeeper/quota/tenant", b"", 0))?;
-    let limits = b"count=-1,bytes=-1=;byteHardLimit=20;countHardLimit=3";
-    talk.call("a", CREATE, &create("/zookeeper/quota/tenant/zookeeper_limits", limits, 0))?;
-    talk.call("a", CREATE, &create("/zookeeper/quota/tenant/zookeeper_stats", b"count=0,bytes=0", 0))?;
-    for i in 0..4 {
-        talk.call("a", CREATE, &create(&format!("/tenant/{i}"), b"five!", 0))?;
-        talk.call("a", GET_DATA, &watch("/zookeeper/quota/tenant/zookeeper_stats", false))?;
-    }
-    talk.call("a", SET_DATA, &set("/tenant/0", Some(b"much too long a text"), -1))?;
-    talk.call("a", SET_DATA, &set("/tenant/0", Some(b"much too long a text"), 7))?;
-    talk.call("a", SET_DATA, &set("/tenant/0", Some(b"four"), -1))?;
-    talk.call("a", GET_DATA, &watch("/zookeeper/quota/tenant/zookeeper_stats", false))?;
-    talk.call("a", DELETE, &path_version("/tenant/1", -1))?;
-    talk.call("a", GET_DATA, &watch("/zookeeper/quota/tenant/zookeeper_stats", false))?;
-    talk.call("a", DELETE, &path_version("/zookeeper/quota/tenant/zookeeper_limits", -1))?;
-    talk.call("a", SET_DATA, &set("/tenant/0", Some(b"much too long a text"), -1))?;
-    talk.call("a", GET_DATA, &watch("/zookeeper/quota/tenant/zookeeper_stats", false))?;
-    talk.close("a")
-}

@@ -27,6 +27,7 @@ mod outstanding;
 pub mod pipeline;
 pub mod pipeline_sessions;
 mod prep;
+pub mod quota;
 mod reads;
 pub mod session;
 pub mod session_tracker;

@@ -23,6 +23,7 @@ use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, Write
 use crate::outstanding::Outstanding;
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
+use crate::quota::QuotaExceeded;
 use crate::reads::ReadContext;
 use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
@@ -48,6 +49,8 @@ pub struct PipelineConfig {
     pub close_session_paths: bool,
     /// Do sessions begin as local ones?
     pub local_sessions: LocalSessions,
+    /// `enforceQuota`: writes above a quota are refused.
+    pub enforce_quota: bool,
     /// When containers and TTL znodes go.
     pub containers: ContainerRules,
     /// Keys of the hash maps.
@@ -112,6 +115,8 @@ pub struct Pipeline {
     /// Entries on their way to the inboxes, a vector a shard.
     pub(crate) outbox: Vec<Vec<InboxEntry>>,
     triggers: Vec<Trigger>,
+    /// What the submissions at hand exceeded.
+    exceeded: Vec<QuotaExceeded>,
     sweep: Sweep,
     /// How many of the outstanding changes the statistics know of.
     pub(crate) changes_told: u64,
@@ -145,6 +150,7 @@ impl Pipeline {
             expiries_under_way: 0,
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
+            exceeded: Vec::new(),
             sweep: Sweep::new(&config.containers, now),
             changes_told: 0,
             config,
@@ -217,6 +223,10 @@ impl Pipeline {
         }
         drop(batch);
         self.count_proposals(shared);
+        if !self.exceeded.is_empty() {
+            let mut reports = shared.quota_reports.lock();
+            self.exceeded.drain(..).for_each(|exceeded| reports.add(exceeded));
+        }
         self.flush(shared)
     }
 
@@ -304,6 +314,7 @@ impl Pipeline {
             session,
             is_local,
             identities,
+            exceeded: self.config.enforce_quota.then_some(&mut self.exceeded),
         };
         prep.outstanding.attempt();
         let mut done = prep.write(op, body, &mut entry.1);

@@ -141,6 +141,7 @@ impl Pipeline {
             session,
             is_local: false,
             identities: &Identities::none(),
+            exceeded: None,
         };
         let body_start = entry.1.len();
         let op = prep.close_session(self.config.close_session_paths, &mut entry.1);

@@ -25,6 +25,7 @@ use wire::txn::{
 use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, StatPersisted, UStr, Zxid};
 
 use crate::outstanding::{Data, Outstanding, PATH_OVERHEAD, Record};
+use crate::quota::{self, Growth, QuotaExceeded};
 
 /// What prep needs to know beside the request.
 pub(crate) struct Prep<'a> {
@@ -39,6 +40,8 @@ pub(crate) struct Prep<'a> {
     /// It is a local one that may not be upgraded: it can have no ephemerals.
     pub is_local: bool,
     pub identities: &'a Identities,
+    /// Where what exceeds a quota is noted; `None`: quotas are not enforced.
+    pub exceeded: Option<&'a mut Vec<QuotaExceeded>>,
 }
 
 /// Header, count and digest of a closeSession txn.
@@ -153,6 +156,10 @@ impl Prep<'_> {
         if matches!(self.owner_rules.decode(parent.stat.ephemeral_owner), Owner::Session(_)) {
             return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
         }
+        if let Some(exceeded) = &mut self.exceeded {
+            let growth = Growth { count: 1, bytes: create.data.map_or(0, <[u8]>::len) as i64 };
+            quota::check(self.tree, path, growth, exceeded)?;
+        }
         if mode.is_ephemeral() {
             self.may_close_later(path)?;
         }
@@ -261,6 +268,14 @@ impl Prep<'_> {
         let path = valid(&request.path)?;
         let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         self.allowed(record.acl.as_deref(), WRITE)?;
+        if let Some(exceeded) = &mut self.exceeded {
+            let before = match &record.data {
+                Data::Tree(id) => self.tree.node(*id).data_length(),
+                Data::Request(data) => data.as_ref().map_or(0, Bytes::len),
+            };
+            let bytes = request.data.map_or(0, <[u8]>::len) as i64 - before as i64;
+            quota::check(self.tree, path, Growth { count: 0, bytes }, exceeded)?;
+        }
         let version = next_version(record.stat.version, request.version)?;
         record.stat.version = version;
         record.stat.mzxid = self.zxid;
@@ -320,6 +335,11 @@ impl Prep<'_> {
             };
             match done {
                 Ok(op) => subs.push((op, sub)),
+                // The text of a quota that can't be read: not the operation fails, but the whole.
+                Err(err @ ErrorCode::MARSHALLING_ERROR) => {
+                    self.outstanding.end_attempt(true);
+                    return Err(err);
+                }
                 Err(err) => {
                     failure.get_or_insert(err);
                     subs.push((OpCode::Error, ErrorTxn { err }.to_vec()));

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use tree::Tree;
 
 use crate::inbox::InboxEntry;
+use crate::quota::QuotaReports;
 use crate::state::hash_text;
 use crate::stats::{PipelineStats, ShardStats};
 use crate::throttle::ConnectionThrottle;
@@ -87,6 +88,8 @@ pub struct Shared {
     pub large_bytes: AtomicUsize,
     /// The keys `connection_throttle_…`; `None`: everybody may ask for a session.
     pub connection_throttle: Option<Mutex<ConnectionThrottle>>,
+    /// Quotas that were exceeded, with `enforceQuota`.
+    pub quota_reports: Mutex<QuotaReports>,
     /// Counters a shard.
     pub shard_stats: Vec<ShardStats>,
     /// Counters of the pipeline.
@@ -106,6 +109,7 @@ impl Shared {
             large_threshold: usize::MAX,
             large_bytes: AtomicUsize::new(0),
             connection_throttle: None,
+            quota_reports: Mutex::default(),
             shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
             pipeline_stats: PipelineStats::default(),
         }

@@ -196,6 +196,11 @@ impl Core {
         machines.pipeline.sweep(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
         self.release(machines, woken);
+        // At a tick, so that a client that tries and tries does not fill the log.
+        let exceeded = self.shared.quota_reports.lock().take_lines();
+        for line in exceeded {
+            tracing::warn!("{line}");
+        }
         let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
         if mismatches > self.mismatches_told.swap(mismatches, Relaxed) {
             tracing::error!(

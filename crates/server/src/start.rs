@@ -177,6 +177,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             length_max: config.limits.record_bytes_max as usize,
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
+            enforce_quota: config.tree.enforce_quota,
             // A standalone server has none, as in Apache.
             local_sessions,
             containers: ContainerRules {

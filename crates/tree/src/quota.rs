@@ -108,20 +108,20 @@ impl Tree {
         let mut totals: BTreeMap<String, QuotaTotals> = BTreeMap::new();
         for (&directory, entry) in &self.quotas.by_directory {
             let path = self.quota_path(directory);
-            let Some(namespace) = path.split('/').nth(1) else { continue };
-            let total = totals.entry(namespace.to_owned()).or_default();
-            let mut add = |at: usize, value: i64| {
-                let sum = total[at].unwrap_or(0).wrapping_add(value);
-                total[at] = Some(sum);
+            // For the root Apache takes the znode's own name.
+            let namespace = |own: &'static str| path.split('/').nth(1).unwrap_or(own).to_owned();
+            let mut add = |at: usize, own: &'static str, value: i64| {
+                let total = &mut totals.entry(namespace(own)).or_default()[at];
+                *total = Some(total.unwrap_or(0).wrapping_add(value));
             };
             let hard_or_soft = |hard, soft| if hard > -1 { hard } else { soft };
             if let Some(track) = entry.limits.as_ref().and_then(|text| text.track.as_ref()) {
-                add(0, hard_or_soft(track.count_hard, track.count));
-                add(1, hard_or_soft(track.bytes_hard, track.bytes));
+                add(0, LIMITS, hard_or_soft(track.count_hard, track.count));
+                add(1, LIMITS, hard_or_soft(track.bytes_hard, track.bytes));
             }
             if let Some(track) = entry.stats.as_ref().and_then(|text| text.track.as_ref()) {
-                add(2, track.count);
-                add(3, track.bytes);
+                add(2, STATS, track.count);
+                add(3, STATS, track.bytes);
             }
         }
         totals

@@ -239,7 +239,6 @@ fn what_is_missing_here_is_refused_by_name() {
     for line in [
         "server.1=a:2888:3888\nserver.2=b:2888:3888",
         "server.1=a:2888:3888:observer",
-        "enforceQuota=true",
         "group.1=1:2:3",
         "weight.1=1",
         "dynamicConfigFile=/x",

@@ -46,7 +46,7 @@ pub struct Gauges {
     /// Connections without a client certificate, from this host.
     pub plain_local_connections: i64,
     /// For each top-level path with a quota: count limit, bytes limit, count used, bytes used.
-    pub quotas: BTreeMap<String, [i64; 4]>,
+    pub quotas: BTreeMap<String, tree::QuotaTotals>,
 }
 
 /// What happened since the start or the last `srst`.
@@ -86,7 +86,9 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics) -> String {
     for (namespace, values) in &gauges.quotas {
         const SETS: [&str; 4] = ["count_limit", "bytes_limit", "count_usage", "bytes_usage"];
         for (set, value) in SETS.iter().zip(values) {
-            lines.integer(&format!("{namespace}_quota_{set}_per_namespace"), *value);
+            if let Some(value) = value {
+                lines.integer(&format!("{namespace}_quota_{set}_per_namespace"), *value);
+            }
         }
     }
     for name in COUNTERS {
@@ -215,7 +217,11 @@ mod tests {
 
     #[test]
     fn values_land_under_their_names() {
-        let gauges = Gauges { uptime_ms: 17, quotas: [("app".to_owned(), [1, 2, 3, 4])].into(), ..Gauges::default() };
+        let gauges = Gauges {
+            uptime_ms: 17,
+            quotas: [("app".to_owned(), [Some(1), Some(2), Some(3), None])].into(),
+            ..Gauges::default()
+        };
         let fsync = Summary { count: 3, sum: 4, min: 1, max: 2, percentiles: [0; 4] };
         let read = Summary { count: 1, sum: 7, min: 7, max: 7, percentiles: [7, 8, 9, 10] };
         let metrics = Metrics {

@@ -59,6 +59,7 @@ impl Words {
         }
         // The pipeline is held meanwhile: it has one writer at a time.
         self.core.with(|_| self.core.shared.pipeline_stats.reset());
+        self.core.shared.quota_reports.lock().reset();
         self.start_is_forgotten.store(true, std::sync::atomic::Ordering::Relaxed);
         Ok(())
     }

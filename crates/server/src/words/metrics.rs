@@ -35,6 +35,7 @@ impl Words {
             watches: shared.shard_stats.iter().map(|s| s.watches.get() as i64).sum(),
             ephemerals: tree.ephemeral_count() as i64,
             approximate_data_bytes: tree.approximate_data_size(),
+            quotas: tree.quota_totals(),
             global_sessions: shared.pipeline_stats.sessions.get() as i64,
             open_files,
             open_files_max: limits.current.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
@@ -82,6 +83,8 @@ impl Words {
         ] {
             metrics.counters.insert(name, value as i64);
         }
+        let refusals = shared.quota_reports.lock().refusals().clone();
+        metrics.quota_errors = refusals.into_iter().map(|(namespace, count)| (namespace, count as i64)).collect();
         self.add_summaries(&mut metrics, reads);
         let mut read = BTreeMap::new();
         for stats in shards {

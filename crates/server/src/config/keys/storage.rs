@@ -139,8 +139,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Time in ms after which a container that never had a child is deleted. 0: never. Java reads it only from `-D`.",
         )
         .bare(),
-        key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a quota instead of a log line.")
-            .refused(&["false"], "quotas are not built yet; remove the line"),
+        key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a hard limit of a quota, and log those above a soft one."),
         key("commitLogCount", Kind::Text, "500", "Transactions kept in memory for learners.")
             .no_effect("a standalone server has no learners"),
         key("snapshotSizeFactor", Kind::Text, "0.33", "Share of a snapshot up to which learners are synced from the log.")
