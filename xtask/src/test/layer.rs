@@ -78,7 +78,7 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer {
         name: "conformance",
         about: "against Apache ZooKeeper and its clients",
-        budget_s: 300,
+        budget_s: 600,
         run: || {
             let mut cargo = cargo(&["test", "-p", "ostler-conformance", "--locked", "--no-fail-fast"]);
             cargo.env("OSTLER_BIN", target().join("release/ostler"));
