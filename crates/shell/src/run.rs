@@ -231,7 +231,8 @@ impl Shell {
             Command::Create { path, data, acl, kind } => {
                 check_path(&path, kind.is_sequential())?;
                 let acl = acl.map(|it| acl::parse(&it)).transpose().map_err(Failure::usage)?;
-                let made = self.create(client, &path, data.as_deref(), acl.as_deref(), kind).await?;
+                let made = self.create(client, &path, data.as_deref(), acl.as_deref(), kind).await;
+                let made = made.map_err(|failure| said_before(failure, &path))?;
                 Ok(Answer { err: format!("Created {made}\n"), json: json!({ "path": made }), ..Answer::default() })
             }
             Command::Set { path, data, version, stat } => {
@@ -589,6 +590,17 @@ async fn explain(client: &Client, failure: Failure, asked: &str) -> Failure {
     } else {
         failure.hint(format!("{above} is there, {missing} is not; `create {missing}` makes it"))
     }
+}
+
+/// Apache says some refusals of a create twice. Source: `cli.CreateCommand`.
+fn said_before(mut failure: Failure, path: &str) -> Failure {
+    let first = match failure.zookeeper() {
+        Some(Code::INVALID_ACL) => Code::INVALID_ACL.exception(path),
+        Some(Code(-120)) => "Unable to create ephemeral node on a local session".to_owned(),
+        _ => return failure,
+    };
+    failure.text = format!("{first}\n{}", failure.text);
+    failure
 }
 
 /// A path with the chroot.

@@ -266,7 +266,8 @@ mod tests {
     #[test]
     fn a_failure_for_programs() {
         let failure = Failure::code(Code::NO_NODE, "/x").hint("h");
-        let expected = r#"{"command":"get","error":{"code":"NoNode","hint":"h","message":"Node does not exist: /x","number":-101}}"#;
-        assert_eq!(error_json("get", &failure).to_string(), expected);
+        let expected = json!({ "command": "get", "error": {
+            "code": "NoNode", "message": "Node does not exist: /x", "number": -101, "hint": "h" } });
+        assert_eq!(error_json("get", &failure), expected);
     }
 }

@@ -101,7 +101,7 @@ impl Session {
     /// One that is not there yet; [`Session::start`] opens it.
     pub fn new(options: Options, screen: Arc<Screen>, print_watches: Arc<std::sync::atomic::AtomicBool>) -> Self {
         let (link, _) = watch::channel(Link::Over(SessionState::Closed));
-        let events = Events { screen: screen.clone(), print: print_watches };
+        let events = Events { screen: screen.clone(), print: print_watches, last: Arc::default() };
         let watches = Watches { set: Arc::default(), events, live: Live(link.subscribe()) };
         Self {
             options,
@@ -302,6 +302,15 @@ async fn diagnose(hosts: &Hosts) -> String {
 pub struct Events {
     screen: Arc<Screen>,
     print: Arc<std::sync::atomic::AtomicBool>,
+    last: Arc<Mutex<LastEvent>>,
+}
+
+/// The event that was printed last, and which watches it came to: Apache's client has one watcher for all, and prints an
+/// event once that hits a data watch and a persistent one.
+#[derive(Debug, Default)]
+struct LastEvent {
+    event: Option<WatchedEvent>,
+    of: Vec<Key>,
 }
 
 impl Events {
@@ -312,7 +321,15 @@ impl Events {
         }
     }
 
-    fn znode(&self, event: &WatchedEvent) {
+    fn znode(&self, key: &Key, event: &WatchedEvent) {
+        {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.event.as_ref() == Some(event) && !last.of.contains(key) {
+                last.of.push(key.clone());
+                return;
+            }
+            *last = LastEvent { event: Some(event.clone()), of: vec![key.clone()] };
+        }
         let kind = match event.event_type {
             EventType::NodeCreated => "NodeCreated",
             EventType::NodeDeleted => "NodeDeleted",
@@ -321,6 +338,16 @@ impl Events {
             EventType::Session => return,
         };
         self.emit(kind, Some(&event.path), event.session_state, event.zxid);
+    }
+
+    /// A watch that was removed says so. Source: `ZKWatchManager.removeWatcher`.
+    fn removed(&self, kind: WatchKind, path: &str) {
+        let kind = match kind {
+            WatchKind::Data => "DataWatchRemoved",
+            WatchKind::Child => "ChildWatchRemoved",
+            WatchKind::Persistent | WatchKind::Recursive => "PersistentWatchRemoved",
+        };
+        self.emit(kind, Some(path), SessionState::SyncConnected, WatchedEvent::NO_ZXID);
     }
 
     /// Source: `ZooKeeperMain.MyWatcher`, `WatchedEvent.toString`.
@@ -379,7 +406,7 @@ impl Watches {
         self.put(key.clone(), async move {
             let event = watcher.changed().await;
             all.lock().remove(&key);
-            all.events.znode(&event);
+            all.events.znode(&key, &event);
         })
         .await;
     }
@@ -410,7 +437,7 @@ impl Watches {
                     watcher = fresh;
                 }
                 (EventType::Session, _) => {}
-                _ => self.events.znode(&event),
+                _ => self.events.znode(&(path.clone(), *kind), &event),
             }
         }
     }
@@ -433,11 +460,12 @@ impl Watches {
         let removed: Vec<_> = {
             let mut set = self.lock();
             let keys: Vec<Key> = set.keys().filter(|(at, kind)| at == path && kind.is(wanted)).cloned().collect();
-            keys.iter().filter_map(|key| set.remove(key)).collect()
+            keys.iter().filter_map(|key| Some((key.1, set.remove(key)?))).collect()
         };
         let any = !removed.is_empty();
-        for task in removed {
+        for (kind, task) in removed {
             end(Some(task)).await;
+            self.events.removed(kind, path);
         }
         any
     }

@@ -1,0 +1,148 @@
+//! The prompt, typed at.
+
+use std::os::unix::fs::PermissionsExt;
+
+use ostler_conformance::{Options, Server, ostler};
+use rustix::process::Signal;
+
+use crate::both::shell;
+use crate::pty::Terminal;
+
+fn server() -> (tempfile::TempDir, ostler::Server) {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&Options::new(dir.path())).unwrap();
+    (dir, server)
+}
+
+fn one(server: &ostler::Server, words: &[&str]) -> String {
+    let output = shell(server.addr()).args(words).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+#[test]
+fn history_completion_and_editing() {
+    let (dir, server) = server();
+    let home = dir.path().join("state");
+    for path in ["/apple", "/apple/红富士", "/apple/国光"] {
+        one(&server, &["create", path, "x"]);
+    }
+    let mut terminal = Terminal::start(server.addr(), 100, &home);
+    terminal.expect("(");
+    terminal.expect_prompt(0);
+    terminal.send("create /x hello\r");
+    terminal.expect("Created /x");
+    terminal.expect_prompt(1);
+    terminal.send("\x1b[A\r");
+    terminal.expect("Node already exists: /x");
+    terminal.expect("`set /x data`");
+    terminal.expect_prompt(2);
+    // A command, then a path from the tree, then its only child that begins so.
+    terminal.send("getAll\t /ap\t\r");
+    terminal.expect("\r\n2\r\n");
+    terminal.expect_prompt(3);
+    terminal.send("get /apple/红\t\r");
+    terminal.expect("红富士");
+    terminal.expect("\r\nx\r\n");
+    terminal.expect_prompt(4);
+    // In the middle of a line with wide letters.
+    terminal.send("create /中 文\x1b[D\x1b[D路\r");
+    terminal.expect("Created /中路");
+    terminal.expect_prompt(5);
+    terminal.send("addauth digest alice:secret\r");
+    terminal.expect_prompt(6);
+    terminal.send("history\r");
+    terminal.expect("addauth digest ******");
+    terminal.expect_prompt(7);
+    terminal.send("\x04");
+    assert_eq!(terminal.end().code(), Some(0));
+    assert_eq!(one(&server, &["get", "/中路"]), "文");
+
+    let file = home.join("ostler/shell_history");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("create /x hello") && !kept.contains("secret"), "{kept}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut again = Terminal::start(server.addr(), 100, &home);
+    again.expect_prompt(0);
+    again.send("\x1b[A\x1b[A\r");
+    again.expect("Node already exists: /中路");
+}
+
+#[test]
+fn ctrl_c_clears_the_line_and_ends_a_long_command() {
+    let (dir, mut server) = server();
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("create /never x\x03");
+    terminal.send("create /other x\r");
+    terminal.expect("Created /other");
+    terminal.expect_prompt(1);
+    server.process_mut().signal(Signal::STOP).unwrap();
+    terminal.send("sync /\r\n");
+    terminal.expect("\r\n");
+    // The command runs when the line is echoed and its end is; before that Ctrl-C would clear the line.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.send("\x03");
+    terminal.expect("Interrupted");
+    server.process_mut().signal(Signal::CONT).unwrap();
+    terminal.expect("] ");
+    terminal.send("\x04");
+    terminal.end();
+    assert_eq!(one(&server, &["ls", "/"]), "[other, zookeeper]");
+}
+
+#[test]
+fn a_watch_arrives_while_a_line_is_typed() {
+    let (dir, server) = server();
+    one(&server, &["create", "/w", "x"]);
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("get -w /w\r");
+    terminal.expect_prompt(1);
+    terminal.send("create /mid ha");
+    terminal.expect("create /mid ha");
+    one(&server, &["set", "/w", "y"]);
+    terminal.expect("WatchedEvent state:SyncConnected type:NodeDataChanged path:/w");
+    // The line is there again, and goes on.
+    terminal.expect("create /mid ha");
+    terminal.send("lf\r");
+    terminal.expect("Created /mid");
+    terminal.expect_prompt(2);
+    terminal.send("quit\r");
+    assert_eq!(terminal.end().code(), Some(0));
+    assert_eq!(one(&server, &["get", "/mid"]), "half");
+}
+
+#[test]
+fn a_terminal_can_be_too_narrow() {
+    let (dir, server) = server();
+    for path in ["/苹果", "/苹果/一", "/苹果/二"] {
+        one(&server, &["create", path, "x"]);
+    }
+    for columns in 1..=10 {
+        let mut terminal = Terminal::start(server.addr(), columns, dir.path());
+        terminal.expect("]");
+        terminal.send("ls /苹\t\t\t\x1b[D\x1b[C");
+        terminal.resize(11 - columns);
+        terminal.send("\x03create /n 中文中文中文\r");
+        terminal.send("\x15delete /n\r");
+        terminal.send("\x15quit\r");
+        let status = terminal.end();
+        assert_eq!(status.code(), Some(0), "{columns} columns: {}", terminal.screen());
+        assert!(!terminal.screen().contains("panicked"), "{}", terminal.screen());
+    }
+}
+
+#[test]
+fn sigterm_leaves_the_terminal_as_it_was() {
+    let (dir, server) = server();
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("create -e /e x\r");
+    terminal.expect_prompt(1);
+    terminal.send("half a li");
+    terminal.expect("half a li");
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.end().code(), Some(143));
+    assert_eq!(one(&server, &["ls", "/"]), "[zookeeper]", "the session was closed, its ephemeral is gone");
+}

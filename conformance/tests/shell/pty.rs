@@ -1,0 +1,138 @@
+//! A shell on a pseudo-terminal, as a person has it.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use ostler_conformance::ostler;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub struct Terminal {
+    master: File,
+    slave: OwnedFd,
+    output: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+    /// Up to here the output was looked at.
+    at: usize,
+    child: Child,
+    before: Termios,
+}
+
+impl Terminal {
+    /// Starts `ostler shell` at a server, on a terminal with so many columns; its history is below `home`.
+    pub fn start(addr: SocketAddr, columns: u16, home: &Path) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let before = tcgetattr(&slave).unwrap();
+        let io = || Stdio::from(slave.try_clone().unwrap());
+        // `setsid --ctty` makes it the controlling terminal, so that Ctrl-C is a signal.
+        let child = Command::new("setsid")
+            .arg("--ctty")
+            .arg(ostler::binary().unwrap())
+            .args(["shell", "-s", &addr.to_string()])
+            .env("TERM", "xterm-256color")
+            .env("LC_ALL", "C.UTF-8")
+            .env("XDG_STATE_HOME", home)
+            .stdin(io())
+            .stdout(io())
+            .stderr(io())
+            .spawn()
+            .unwrap();
+        let master = File::from(master);
+        let mut reader = master.try_clone().unwrap();
+        let (send, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n) = reader.read(&mut buffer) {
+                if n == 0 || send.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { master, slave, output, seen: Vec::new(), at: 0, child, before }
+    }
+
+    /// Types.
+    pub fn send(&mut self, keys: &str) {
+        self.master.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until the output behind what was waited for before contains this.
+    pub fn expect(&mut self, text: &str) {
+        let until = Instant::now() + LIMIT;
+        loop {
+            let new = String::from_utf8_lossy(&self.seen[self.at..]).into_owned();
+            if let Some(found) = new.find(text) {
+                // Lossy text is as long as the bytes, unless a character is cut, which is then behind.
+                self.at += (found + text.len()).min(self.seen.len() - self.at);
+                return;
+            }
+            match self.output.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(bytes) => self.seen.extend(bytes),
+                Err(RecvTimeoutError::Timeout) => panic!("never {text:?}; behind it came {new:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("ended before {text:?}; it said {new:?}"),
+            }
+        }
+    }
+
+    /// Waits for the prompt of the command with this number.
+    pub fn expect_prompt(&mut self, number: usize) {
+        self.expect(&format!(" {number}] "));
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
+    }
+
+    pub fn resize(&self, columns: u16) {
+        tcsetwinsize(&self.slave, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+    }
+
+    /// Waits for its end; the terminal must be as it was before.
+    pub fn end(&mut self) -> ExitStatus {
+        let until = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "it does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let now = tcgetattr(&self.slave).unwrap();
+        assert_eq!(now.local_modes, self.before.local_modes);
+        assert_eq!(now.input_modes, self.before.input_modes);
+        assert_eq!(now.output_modes, self.before.output_modes);
+        assert_eq!(now.control_modes, self.before.control_modes);
+        while let Ok(bytes) = self.output.try_recv() {
+            self.seen.extend(bytes);
+        }
+        status
+    }
+
+    /// Everything so far.
+    pub fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.seen).into_owned()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
