@@ -73,7 +73,11 @@ fn ctrl_c_clears_the_line_and_ends_a_long_command() {
     let (dir, mut server) = server();
     let mut terminal = Terminal::start(server.addr(), 80, dir.path());
     terminal.expect_prompt(0);
-    terminal.send("create /never x\x03");
+    terminal.send("create /never x");
+    terminal.expect("create /never x");
+    terminal.send("\x03");
+    terminal.expect("\x1b[?2004l");
+    terminal.expect_prompt(0);
     terminal.send("create /other x\r");
     terminal.expect("Created /other");
     terminal.expect_prompt(1);
@@ -121,12 +125,19 @@ fn a_terminal_can_be_too_narrow() {
     }
     for columns in 1..=10 {
         let mut terminal = Terminal::start(server.addr(), columns, dir.path());
-        terminal.expect("]");
+        terminal.expect_prompt(0);
         terminal.send("ls /苹\t\t\t\x1b[D\x1b[C");
+        terminal.expect("苹果/");
         terminal.resize(11 - columns);
-        terminal.send("\x03create /n 中文中文中文\r");
-        terminal.send("\x15delete /n\r");
-        terminal.send("\x15quit\r");
+        // As on any terminal, Ctrl-C takes what was typed behind it too, as far as it is there already.
+        terminal.send("\x03");
+        terminal.expect("\x1b[?2004l");
+        terminal.expect_prompt(0);
+        terminal.send("create /n 中文中文中文\r");
+        terminal.expect_prompt(1);
+        terminal.send("delete /n\r");
+        terminal.expect_prompt(2);
+        terminal.send("quit\r");
         let status = terminal.end();
         assert_eq!(status.code(), Some(0), "{columns} columns: {}", terminal.screen());
         assert!(!terminal.screen().contains("panicked"), "{}", terminal.screen());
