@@ -1,5 +1,6 @@
 //! What programs use: JSON, files, pipes, exit codes, connect strings.
 
+use std::fmt::Write;
 use std::process::{Command, Stdio};
 
 use ostler_conformance::{Options, Server, ostler};
@@ -60,7 +61,7 @@ fn a_reader_that_goes_away_is_no_panic() {
     let (_dir, server) = server();
     let mut script = String::from("create /big x\n");
     for n in 0..300 {
-        script += &format!("create /big/{n}-{} x\n", "n".repeat(400));
+        let _ = writeln!(script, "create /big/{n}-{} x", "n".repeat(400));
     }
     assert!(with_input(shell(server.addr()), &script).status.success());
     let pipe = format!(
