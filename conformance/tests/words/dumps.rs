@@ -153,7 +153,7 @@ fn groups(text: &str) -> BTreeMap<String, BTreeSet<String>> {
         if let Some(member) = line.strip_prefix('\t') {
             assert!(all.get_mut(&head).unwrap().insert(member.to_owned()), "{line} twice");
         } else {
-            head = line.to_owned();
+            line.clone_into(&mut head);
             assert!(all.insert(head.clone(), BTreeSet::new()).is_none(), "{line} twice");
         }
     }

@@ -57,7 +57,7 @@ fn sides(cfg: &[&str]) -> [Side; 2] {
 /// Plays the same on both, and compares what was noted.
 fn compare(cfg: &[&str], play: impl Fn(&mut Side) -> Vec<String>) {
     let mut sides = sides(cfg);
-    let noted = sides.each_mut().map(|side| play(side));
+    let noted = sides.each_mut().map(&play);
     let [apache, ostler] = &noted;
     let differs: Vec<_> =
         (0..apache.len().max(ostler.len())).filter(|&at| apache.get(at) != ostler.get(at)).take(20).collect();

@@ -134,7 +134,9 @@ fn a_flood_of_words_is_answered() {
     for _ in 0..50 {
         ostler.ping("a");
     }
-    asking.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in asking {
+        thread.join().unwrap();
+    }
 }
 
 #[test]

@@ -69,7 +69,8 @@ mod tests {
 
     #[test]
     fn javas_order_of_many() {
-        let config: String = (1..=20).map(|id| format!("server.{id}=h:2:3;{}\n", 1000 + id)).collect();
+        let lines: Vec<String> = (1..=20).map(|id| format!("server.{id}=h:2:3;{}\n", 1000 + id)).collect();
+        let config = lines.concat();
         // As Apache's ConfigUtils printed it.
         let ports = [
             1018, 1019, 1016, 1017, 1010, 1011, 1020, 1002, 1014, 1001, 1015, 1012, 1013, 1006, 1005, 1004, 1003, 1009,
