@@ -73,7 +73,8 @@ pub(crate) const DIGEST_BYTES: usize = 12;
 #[derive(Debug, Clone)]
 pub(crate) struct Pending {
     pub zxid: Zxid,
-    /// Empty: the end of a local session, which is not logged; it waits for the txn with its zxid.
+    /// Empty: an answer that needs no txn, but waits for the one with its zxid: the end of a local session, or a session that
+    /// goes on at another connection.
     pub entry: Vec<u8>,
     pub origin: Origin,
     pub reads_before: Vec<ReadRequest>,
@@ -90,6 +91,8 @@ pub(crate) enum Origin {
     Write { conn: ConnId, xid: Xid, op: OpCode },
     /// A client's wish for a session.
     Connect { conn: ConnId, timeout_ms: i32 },
+    /// A session that goes on at this connection.
+    Renew { conn: ConnId, timeout_ms: i32 },
     /// Nobody: the server itself.
     Server,
 }
@@ -384,7 +387,7 @@ impl Pipeline {
                 let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
                 self.handed_over = self.handed_over.saturating_sub(1);
                 if pending.entry.is_empty() {
-                    self.answer_local_close(shared, &tree, &pending);
+                    self.answer_without_txn(shared, &tree, &pending);
                     continue;
                 }
                 bytes += pending.entry.len();
@@ -466,7 +469,8 @@ impl Pipeline {
                 let created = Some((zxid, received_us));
                 self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created });
             }
-            Origin::Server => {
+            // A renewal has no txn.
+            Origin::Server | Origin::Renew { .. } => {
                 if let Some(conn) = owner {
                     self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
                 }

@@ -3,8 +3,6 @@
 //! Many sessions may run out of time at once. Their closeSession txns are proposed some at a time, the next ones when those
 //! are applied, so that the requests of everybody else go on in between (ZOOKEEPER-1049, ZOOKEEPER-3110).
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use auth::Identities;
 use bytes::Bytes;
 use tree::Tree;
@@ -60,10 +58,29 @@ impl Pipeline {
             if let Some(old) = old.filter(|&old| old != conn) {
                 self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
             }
-            self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
+            // Writes of the old connection may be on their way. Its client does not know their outcome, and looks now: what it
+            // is shown must have them, so the answer comes behind them.
+            if self.pending.is_empty() {
+                self.answer_renewal(conn, session, timeout_ms);
+            } else {
+                self.pending.push_back(Pending {
+                    zxid: self.zab.proposed(),
+                    entry: Vec::new(),
+                    origin: Origin::Renew { conn, timeout_ms },
+                    reads_before: Vec::new(),
+                    session,
+                    bytes: 0,
+                    received_us: now.mono_us,
+                    proposed_us: now.mono_us,
+                });
+            }
         } else {
             self.send(conn, InboxEntry::Expired { conn });
         }
+    }
+
+    fn answer_renewal(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
+        self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
     }
 
     /// A local session that wants an ephemeral is upgraded first, where that is allowed. True: it stays a local one.
@@ -105,14 +122,21 @@ impl Pipeline {
         }
     }
 
-    /// All txns before it are applied.
-    pub(crate) fn answer_local_close(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
+    /// All txns before an answer without one are applied.
+    pub(crate) fn answer_without_txn(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
+        if let Origin::Renew { conn, timeout_ms } = pending.origin {
+            self.answer_renewal(conn, pending.session, timeout_ms);
+        } else {
+            self.answer_local_close(shared, tree, pending);
+        }
+    }
+
+    fn answer_local_close(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
         let Origin::Write { conn, xid, op } = pending.origin else { return };
         for read in &pending.reads_before {
             self.answer_read(shared, tree, conn, pending.session, read);
         }
-        shared.in_flight.fetch_sub(1, Relaxed);
-        shared.in_flight_bytes.fetch_sub(pending.bytes, Relaxed);
+        shared.end_request(pending.bytes);
         let (zxid, err, received_us) = (tree.last_processed(), ErrorCode::OK, pending.received_us);
         self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body: ReplyBody::None, received_us, last: true });
     }

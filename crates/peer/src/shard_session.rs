@@ -63,7 +63,8 @@ impl Shard {
         created: Option<(Zxid, u64)>,
     ) {
         let stats = &shared.shard_stats[self.config.shard as usize];
-        let Some(found) = self.get_mut(conn) else { return };
+        // The session may have gone on elsewhere meanwhile: then this connection closes.
+        let Some(found) = self.get_mut(conn).filter(|found| found.phase == Phase::Connecting) else { return };
         found.phase = Phase::Established;
         found.session = session;
         found.timeout_ms = timeout_ms;

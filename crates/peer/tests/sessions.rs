@@ -142,6 +142,45 @@ fn a_late_write_of_the_old_connection_is_not_applied() {
     assert!(not_told_yet > 20, "the case is there: {not_told_yet}");
 }
 
+/// Its client does not know whether a write was done when the connection went, and looks: what is answered then is true.
+#[test]
+fn a_renewed_session_sees_what_it_asked_for_before() {
+    let (mut done, mut moved_again) = (0, 0);
+    for seed in 0..300 {
+        let mut world = World::new(seed, Options::default());
+        let (old, session) = joined(&mut world, 0);
+        world.request(old, 1, OpCode::Create, &create("/asked", b"", AclVec::OPEN, 0));
+        for _ in 0..seed % 40 {
+            world.step();
+        }
+        // Sometimes two connections want it, one after the other.
+        let connections: Vec<usize> = (0..=seed as usize % 2).map(|_| world.open(1)).collect();
+        for (at, &new) in connections.iter().enumerate() {
+            world.write(new, &connect(session, Zxid(0), 10_000));
+            world.request(new, 2 + at as i32, OpCode::Exists, &read("/asked", false));
+        }
+        world.settle();
+        let history = check(&world);
+        let is_there = history.states.last().expect("a state").nodes.contains_key("/asked");
+        for &new in &connections {
+            if world.frames(new).len() < 2 {
+                continue;
+            }
+            let reply = &headers(&world, new)[0];
+            assert_eq!(
+                reply.err == ErrorCode::OK,
+                is_there,
+                "seed {seed}: it was told one thing, and then it was otherwise"
+            );
+            done += u32::from(is_there);
+        }
+        moved_again += u32::from(connections.iter().any(|&new| world.clients[new].closed));
+        let open = connections.iter().filter(|&&new| !world.clients[new].closed);
+        assert_eq!(open.count(), 1, "seed {seed}: a session is at one connection");
+    }
+    assert!(done > 20 && moved_again > 20, "the cases are there: {done}, {moved_again}");
+}
+
 #[test]
 fn close_session_deletes_ephemerals_tells_watchers_and_answers_nothing_behind_it() {
     let mut world = world();
