@@ -117,3 +117,33 @@ fn an_error_has_no_body() {
         assert_eq!((reply.err, reply.body.is_empty()), (-5, name == "ostler"), "{name}");
     });
 }
+
+/// getChildrenPaginated is unknown to Apache, which answers so and closes the connection. Ostler answers with a page, as
+/// LinkedIn's fork does.
+#[test]
+fn children_come_in_pages() {
+    both(|name, mut client| {
+        for path in ["/p", "/p/b", "/p/a"] {
+            assert_eq!(client.call(1, 1, &create(path, b"", 0)).unwrap().err, 0, "{name}");
+        }
+        let page = |czxid_min: i64| Body::new().text("/p").int(1).long(czxid_min).int(0).byte(1).0;
+        let first = client.call(2, 71, &page(0)).unwrap();
+        if name == "apache" {
+            assert_eq!((first.zxid, first.err, first.body.len()), (-1, -6, 0));
+            client.expect_closed().unwrap();
+            return;
+        }
+        let next = first.zxid;
+        let names = Body::new().int(1).text("b").0;
+        assert_eq!((first.xid, first.err), (2, 0));
+        assert_eq!(first.body[..names.len()], names);
+        assert_eq!(first.body[names.len() + 68..], Body::new().long(next).int(0).0);
+        // No watch: it was not the last page.
+        assert_eq!(client.call(3, 2, &path_version("/p/b", -1)).unwrap().err, 0);
+        let last = client.call(4, 71, &page(next)).unwrap();
+        assert_eq!(last.body[..names.len()], Body::new().int(1).text("a").0);
+        assert_eq!(last.body[names.len() + 68..], Body::new().long(-1).int(-1).0);
+        client.send(5, 2, &path_version("/p/a", -1)).unwrap();
+        assert_eq!([(); 2].map(|()| client.read().unwrap().xid), [-1, 5], "the last page's watch");
+    });
+}

@@ -8,6 +8,7 @@
 mod acls;
 mod deviations;
 mod frames;
+mod many_children;
 mod multis;
 mod quotas;
 mod random;

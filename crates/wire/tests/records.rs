@@ -98,6 +98,13 @@ proptest! {
         check!(CheckVersionRequest<'_>, CheckVersionRequest { path: path.clone(), version });
         check!(WatchesRequest<'_>, WatchesRequest { path: path.clone(), kind });
         check!(AddWatchRequest<'_>, AddWatchRequest { path: path.clone(), mode: kind });
+        check!(GetChildrenPaginatedRequest<'_>, GetChildrenPaginatedRequest {
+            path: path.clone(),
+            max_returned: p.int[0],
+            czxid_min: Zxid(p.long[0]),
+            czxid_offset: p.int[1],
+            watch: p.flag,
+        });
         check!(AuthPacket<'_>, AuthPacket { kind, scheme: path, auth: data });
         check!(SaslToken<'_>, SaslToken { token: data });
         check!(ReconfigRequest<'_>, ReconfigRequest {
@@ -136,6 +143,12 @@ proptest! {
         check!(GetAclResponse<'_>, GetAclResponse { acl, stat });
         check!(NamesResponse<'_>, NamesResponse { names: list(&p.names[0]) });
         check!(GetChildren2Response<'_>, GetChildren2Response { children: list(&p.names[1]), stat });
+        check!(GetChildrenPaginatedResponse<'_>, GetChildrenPaginatedResponse {
+            children: list(&p.names[2]),
+            stat,
+            next_czxid: Zxid(p.long[0]),
+            next_czxid_offset: p.int[0],
+        });
         check!(GetAllChildrenNumberResponse, GetAllChildrenNumberResponse { total_number: p.int[0] });
         check!(ErrorResponse, ErrorResponse { err: ErrorCode(p.int[0]) });
         let info = ClientInfo { auth_scheme: s(&p.text[1]), user: s(&p.text[2]) };

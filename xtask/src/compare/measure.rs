@@ -132,6 +132,24 @@ pub(crate) const MEASURES: &[Measure] = &[
     },
     of_ostler("session with a watch", |it| it.session_bytes, 2048.0, 1024.0),
     of_ostler("a further watch", |it| it.watch_bytes, 150.0, 80.0),
+    Measure {
+        scenario: "list",
+        name: "ls of 1 000 000 children",
+        unit: "ms",
+        figure: |it| it.list_us / 1e3,
+        better: Better::Less,
+        must: 0.50,
+        aim: 0.25,
+    },
+    Measure {
+        scenario: "list",
+        name: "... another's longest wait",
+        unit: "ms",
+        figure: |it| it.stall_us / 1e3,
+        better: Better::Less,
+        must: 0.10,
+        aim: 0.03,
+    },
 ];
 
 /// A figure of Ostler's alone, in bytes: what a heap of Java's grows by says little.

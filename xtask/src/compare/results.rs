@@ -58,6 +58,12 @@ pub(crate) struct Figures {
     /// That of a further watch.
     #[serde(default)]
     pub(crate) watch_bytes: f64,
+    /// From asking for a list of very many children to its last byte, in microseconds.
+    #[serde(default)]
+    pub(crate) list_us: f64,
+    /// The longest that another client waited for a small read meanwhile.
+    #[serde(default)]
+    pub(crate) stall_us: f64,
 }
 
 impl Figures {
@@ -70,6 +76,10 @@ impl Figures {
         }
         if self.session_bytes > 0.0 {
             return format!("{:.0} B a session with a watch  {:.0} B a watch", self.session_bytes, self.watch_bytes);
+        }
+        if self.list_us > 0.0 {
+            let (list, stall) = (self.list_us / 1e3, self.stall_us / 1e3);
+            return format!("a list {list:.0} ms  longest wait of others {stall:.1} ms");
         }
         if self.ops == 0.0 {
             return format!("{:.1} MiB", mib(self.rss_bytes));

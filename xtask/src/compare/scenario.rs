@@ -93,6 +93,11 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "memory of 10 000 idle sessions, each with a watch, and of 100 further watches each",
         load: Load::Crowd(&["memory", "--sessions", "10000", "--further", "100"]),
     },
+    Scenario {
+        name: "list",
+        about: "ls of a znode with 1 000 000 children, 20 times, while 4 sessions read something small",
+        load: Load::Crowd(&["list", "--children", "1000000", "--lists", "20", "--readers", "4"]),
+    },
 ];
 
 /// The load before those of many sessions: it warms what they use.
@@ -186,6 +191,8 @@ fn crowd(server: &dyn Server, load: &[&str], warmup: u32, rss_idle_bytes: f64) -
         reply_us: figure("writer's reply, median"),
         session_bytes: figure("session and watch"),
         watch_bytes: figure("further watch"),
+        list_us: figure("a list") * 1e3,
+        stall_us: figure("a read meanwhile, longest"),
         p50_us: figure("p50"),
         p99_us: figure("p99"),
         rss_bytes: procfs::rss_bytes(server.pid())? as f64,

@@ -167,6 +167,8 @@ pub struct World {
     pub entries: Vec<Entry>,
     /// The newest txn that the log has acknowledged.
     pub logged: Zxid,
+    /// Reads that are made in steps make none but by hand.
+    pub holds_long: bool,
     inbox: Vec<Submission>,
     woken: ShardSet,
 }
@@ -180,7 +182,12 @@ impl World {
     pub fn new(seed: u64, options: Options) -> Self {
         let owner_rules = OwnerRules { extended_types: options.extended_types, emulate_353: false };
         let keys = HashKeys([seed, 1, 2, 3]);
-        let tree = Tree::new(TreeConfig { keys, owner_rules });
+        Self::of(seed, options, Tree::new(TreeConfig { keys, owner_rules }))
+    }
+
+    /// One that finds this tree when it starts.
+    pub fn of(seed: u64, options: Options, tree: Tree) -> Self {
+        let keys = HashKeys([seed, 1, 2, 3]);
         let auth = Arc::new(options.auth.clone());
         let now = Now { mono_us: 1_000_000, wall_ms: 1_700_000_000_000 };
         let config = PipelineConfig {
@@ -228,6 +235,7 @@ impl World {
             clients: Vec::new(),
             entries: Vec::new(),
             logged: Zxid(0),
+            holds_long: false,
             inbox: Vec::new(),
             woken: ShardSet::default(),
             options,
@@ -246,6 +254,7 @@ impl World {
             clients: self.clients.clone(),
             entries: self.entries.clone(),
             logged: self.logged,
+            holds_long: self.holds_long,
             inbox: self.inbox.clone(),
             woken: self.woken,
         }
@@ -406,6 +415,9 @@ impl World {
 
     /// A shard with reads that are made in steps makes one.
     fn go_on(&mut self) {
+        if self.holds_long {
+            return;
+        }
         let ready: Vec<usize> = (0..self.shards.len()).filter(|&shard| self.shards[shard].has_long_reads()).collect();
         if !ready.is_empty() {
             let shard = *self.rng.pick(&ready);
@@ -461,7 +473,8 @@ impl World {
 
     /// Has it connections that wait, and not for a client that does not read?
     fn can_go_on(&self, shard: &Shard) -> bool {
-        shard.has_long_reads() || shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
+        shard.has_long_reads() && !self.holds_long
+            || shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
     }
 
     fn has_room(&self, client: usize) -> bool {
