@@ -73,7 +73,7 @@ pub struct Request {
 /// An ACL: permissions, scheme, id.
 pub type Acl = &'static [(i32, &'static str, &'static str)];
 
-/// The ACLs by name. `a:a` and `b:b` are identities of the clients.
+/// The ACLs by name. `a:a` and `b:e` are identities of the clients.
 pub const ACLS: &[(&str, Acl)] = &[
     ("open", OPEN),
     ("creator", &[(31, "auth", "")]),

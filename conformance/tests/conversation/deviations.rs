@@ -147,3 +147,21 @@ fn children_come_in_pages() {
         assert_eq!([(); 2].map(|()| client.read().unwrap().xid), [-1, 5], "the last page's watch");
     });
 }
+
+/// Limits for the root: Apache's connection ends without an answer, since its `PathTrie` takes no empty path when the txn
+/// is applied. To Ostler they are a znode like any other.
+#[test]
+fn limits_for_the_root_are_a_znode_like_any_other() {
+    both(|name, mut client| {
+        let limits = client.call(1, 1, &create("/zookeeper/quota/zookeeper_limits", b"count=1,bytes=1", 0));
+        if name == "apache" {
+            assert!(limits.is_err(), "{limits:?}");
+            return;
+        }
+        assert_eq!(limits.unwrap().err, 0);
+        for xid in 2..5 {
+            assert_eq!(client.call(xid, 1, &create(&format!("/{xid}"), b"xyz", 0)).unwrap().err, 0);
+        }
+        assert_eq!(client.call(5, 2, &path_version("/zookeeper/quota/zookeeper_limits", -1)).unwrap().err, 0);
+    });
+}

@@ -108,3 +108,15 @@ fn replies_are_equal_where_a_server_spends_a_zxid_more() {
 fn replies_are_equal_with_ttl_znodes() {
     converse(&["extendedTypesEnabled=true"], Zxids::Equal, writes::ttl);
 }
+
+/// A reconfig is not switched off, but a standalone server has no members to change.
+#[test]
+fn replies_to_a_reconfig_that_is_enabled_are_equal() {
+    let lines = converse(&["reconfigEnabled=true"], Zxids::Equal, |talk| {
+        talk.connect("a")?;
+        reads::reconfig(talk)?;
+        talk.close("a")
+    });
+    let refused = lines.iter().filter(|line| line.contains("err=-6")).count();
+    assert!(refused == reads::RECONFIGS, "{lines:#?}");
+}

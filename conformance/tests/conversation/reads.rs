@@ -64,10 +64,24 @@ pub fn run(talk: &mut Talk) -> Result<()> {
     // A watch asked for in a multiRead is none.
     talk.call("a", 5, &Body::new().text("/r").buffer(Some(b"new")).int(-1).0)?;
     talk.ping("b")?;
-    talk.part("reconfig of a standalone server");
-    talk.call("a", 16, &Body::new().int(-1).int(-1).int(-1).long(-1).0)?;
-    talk.call("a", 16, &Body::new().text("server.5=h:1:2;3").int(-1).int(-1).long(-1).0)?;
+    reconfig(talk)?;
     talk.close("b")?;
     talk.call("a", 12, &watch("/r", false))?;
     talk.close("a")
+}
+
+/// How many [`reconfig`] asks for.
+pub const RECONFIGS: usize = 5;
+
+/// Reconfigs of a standalone server; the connection lives on.
+pub fn reconfig(talk: &mut Talk) -> Result<()> {
+    talk.part("reconfig of a standalone server");
+    let member = "server.5=h:1:2;3";
+    talk.call("a", 16, &Body::new().int(-1).int(-1).int(-1).long(-1).0)?;
+    talk.call("a", 16, &Body::new().text(member).int(-1).int(-1).long(-1).0)?;
+    talk.call("a", 16, &Body::new().int(-1).text("1").int(-1).long(7).0)?;
+    talk.call("a", 16, &Body::new().int(-1).int(-1).text(member).long(-1).0)?;
+    talk.call("a", 16, &Body::new().int(-1).int(-1).text("no member").long(-1).0)?;
+    talk.call("a", 3, &watch("/zookeeper/config", false))?;
+    Ok(())
 }

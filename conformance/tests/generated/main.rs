@@ -4,6 +4,8 @@
 //! `OSTLER_CONVERSATION_SECONDS` lets the hunt run longer, `OSTLER_CONVERSATION_SEEDS` says how many scripts it plays at
 //! most, `OSTLER_CONVERSATION_FROM` where it begins. A difference is told as a short script; kept in `scripts`, it is played
 //! at each run.
+//!
+//! `OSTLER_CONVERSATION_QUOTAS=1` has quotas among what is asked for, 2 has servers that enforce them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
@@ -27,15 +29,17 @@ fn number(name: &str, default: u64) -> u64 {
 fn nothing_differs_in_generated_conversations() {
     let seconds = number("OSTLER_CONVERSATION_SECONDS", SECONDS);
     let seeds = number("OSTLER_CONVERSATION_SEEDS", if seconds == SECONDS { SEEDS } else { u64::MAX / 2 });
+    let quotas = number("OSTLER_CONVERSATION_QUOTAS", 0);
     let wanted = Hunt {
         from: number("OSTLER_CONVERSATION_FROM", 1),
         seeds,
         time: Duration::from_secs(seconds),
         turns: 300,
         pairs: 2,
-        features: Features { quotas: number("OSTLER_CONVERSATION_QUOTAS", 0) == 1 },
+        features: Features { quotas: quotas > 0 },
     };
-    let (played, found) = hunt(wanted, || Pair::new(&[])).unwrap();
+    let pair = || Pair::new(if quotas > 1 { &["enforceQuota=true"] } else { &[] });
+    let (played, found) = hunt(wanted, pair).unwrap();
     let told: Vec<&str> = found.iter().map(|it| it.told.as_str()).collect();
     assert!(told.is_empty(), "{}", told.join("\n\n"));
     assert!(played > 3, "only {played} scripts");

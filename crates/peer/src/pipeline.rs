@@ -51,6 +51,8 @@ pub struct PipelineConfig {
     pub local_sessions: LocalSessions,
     /// `enforceQuota`: writes above a quota are refused.
     pub enforce_quota: bool,
+    /// `reconfigEnabled`: a reconfig is more than switched off.
+    pub reconfig_enabled: bool,
     /// When containers and TTL znodes go.
     pub containers: ContainerRules,
     /// Keys of the hash maps.
@@ -317,6 +319,7 @@ impl Pipeline {
             session,
             is_local,
             identities,
+            reconfig_enabled: self.config.reconfig_enabled,
             exceeded: self.config.enforce_quota.then_some(&mut self.exceeded),
         };
         prep.outstanding.attempt();

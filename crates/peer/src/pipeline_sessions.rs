@@ -165,6 +165,7 @@ impl Pipeline {
             session,
             is_local: false,
             identities: &Identities::none(),
+            reconfig_enabled: false,
             exceeded: None,
         };
         let body_start = entry.1.len();

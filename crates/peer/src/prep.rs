@@ -40,6 +40,8 @@ pub(crate) struct Prep<'a> {
     /// It is a local one that may not be upgraded: it can have no ephemerals.
     pub is_local: bool,
     pub identities: &'a Identities,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
     /// Where what exceeds a quota is noted; `None`: quotas are not enforced.
     pub exceeded: Option<&'a mut Vec<QuotaExceeded>>,
 }
@@ -96,7 +98,8 @@ impl Prep<'_> {
             OpCode::Multi => self.multi(&bytes, &r.read().map_err(unreadable)?, out),
             OpCode::Reconfig => {
                 let _: ReconfigRequest<'_> = r.read().map_err(unreadable)?;
-                Err(ErrorCode::RECONFIG_DISABLED)
+                // A standalone server has no members to change.
+                Err(if self.reconfig_enabled { ErrorCode::UNIMPLEMENTED } else { ErrorCode::RECONFIG_DISABLED })
             }
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }

@@ -178,6 +178,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
             enforce_quota: config.tree.enforce_quota,
+            reconfig_enabled: config.tree.reconfig_enabled,
             // A standalone server has none, as in Apache.
             local_sessions,
             containers: ContainerRules {

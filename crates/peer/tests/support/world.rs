@@ -197,6 +197,7 @@ impl World {
             length_max: options.frame_max * 2,
             digests: true,
             enforce_quota: false,
+            reconfig_enabled: false,
             close_session_paths: options.close_session_paths,
             local_sessions: options.local_sessions,
             containers: ostler_peer::sweep::ContainerRules::default(),

@@ -287,6 +287,7 @@ fn tree(settings: &Settings) -> Result<TreeConfig, ConfigError> {
         extended_types: settings.bool("extendedTypesEnabled")?,
         ttl_layout_353: settings.bool("emulate353TTLNodes")?,
         enforce_quota: settings.bool("enforceQuota")?,
+        reconfig_enabled: settings.bool("reconfigEnabled")?,
         container_check_ms: settings.number("znode.container.checkIntervalMs")?,
         container_deletions_per_minute_max: settings.number("znode.container.maxPerMinute")?,
         container_never_used_ms: settings.limit("znode.container.maxNeverUsedIntervalMs")?,

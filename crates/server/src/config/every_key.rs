@@ -14,7 +14,7 @@ const WORK: &str = "
     clientPort=2182  clientPortAddress=127.0.0.1  clientPortListenBacklog=7  maxClientCnxns=61  maxCnxns=5
     minSessionTimeout=10  maxSessionTimeout=100000  globalOutstandingLimit=7  clientTcpKeepAlive=true
     jute.maxbuffer=5000  jute.maxbuffer.extrasize=2000  skipACL=yes  extendedTypesEnabled=true  emulate353TTLNodes=true
-    closeSessionTxn.enabled=false  nio.sessionlessCnxnTimeout=77  tickTime=1999
+    closeSessionTxn.enabled=false  reconfigEnabled=true  nio.sessionlessCnxnTimeout=77  tickTime=1999
     dataDir=/other  dataLogDir=/log  datadir.autocreate=false  db.autocreate=false  preAllocSize=1  snapCount=10
     snapSizeLimitInKb=5  txnLogSizeLimitInKb=5  forceSync=no  fsync.warningthresholdms=5  flushDelay=5
     maxWriteQueuePollTime=5  maxBatchSize=5  autopurge.purgeInterval=5
@@ -55,7 +55,7 @@ const INFORM: &str = "
     nio.directBufferBytes=5  nio.shutdownTimeout=5  intBufferStartingSizeBytes=5  netty.advancedFlowControl.enabled=true
     localSessionsEnabled=true  localSessionsUpgradingEnabled=true  disableAutoWatchReset=true  initLimit=5  syncLimit=5  connectToLearnerMasterLimit=5  electionAlg=3
     observer.reconnectDelayMs=5  observer.election.DelayMs=5  observerMaster.sizeLimit=5  syncEnabled=false
-    leaderServes=no  reconfigEnabled=true  quorumListenOnAllIPs=true  cnxTimeout=5  quorumCnxnTimeoutMs=5
+    leaderServes=no  quorumListenOnAllIPs=true  cnxTimeout=5  quorumCnxnTimeoutMs=5
     tcpKeepAlive=true  electionPortBindRetry=5  fastleader.minNotificationInterval=5
     fastleader.maxNotificationInterval=5  leader.maxTimeToWaitForEpoch=5  leader.maxConcurrentSnapSyncs=5
     leader.maxConcurrentDiffSyncs=5  forceSnapshotSync=true  snapshotSizeFactor=5  commitLogCount=5

@@ -225,6 +225,8 @@ pub struct TreeConfig {
     pub ttl_layout_353: bool,
     /// Refuse writes above a quota.
     pub enforce_quota: bool,
+    /// Say that a reconfig is not there, and not that it is switched off.
+    pub reconfig_enabled: bool,
     /// Time between two looks for containers and expired TTLs.
     pub container_check_ms: u32,
     /// Deletions of them in a minute at most.

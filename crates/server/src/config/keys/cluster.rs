@@ -54,9 +54,9 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("connectToLearnerMasterLimit", Kind::Decimal(super::I32_MIN, super::I32_MAX), "0", "Ticks to connect.")
             .file_only()
             .no_effect(ALONE),
-        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time.")
-            .file_only()
-            .no_effect("a standalone server has no members to change"),
+        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time. A standalone server has \
+            none: it answers -6 (Unimplemented) instead of -123 (ReconfigDisabled).")
+            .file_only(),
         key("syncEnabled", Kind::StrictBool, "true", "Observers write logs.").file_only().no_effect(ALONE),
         key("quorumListenOnAllIPs", Kind::StrictBool, "false", "Quorum ports on all interfaces.")
             .file_only()
