@@ -171,6 +171,11 @@ impl Connection {
         ConnectResponse::decode(&self.read_frame()?)
     }
 
+    /// The same socket once more, so that one thread can send while another reads.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self { stream: self.stream.try_clone()? })
+    }
+
     /// Our end's address.
     pub fn local_addr(&self) -> Result<SocketAddr> {
         Ok(self.stream.local_addr()?)

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use ostler_conformance::raw::ConnectRequest;
 use ostler_conformance::script::{Body, create, set, watch};
 use ostler_conformance::{Options, Server};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Bystander;
 
@@ -144,10 +143,7 @@ fn a_watcher_that_never_reads() {
 
 #[test]
 fn two_thousand_half_open_connections() {
-    let limit = getrlimit(Resource::Nofile);
-    // Servers started from here on inherit it.
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
-    assert!(limit.maximum.is_none_or(|max| max > 3 * CROWD as u64), "this machine allows too few open files");
+    super::room_for_files(3 * CROWD as u64);
     let mut bystander = Bystander::new();
     let mut crowd = Vec::with_capacity(CROWD);
     let handshake = Body::new().buffer(Some(&ConnectRequest::default().encode())).0;

@@ -4,11 +4,15 @@
 
 mod crowds;
 mod frames;
+mod good;
+mod hostile;
+mod renewals;
 mod starts;
 
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, set, watch};
 use ostler_conformance::{Options, Server, ostler};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// A server, and a client whose session must work whatever the others do.
 struct Bystander {
@@ -31,6 +35,12 @@ impl Bystander {
         let (mut client, granted) = Connection::session(server.addr()).unwrap();
         assert_eq!(client.call(1, 1, &create("/bystander", b"", 1)).unwrap().err, 0);
         Self { server, client, session: granted.session_id, sets: 0, _dir: dir }
+    }
+
+    /// Nothing in what the server printed tells of a mistake of its own.
+    fn printed_no_panic(&self) {
+        let log = std::fs::read_to_string(self.server.log()).unwrap();
+        assert!(!log.contains("panicked"), "{log}");
     }
 
     /// A client that will misbehave.
@@ -56,4 +66,11 @@ impl Bystander {
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a size");
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
+}
+
+/// Room for so many open files, here and in the servers that are started from now on.
+fn room_for_files(files: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    assert!(limit.maximum.is_none_or(|max| max > files), "this machine allows fewer than {files} open files");
 }

@@ -21,6 +21,9 @@ use crate::shared::Shared;
 use crate::tally::{Answered, count_events};
 use crate::time::Now;
 
+/// The bytes of answers after which those who had to wait are left for the next drain.
+const DRAIN_BYTES: usize = 4 << 20;
+
 impl Shard {
     /// Takes what is in the inbox, and goes on with connections that had to wait.
     pub fn drain(&mut self, now: Now, shared: &Shared) {
@@ -33,14 +36,26 @@ impl Shard {
             }
         }
         let mut paused = std::mem::take(&mut self.paused);
-        for slot in paused.drain(..) {
+        // What is answered here is counted when the driver has written: between two pieces it has its turn, lest thousands who
+        // waited are answered at once and read nothing.
+        let (mut answered, mut gone_on) = (0, 0);
+        for &slot in &paused {
+            if answered > DRAIN_BYTES {
+                break;
+            }
+            gone_on += 1;
             if let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) {
                 conn.paused = false;
-                let conn = conn.id;
+                let (conn, before) = (conn.id, conn.unsent());
                 self.resumed.push(conn);
                 self.go_on(now, shared, conn);
                 self.resume(now, shared, conn);
+                answered += self.get(conn).map_or(0, |conn| conn.unsent().saturating_sub(before));
             }
+        }
+        paused.drain(..gone_on);
+        if !paused.is_empty() {
+            paused.append(&mut self.paused);
         }
         if self.paused.is_empty() {
             self.paused = paused;
@@ -212,6 +227,12 @@ impl Shard {
         let start = conn.out.len();
         conn.out.extend_from_slice(frame);
         conn.sent += 1;
+        // Counted now: thousands are written to in pieces, and a writer of many changes does not wait for that.
+        if conn.counted == 0 {
+            conn.read_in_round = self.round;
+        }
+        conn.counted += frame.len();
+        self.out_total += frame.len();
         if !conn.told && !conn.dirty {
             conn.told = true;
             self.told.push_back(slot);
