@@ -179,13 +179,14 @@ impl Shard {
     }
 }
 
-/// What the client has seen, if the request is a whole one.
+/// What the client has seen, if the request is a whole one: a list or a path that is null is an exception in Apache.
 fn check(body: &[u8], lists: usize, length_max: usize) -> Option<Zxid> {
     let mut r = Reader::with_limit(body, length_max);
+    let is_whole = |list: &Option<Vec<UStr<'_>>>| list.as_ref().is_some_and(|paths| paths.iter().all(Option::is_some));
     if lists == 3 {
         let request: SetWatches<'_> = r.read().ok()?;
         let all = [&request.data_watches, &request.exist_watches, &request.child_watches];
-        return all.iter().all(|list| list.is_some()).then_some(request.relative_zxid);
+        return all.into_iter().all(is_whole).then_some(request.relative_zxid);
     }
     let request: SetWatches2<'_> = r.read().ok()?;
     let all = [
@@ -195,7 +196,7 @@ fn check(body: &[u8], lists: usize, length_max: usize) -> Option<Zxid> {
         &request.persistent_watches,
         &request.persistent_recursive_watches,
     ];
-    all.iter().all(|list| list.is_some()).then_some(request.relative_zxid)
+    all.into_iter().all(is_whole).then_some(request.relative_zxid)
 }
 
 /// The next path; `None` behind the last one.
