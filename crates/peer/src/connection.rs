@@ -65,7 +65,7 @@ pub struct Connection {
     pub(crate) setting: Option<Box<SetWatchesSteps>>,
     /// The read that is being answered in steps. Everything else of the connection waits behind it.
     pub(crate) long: Option<Box<LongRead>>,
-    /// Requests without an answer.
+    /// Requests without an answer. Those that wait here are behind all that are with the pipeline.
     pub(crate) waiting: VecDeque<Waiting>,
     /// Bytes of the bodies of the reads among them that wait here.
     pub(crate) waiting_bytes: usize,

@@ -219,8 +219,7 @@ impl LongRead {
                 }
             }
             State::Count { cursor, more } => {
-                let slots = (work / 16).max(1) as u32;
-                let Some(counted) = context.tree.count(*cursor, slots) else { return Stepped::More };
+                let Some(counted) = context.tree.count(*cursor, (work / 16).max(1)) else { return Stepped::More };
                 (counted as i32 + *more).write(self.out.room());
                 false
             }

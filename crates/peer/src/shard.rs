@@ -724,12 +724,14 @@ struct Blocked;
 /// The reads that wait behind the last write, to travel with the next one. If they can't, or would be too many, the write
 /// has to wait until they are answered.
 fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked> {
-    if conn.waiting_bytes == 0 && !conn.waiting.iter().any(|w| matches!(w, Waiting::Read(_))) {
+    // They are the last ones: each write takes all that wait with it.
+    let first = conn.waiting.iter().rposition(|w| !matches!(w, Waiting::Read(_))).map_or(0, |at| at + 1);
+    if first == conn.waiting.len() {
         return Ok(Vec::new());
     }
     let (mut travellers, mut bytes) = (0, 0);
     let tree = shared.tree.read();
-    for waiting in &conn.waiting {
+    for waiting in conn.waiting.range(first..) {
         let Waiting::Read(read) = waiting else { continue };
         travellers += 1;
         bytes += travel_weight(&tree, read.op, &read.body).ok_or(Blocked)?;
@@ -739,7 +741,7 @@ fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<Read
     }
     drop(tree);
     let mut reads = Vec::with_capacity(travellers);
-    for waiting in &mut conn.waiting {
+    for waiting in conn.waiting.range_mut(first..) {
         if matches!(waiting, Waiting::Read(_))
             && let Waiting::Read(read) = std::mem::replace(waiting, Waiting::Pipeline)
         {

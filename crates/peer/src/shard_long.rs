@@ -189,7 +189,8 @@ impl Shard {
             && let Some(Some(found)) = self.connections.get_mut(slot as usize)
         {
             found.out.drain(fired);
-            found.sent -= 1;
+            // `crst` may have come in between.
+            found.sent = found.sent.saturating_sub(1);
         }
     }
 

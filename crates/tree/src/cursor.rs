@@ -152,40 +152,71 @@ impl Tree {
         id
     }
 
-    /// Goes on counting through at most so many slots. When it is through, the number is that of this moment, and the
+    /// Goes on counting until about `work_max` slots, and znodes above theirs, have been looked at: at least one slot, and
+    /// beyond it no more than the znodes above the last. When it is through, the number is that of this moment, and the
     /// cursor is gone. A znode that was deleted meanwhile has no descendants.
-    pub fn count(&self, id: CursorId, slots_max: u32) -> Option<i64> {
+    pub fn count(&self, id: CursorId, work_max: usize) -> Option<i64> {
         let Some(mut count) = take(&mut lock(&self.cursors).counts, id) else { return Some(0) };
-        let end = count.slot.saturating_add(slots_max).min(self.nodes.high_water());
-        let mut last = (NodeId::NONE, false);
-        for slot in count.slot..end {
-            let parent = self.nodes.get(slot).parent;
-            if parent == NodeId::NONE || slot == count.root.0 {
+        if count.root == NodeId::NONE {
+            return Some(count.count);
+        }
+        let end = self.nodes.high_water();
+        // Siblings lie together, and so do a new znode and its first child: what was found last often holds again.
+        let (mut parents, mut own) = ((NodeId::NONE, false), (NodeId::NONE, false));
+        let mut work = 0;
+        while count.slot < end && work < work_max {
+            let slot = NodeId(count.slot);
+            count.slot += 1;
+            work += 1;
+            let parent = self.nodes.get(slot.0).parent;
+            if parent == NodeId::NONE || slot == count.root {
                 continue;
             }
-            // Siblings lie together.
-            if last.0 != parent {
-                last = (parent, self.is_at_or_below(parent, count.root));
+            if parent == own.0 {
+                parents = own;
+            } else if parent != parents.0 {
+                parents = (parent, self.is_at_or_below(parent, count.root, &mut work));
             }
-            count.count += i64::from(last.1);
+            own = (slot, parents.1);
+            count.count += i64::from(parents.1);
         }
-        count.slot = end;
-        if end == self.nodes.high_water() || count.root == NodeId::NONE {
+        if count.slot == end {
             return Some(count.count);
         }
         lock(&self.cursors).counts.push((id, count));
         None
     }
 
-    fn is_at_or_below(&self, mut id: NodeId, root: NodeId) -> bool {
-        loop {
-            if id == root {
-                return true;
-            }
+    /// Adds to `work` how many znodes it looked at.
+    fn is_at_or_below(&self, mut id: NodeId, root: NodeId, work: &mut usize) -> bool {
+        while id != root && root != NodeId::ROOT {
             if id == NodeId::ROOT || id == NodeId::NONE {
                 return false;
             }
-            id = self.nodes.get(id.0).parent;
+            id = self.parent_of(id);
+            *work += 1;
+        }
+        true
+    }
+
+    fn parent_of(&self, id: NodeId) -> NodeId {
+        #[cfg(test)]
+        tests::LOOKS.with(|looks| looks.set(looks.get() + 1));
+        self.nodes.get(id.0).parent
+    }
+
+    /// Adds to the counts that have passed the slot of `id`, and are of a znode above it. However many they are, one way
+    /// up is all it takes.
+    fn add_to_counts(&self, counts: &mut [(CursorId, Count)], id: NodeId, by: i64) {
+        let has_passed = |count: &Count| id.0 < count.slot && count.root != NodeId::NONE;
+        let mut left = counts.iter().filter(|(_, count)| has_passed(count)).count();
+        let mut at = id;
+        while left > 0 && at != NodeId::ROOT && at != NodeId::NONE {
+            at = self.parent_of(at);
+            for (_, count) in counts.iter_mut().filter(|(_, count)| has_passed(count) && count.root == at) {
+                count.count += by;
+                left -= 1;
+            }
         }
     }
 
@@ -269,10 +300,9 @@ impl Tree {
         for (_, count) in &mut cursors.counts {
             if count.root == id {
                 count.root = NodeId::NONE;
-            } else if id.0 < count.slot && self.is_at_or_below(parent, count.root) {
-                count.count -= 1;
             }
         }
+        self.add_to_counts(&mut cursors.counts, id, -1);
         *get_mut(&mut self.cursors) = cursors;
     }
 
@@ -282,12 +312,7 @@ impl Tree {
             return;
         }
         let mut counts = std::mem::take(&mut get_mut(&mut self.cursors).counts);
-        let parent = self.nodes.get(id.0).parent;
-        for (_, count) in &mut counts {
-            if id.0 < count.slot && self.is_at_or_below(parent, count.root) {
-                count.count += 1;
-            }
-        }
+        self.add_to_counts(&mut counts, id, 1);
         get_mut(&mut self.cursors).counts = counts;
     }
 
@@ -296,5 +321,90 @@ impl Tree {
         for (_, set) in &mut get_mut(&mut self.cursors).sets {
             set.is_stale |= set.nodes.contains(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use wire::{AclVec, StatPersisted};
+
+    use super::*;
+    use crate::tree::TreeConfig;
+
+    thread_local! {
+        /// How often a parent was looked up.
+        pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    const DEPTH: usize = 1500;
+
+    fn looks_of<T>(what: impl FnOnce() -> T) -> (T, usize) {
+        let before = LOOKS.get();
+        let done = what();
+        (done, LOOKS.get() - before)
+    }
+
+    /// Chains of this depth, each level of all of them before the next, so that no slot lies beside its parent's unless
+    /// there is but one. Returns the ends.
+    fn chains(tree: &mut Tree, names: &[&str]) -> Vec<(NodeId, String)> {
+        let mut ends: Vec<_> = names.iter().map(|_| (NodeId::ROOT, String::new())).collect();
+        for level in 0..DEPTH {
+            for (name, (end, path)) in names.iter().zip(&mut ends) {
+                let zxid = Zxid(1 + level as i64);
+                let stat = StatPersisted { czxid: zxid, pzxid: zxid, ..StatPersisted::default() };
+                *path += "/";
+                *path += name;
+                *end = tree.insert(*end, path, name, None, AclVec::OPEN, &stat);
+            }
+        }
+        ends
+    }
+
+    #[test]
+    fn a_step_of_a_count_is_short_in_deep_trees() {
+        let mut tree = Tree::new(TreeConfig::default());
+        chains(&mut tree, &["a", "b", "c"]);
+        let id = tree.open_count(tree.get("/b").unwrap());
+        let (work_max, mut steps) = (100, 0);
+        let counted = loop {
+            steps += 1;
+            assert!(steps <= 4 * DEPTH, "each makes progress");
+            let (counted, looks) = looks_of(|| tree.count(id, work_max));
+            assert!(looks <= work_max + DEPTH, "{looks} looks in a step");
+            if let Some(counted) = counted {
+                break counted;
+            }
+        };
+        assert_eq!(counted, DEPTH as i64 - 1);
+    }
+
+    #[test]
+    fn a_chain_in_the_order_of_its_creation_is_counted_in_one_go() {
+        let mut tree = Tree::new(TreeConfig::default());
+        chains(&mut tree, &["a"]);
+        let id = tree.open_count(tree.get("/a").unwrap());
+        let (counted, looks) = looks_of(|| tree.count(id, 4 * DEPTH));
+        assert_eq!(counted, Some(DEPTH as i64 - 1));
+        assert!(looks < 100, "{looks}");
+    }
+
+    #[test]
+    fn a_deletion_goes_up_once_for_all_counts() {
+        let mut tree = Tree::new(TreeConfig::default());
+        let ends = chains(&mut tree, &["a", "b"]);
+        let ids: Vec<_> = ["/a", "/a", "/b", "/a/a"].map(|path| tree.open_count(tree.get(path).unwrap())).into();
+        // They have passed all slots but the last, which is not of their chains.
+        let stat = StatPersisted::default();
+        tree.insert(NodeId::ROOT, "/z", "z", None, AclVec::OPEN, &stat);
+        for (_, count) in &mut get_mut(&mut tree.cursors).counts {
+            (count.slot, count.count) = (tree.nodes.high_water() - 1, DEPTH as i64 - 1);
+        }
+        let (end, path) = &ends[0];
+        let ((), looks) = looks_of(|| tree.remove(*end, path));
+        assert!(looks <= DEPTH, "{looks}");
+        let counted: Vec<_> = ids.iter().map(|id| tree.count(*id, 10).unwrap() - DEPTH as i64).collect();
+        assert_eq!(counted, [-2, -2, -1, -2]);
     }
 }

@@ -138,7 +138,7 @@ impl Reads {
             walked == Walked::More
         });
         self.counts.retain(|count| {
-            let Some(counted) = tree.count(count.id, 1 + work as u32 / 40) else { return true };
+            let Some(counted) = tree.count(count.id, 1 + work / 40) else { return true };
             let is_same = tree.get(count.path).is_some_and(|node| node.stat_persisted().czxid == count.czxid);
             let expected = if is_same { descendants(model, count.path) } else { 0 };
             assert_eq!(counted, expected, "the descendants of {} at the end", count.path);
