@@ -120,6 +120,12 @@ fn talk(world: &mut World, requests: i32) {
         for _ in 0..world.rng.below(40) {
             world.step();
         }
+        // `crst` may come at any time.
+        if world.rng.chance(20) {
+            for shard in &mut world.shards {
+                shard.reset_connections(0, u32::MAX);
+            }
+        }
     }
 }
 
