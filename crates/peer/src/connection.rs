@@ -75,6 +75,8 @@ pub struct Connection {
     pub(crate) heard_ms: i64,
     /// Was it heard since the last round of touches?
     pub(crate) heard: bool,
+    /// Was its closeSession answered?
+    pub(crate) closed_session: bool,
     /// Is it in the shard's list of connections with something to send or to close?
     pub(crate) dirty: bool,
     /// Is it in the shard's list of connections that were told of an event?
@@ -120,6 +122,7 @@ impl Connection {
             opened_ms: now_ms,
             heard_ms: now_ms,
             heard: false,
+            closed_session: false,
             dirty: false,
             told: false,
             paused: false,

@@ -376,6 +376,11 @@ impl Shard {
         self.get(conn).is_some_and(|c| c.phase == Phase::Closing && c.to_send().is_empty())
     }
 
+    /// Does it close because its client closed the session, and has the reply?
+    pub fn has_closed_session(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|c| c.closed_session)
+    }
+
     /// Is it to be closed when everything is sent?
     pub fn is_closing(&self, conn: ConnId) -> bool {
         self.get(conn).is_some_and(|c| c.phase == Phase::Closing)

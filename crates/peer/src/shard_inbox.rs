@@ -106,6 +106,7 @@ impl Shard {
                 found.waiting.pop_front();
                 if last {
                     found.phase = Phase::Closing;
+                    found.closed_session = true;
                     found.heard = false;
                     found.unread = Vec::new();
                 }

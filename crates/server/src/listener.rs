@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
@@ -130,6 +132,9 @@ fn bind_to(address: SocketAddr, config: &ClientConfig) -> io::Result<Bound> {
     Ok(Bound { socket, backlog: i32::try_from(config.listen_backlog).unwrap_or(i32::MAX), address })
 }
 
+/// Connections accepted in a row before others on the thread have a turn.
+const BURST: u32 = 16;
+
 /// Accepts connections and deals them out to the shards, until the task is dropped. `rejected` is told of each that the
 /// limits keep out.
 pub async fn run(
@@ -139,9 +144,10 @@ pub async fn run(
     keep_alive: bool,
     rejected: &impl Fn(),
 ) -> io::Result<()> {
+    set_options(&listener, keep_alive)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let counts = Arc::new(Mutex::new(Counts::default()));
-    let mut next = 0;
+    let (mut next, mut in_a_row) = (0, 0);
     // A crowd at the door must not fill the log: one line a second, with how many were turned away.
     let (mut told, mut unsaid) = (None::<Instant>, 0u64);
     let mut tell = |why: String| {
@@ -156,7 +162,18 @@ pub async fn run(
         }
     };
     loop {
-        let (stream, peer) = match listener.accept().await {
+        // The runtime waits for the first of a burst. It would watch each of those behind it, too, only to be told that it is
+        // for its shard's runtime to do so.
+        in_a_row += 1;
+        let waiting = if in_a_row < BURST { accept(&listener) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        let accepted = match waiting {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                in_a_row = 0;
+                listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)))
+            }
+            done => done,
+        };
+        let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(e) => {
                 // Out of file descriptors, mostly: others may close some.
@@ -173,7 +190,6 @@ pub async fn run(
                 continue;
             }
         };
-        let Ok(stream) = prepare(stream, keep_alive) else { continue };
         if shards[next].send(ToShard::Accept(stream, peer, admission)).await.is_err() {
             return Ok(());
         }
@@ -181,13 +197,18 @@ pub async fn run(
     }
 }
 
-fn prepare(stream: tokio::net::TcpStream, keep_alive: bool) -> io::Result<std::net::TcpStream> {
-    stream.set_nodelay(true)?;
-    let stream = stream.into_std()?;
-    if keep_alive {
-        socket2::SockRef::from(&stream).set_keepalive(true)?;
-    }
-    Ok(stream)
+/// What is set for the listener, its connections have from it.
+fn set_options(listener: &std::net::TcpListener, keep_alive: bool) -> io::Result<()> {
+    let options = socket2::SockRef::from(listener);
+    options.set_tcp_nodelay(true)?;
+    options.set_keepalive(keep_alive)
+}
+
+/// Accepts a connection that does not block, for whichever shard's runtime.
+fn accept(listener: impl AsFd) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    let (stream, peer) = rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+    Ok((stream.into(), peer.ok_or(io::ErrorKind::NotConnected)?))
 }
 
 #[cfg(test)]
@@ -223,5 +244,15 @@ mod tests {
         // A server that has just ended leaves no port taken.
         drop(listening);
         bind(&on(Some("127.0.0.1"), port)).unwrap().listen().unwrap();
+    }
+    /// What accepts sets nothing for a single connection.
+    #[test]
+    fn connections_have_the_options_of_their_listener() {
+        let listener = bind(&on(Some("127.0.0.1"), 0)).unwrap().listen().unwrap();
+        set_options(&listener, true).unwrap();
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = accept(&listener).unwrap();
+        let options = socket2::SockRef::from(&stream);
+        assert!(options.tcp_nodelay().unwrap() && options.keepalive().unwrap() && options.nonblocking().unwrap());
     }
 }

@@ -7,17 +7,17 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use peer::{ConnId, Shard, ShardConfig, Submission};
-use tokio::io::{AsyncRead, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -67,6 +67,8 @@ const GOODBYE_MAX: Duration = Duration::from_millis(300);
 /// How long the answer to a four-letter word may take in all; a million watches take seconds.
 const WORD_MAX: Duration = Duration::from_mins(1);
 
+/// Bytes behind a four-letter word that may belong to it: the mask of `stmk`.
+const WORD_REST_MAX: usize = 8;
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes written to a socket at once; what is more waits until others had their turn.
@@ -82,7 +84,7 @@ const TOLD_AT_ONCE: usize = 64;
 const SWEEP: Duration = Duration::from_millis(50);
 
 struct Io {
-    writer: OwnedWriteHalf,
+    stream: TcpStream,
     id: ConnId,
     waker: RefCell<Option<Waker>>,
     close: Cell<bool>,
@@ -92,6 +94,35 @@ struct Io {
     /// Is it among those to which more can be written?
     has_more: Cell<bool>,
     closing_rounds: Cell<u32>,
+}
+
+/// Of the first four bytes, those that have come.
+#[derive(Default)]
+struct FirstBytes {
+    bytes: [u8; 4],
+    filled: usize,
+}
+
+impl Io {
+    /// Reads what is there; 0 bytes: the other end has closed.
+    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            let mut read = None;
+            let result = self.stream.try_io(Interest::READABLE, || {
+                let n = rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::empty())?.0;
+                read = Some(n);
+                // Less than there was room for: the socket is empty, which "would block" tells the runtime. It need not be
+                // asked for that once more.
+                if (1..buffer.len()).contains(&n) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, result) {
+                (Some(n), _) => return Poll::Ready(Ok(n)),
+                (None, Err(e)) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                (None, result) => return Poll::Ready(result.map(|()| 0)),
+            }
+        }
+    }
 }
 
 struct Driver {
@@ -131,7 +162,7 @@ pub fn run(
     options: ShardOptions,
     inbox: mpsc::Receiver<ToShard>,
     accept: Option<Accept>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let number = options.shard.shard as usize;
     let driver = Rc::new(Driver {
@@ -205,18 +236,12 @@ impl Driver {
         }
     }
 
-    fn accept(
-        self: &Rc<Self>,
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        admission: Admission,
-    ) -> std::io::Result<()> {
-        stream.set_nonblocking(true)?;
-        let (reader, writer) = TcpStream::from_std(stream)?.into_split();
+    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admission: Admission) -> io::Result<()> {
+        let stream = TcpStream::from_std(stream)?;
         let id = self.shard.borrow_mut().open(self.core.clock.now(), peer);
         self.core.shared.shard_stats[self.number].connections.add(1);
         let io = Rc::new(Io {
-            writer,
+            stream,
             id,
             waker: RefCell::new(None),
             close: Cell::new(false),
@@ -230,82 +255,85 @@ impl Driver {
             all.resize_with(id.slot as usize + 1, || None);
         }
         all[id.slot as usize] = Some(io.clone());
-        spawn_local(self.clone().serve(io, reader, admission));
+        spawn_local(self.clone().serve(io, admission));
         Ok(())
     }
 
     /// A connection, from its first byte to its last. What only some need, or only at the end, is boxed: this is the memory
     /// that every idle connection holds.
-    async fn serve(self: Rc<Self>, io: Rc<Io>, mut reader: OwnedReadHalf, admission: Admission) {
-        if let Some(word) = self.first_bytes(&io, &mut reader).await {
+    async fn serve(self: Rc<Self>, io: Rc<Io>, admission: Admission) {
+        let mut first = FirstBytes::default();
+        if let Some((word, rest)) = std::future::poll_fn(|cx| self.poll_first(cx, &io, &mut first)).await {
             // A socket that nobody reads from is not waited for.
-            let _ = Box::pin(tokio::time::timeout(WORD_MAX, self.answer_word(&io, &mut reader, word))).await;
+            let _ = Box::pin(tokio::time::timeout(WORD_MAX, self.answer_word(&io, word, &rest))).await;
         } else if !io.close.get() {
-            std::future::poll_fn(|cx| self.poll(cx, &io, &mut reader)).await;
+            std::future::poll_fn(|cx| self.poll(cx, &io)).await;
         }
-        let wants_goodbye = self.shard.borrow().wants_close(io.id);
+        let wants_goodbye = self.wants_goodbye(&io);
         self.io.borrow_mut()[io.id.slot as usize] = None;
         self.shard.borrow_mut().closed(&self.core.shared, io.id);
         self.settle();
         let stats = &self.core.shared.shard_stats[self.number].connections;
         stats.set(stats.get().saturating_sub(1));
         if wants_goodbye {
-            Box::pin(self.say_goodbye(&io, &mut reader)).await;
+            Box::pin(self.say_goodbye(&io)).await;
         }
         drop(admission);
     }
 
-    /// The first four bytes decide: a four-letter word, or the length of a ConnectRequest, which is handed on.
-    async fn first_bytes(&self, io: &Io, reader: &mut OwnedReadHalf) -> Option<Word> {
-        let mut first = [0; 4];
-        let mut filled = 0;
-        while filled < first.len() {
-            let read = std::future::poll_fn(|cx| {
-                set_waker(io, cx);
-                if io.close.get() {
-                    return Poll::Ready(Ok(0));
-                }
-                let mut buffer = ReadBuf::new(&mut first[filled..]);
-                match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
-                    Poll::Ready(Ok(())) => Poll::Ready(Ok(buffer.filled().len())),
-                    Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-                    Poll::Pending => Poll::Pending,
-                }
-            });
-            match read.await {
-                Ok(0) => {
-                    self.core.shared.shard_stats[self.number].dropped.add(u64::from(!io.close.get()));
-                    io.close.set(true);
-                    return None;
-                }
-                Err(_) => {
-                    io.close.set(true);
-                    return None;
-                }
-                Ok(n) => filled += n,
+    /// The first four bytes decide: a four-letter word, which is given with what came behind it, or the length of a
+    /// ConnectRequest, which is handed on with what came behind it.
+    fn poll_first(&self, cx: &mut Context<'_>, io: &Io, first: &mut FirstBytes) -> Poll<Option<(Word, Vec<u8>)>> {
+        set_waker(io, cx);
+        loop {
+            if io.close.get() {
+                return Poll::Ready(None);
             }
-        }
-        let word = Word::from_bytes(first);
-        if word.is_none() {
-            self.shard.borrow_mut().receive(self.core.clock.now(), &self.core.shared, io.id, &first);
+            let mut scratch = self.buffer.borrow_mut();
+            let read = match ready!(io.poll_read(cx, &mut scratch)) {
+                Ok(n) if n > 0 => &scratch[..n],
+                ended => {
+                    self.core.shared.shard_stats[self.number].dropped.add(u64::from(ended.is_ok()));
+                    io.close.set(true);
+                    return Poll::Ready(None);
+                }
+            };
+            let (head, rest) = read.split_at(read.len().min(first.bytes.len() - first.filled));
+            first.bytes[first.filled..][..head.len()].copy_from_slice(head);
+            first.filled += head.len();
+            if first.filled < first.bytes.len() {
+                continue;
+            }
+            if let Some(word) = Word::from_bytes(first.bytes) {
+                return Poll::Ready(Some((word, rest[..rest.len().min(WORD_REST_MAX)].to_vec())));
+            }
+            let (now, shared) = (self.core.clock.now(), &self.core.shared);
+            if head.len() == first.bytes.len() {
+                self.shard.borrow_mut().receive(now, shared, io.id, read);
+            } else {
+                // It came in drops.
+                let whole = [&first.bytes, rest].concat();
+                self.shard.borrow_mut().receive(now, shared, io.id, &whole);
+            }
+            drop(scratch);
             self.settle();
+            return Poll::Ready(None);
         }
-        word
     }
 
-    async fn answer_word(&self, io: &Io, reader: &mut OwnedReadHalf, word: Word) {
+    async fn answer_word(&self, io: &Io, word: Word, rest: &[u8]) {
         io.is_word.set(true);
         self.shard.borrow_mut().word_received(&self.core.shared, io.id);
-        let mut out = Out::new(&io.writer, &io.close);
+        let mut out = Out::new(&io.stream, &io.close);
         // A socket that can't be written to has nobody who would read why.
-        let _ = self.words.answer(word, reader, &mut out).await;
+        let _ = self.words.answer(word, rest, &io.stream, &mut out).await;
         self.core.shared.shard_stats[self.number].packets_sent.add(out.packets());
     }
 
-    fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>, reader: &mut OwnedReadHalf) -> Poll<()> {
+    fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>) -> Poll<()> {
         set_waker(io, cx);
         if io.is_full.get() {
-            match io.writer.as_ref().poll_write_ready(cx) {
+            match io.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {
                     io.is_full.set(false);
                     self.write(io);
@@ -316,7 +344,7 @@ impl Driver {
             }
         }
         if self.is_discarding.get() {
-            return self.discard(cx, reader);
+            return self.discard(cx, io);
         }
         // A connection that always has more gives the others a turn.
         for _ in 0..8 {
@@ -327,15 +355,14 @@ impl Driver {
                 return Poll::Pending;
             }
             let mut scratch = self.buffer.borrow_mut();
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+            match io.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(0)) => {
                     self.core.shared.shard_stats[self.number].dropped.add(1);
                     return Poll::Ready(());
                 }
-                Poll::Ready(Ok(())) => {
+                Poll::Ready(Ok(n)) => {
                     let now = self.core.clock.now();
-                    self.shard.borrow_mut().receive(now, &self.core.shared, io.id, buffer.filled());
+                    self.shard.borrow_mut().receive(now, &self.core.shared, io.id, &scratch[..n]);
                     drop(scratch);
                     self.settle();
                 }
@@ -348,22 +375,30 @@ impl Driver {
     }
 
     /// Reads and forgets, until the other end closes.
-    fn discard(&self, cx: &mut Context<'_>, reader: &mut OwnedReadHalf) -> Poll<()> {
+    fn discard(&self, cx: &mut Context<'_>, io: &Io) -> Poll<()> {
         let mut scratch = self.buffer.borrow_mut();
         loop {
-            let mut buffer = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut *reader).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+            match io.poll_read(cx, &mut scratch) {
+                Poll::Ready(Ok(n)) if n > 0 => {}
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 
+    /// Must the other end be given time to read what it was told last? Who closed its session waits for the reply and for
+    /// nothing else; unless it sent more all the same, the socket may go at once.
+    fn wants_goodbye(&self, io: &Io) -> bool {
+        let shard = self.shard.borrow();
+        shard.wants_close(io.id)
+            && !(shard.has_closed_session(io.id)
+                && rustix::io::ioctl_fionread(&io.stream).is_ok_and(|bytes| bytes == 0))
+    }
+
     /// Lets the other end read what it was told last, before the socket goes: unread input would make the kernel drop it.
-    async fn say_goodbye(&self, io: &Io, reader: &mut OwnedReadHalf) {
+    async fn say_goodbye(&self, io: &Io) {
         if shutdown_write(io).is_ok() {
-            let discard = std::future::poll_fn(|cx| self.discard(cx, reader));
+            let discard = std::future::poll_fn(|cx| self.discard(cx, io));
             // Whoever does not hang up by then is hung up on.
             let _ = tokio::time::timeout(GOODBYE, discard).await;
         }
@@ -390,7 +425,7 @@ impl Driver {
         let doubtful: Vec<ConnId> = self.shard.borrow().doubtful(now).collect();
         for id in doubtful {
             let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
-            let unread = io.map(|io| rustix::io::ioctl_fionread(io.writer.as_ref()));
+            let unread = io.map(|io| rustix::io::ioctl_fionread(&io.stream));
             // A socket that can't be asked has nothing to say.
             if unread.is_some_and(|bytes| bytes.is_ok_and(|bytes| bytes > 0)) {
                 self.shard.borrow_mut().has_unread(now, id);
@@ -490,12 +525,12 @@ impl Driver {
                 }
                 break;
             }
-            match io.writer.try_write(&bytes[..bytes.len().min(turn)]) {
+            match io.stream.try_write(&bytes[..bytes.len().min(turn)]) {
                 Ok(n) => {
                     shard.sent(io.id, n);
                     turn -= n;
                 }
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     io.is_full.set(true);
                     wake(io);
                 }
@@ -669,14 +704,13 @@ fn wake(io: &Io) {
 
 /// Has the other end closed its half, whatever of it is not read yet?
 fn has_hung_up(io: &Io) -> bool {
-    let stream: &TcpStream = io.writer.as_ref();
-    let ready = std::pin::pin!(stream.ready(tokio::io::Interest::READABLE));
+    let ready = std::pin::pin!(io.stream.ready(Interest::READABLE));
     let mut context = Context::from_waker(Waker::noop());
     matches!(ready.poll(&mut context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
 }
 
-fn shutdown_write(io: &Io) -> std::io::Result<()> {
-    socket2::SockRef::from(io.writer.as_ref()).shutdown(std::net::Shutdown::Write)
+fn shutdown_write(io: &Io) -> io::Result<()> {
+    socket2::SockRef::from(&io.stream).shutdown(std::net::Shutdown::Write)
 }
 
 fn set_waker(io: &Io, cx: &Context<'_>) {

@@ -4,13 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use wire::OpCode;
 
 use super::waiter::Waiter;
 use super::{Common, Report};
-use crate::control;
+use crate::{control, procfs};
 
 /// How to connect.
 #[derive(Clone, Debug, clap::Args)]
@@ -54,8 +54,7 @@ pub(super) fn run(options: &Options) -> Result<Report> {
         let mut stream = TcpStream::connect(options.common.host)
             .with_context(|| format!("connecting to {}: does a server run there?", options.common.host))?;
         stream.write_all(&hello).context("sending to the server")?;
-        waiter.add(&stream, number)?;
-        stream.set_nonblocking(true)?;
+        waiter.add_level(&stream, number)?;
         Ok(One { stream, began, got: 0 })
     };
     let mut all = (0..options.connections).map(|number| start(&waiter, number)).collect::<Result<Vec<_>>>()?;
@@ -63,7 +62,7 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     let began = Instant::now();
     let warm = began + Duration::from_secs_f64(options.warmup);
     let end = warm + Duration::from_secs_f64(options.duration);
-    let (mut cpu, mut opened, mut last) = (None, began, began);
+    let (mut cpu, mut own, mut opened, mut last) = (None, 0.0, began, began);
     let mut buffer = [0; 256];
     loop {
         let now = Instant::now();
@@ -72,6 +71,7 @@ pub(super) fn run(options: &Options) -> Result<Report> {
         }
         if cpu.is_none() && now >= warm {
             cpu = Some(super::cpu_us(&options.common)?);
+            own = procfs::cpu_us(std::process::id())?;
             (opened, last) = (now, now);
             latency.reset();
         }
@@ -79,33 +79,30 @@ pub(super) fn run(options: &Options) -> Result<Report> {
         let ready: Vec<usize> = waiter.wait(Duration::from_millis(100))?.collect();
         for number in ready {
             let one = &mut all[number];
-            loop {
-                match one.stream.read(&mut buffer) {
-                    Ok(0) => {
-                        ensure!(one.got == CONNECTED + CLOSED, "the server hung up after {} bytes", one.got);
-                        let now = Instant::now();
-                        latency.saturating_record((now - one.began).as_nanos() as u64);
-                        last = now;
-                        *one = start(&waiter, number)?;
-                    }
-                    Ok(n) => {
-                        let was = one.got;
-                        one.got += n;
-                        if was < CONNECTED && one.got >= CONNECTED {
-                            one.stream.write_all(&goodbye).context("sending to the server")?;
-                        }
-                        continue;
-                    }
-                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(e) => bail!("reading from the server: {e}"),
+            // Something is there, so that the read does not block; what is more is told of again. So this side makes few
+            // calls: what it takes of the machine, the server does not have.
+            match one.stream.read(&mut buffer).context("reading from the server")? {
+                0 => {
+                    ensure!(one.got == CONNECTED + CLOSED, "the server hung up after {} bytes", one.got);
+                    let now = Instant::now();
+                    latency.saturating_record((now - one.began).as_nanos() as u64);
+                    last = now;
+                    *one = start(&waiter, number)?;
                 }
-                break;
+                n => {
+                    let was = one.got;
+                    one.got += n;
+                    if was < CONNECTED && one.got >= CONNECTED {
+                        one.stream.write_all(&goodbye).context("sending to the server")?;
+                    }
+                }
             }
         }
     }
     let seconds = opened.elapsed().as_secs_f64();
     let used = super::cpu_us(&options.common)? - cpu.unwrap_or_default();
     let about = format!("connects: {} at once, {seconds:.1} s", options.connections);
+    let own = procfs::cpu_us(std::process::id())? - own;
     let mut report = Report::new(about);
     report.add("rate", latency.len() as f64 / seconds, "/s");
     report.add("p50", latency.value_at_quantile(0.5) as f64 / 1e3, "us");
@@ -113,5 +110,6 @@ pub(super) fn run(options: &Options) -> Result<Report> {
     if options.common.pid.is_some() {
         report.add("server CPU per session", used / latency.len().max(1) as f64, "us");
     }
+    report.add("this side's CPU per session", own / latency.len().max(1) as f64, "us");
     Ok(report)
 }

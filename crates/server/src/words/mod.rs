@@ -8,8 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::Config;
@@ -80,8 +79,8 @@ impl Words {
         Some(Mode::Standalone)
     }
 
-    /// Answers a word; `stmk` reads its argument first.
-    pub async fn answer(&self, word: Word, reader: &mut OwnedReadHalf, out: &mut Out<'_>) -> Result<(), Gone> {
+    /// Answers a word; `stmk` reads its argument first, of which `rest` has come with the word.
+    pub async fn answer(&self, word: Word, rest: &[u8], stream: &TcpStream, out: &mut Out<'_>) -> Result<(), Gone> {
         if !self.whitelist.allows(word) {
             return out.push(&word.refusal()).await;
         }
@@ -108,17 +107,13 @@ impl Words {
                 text::envi(pairs.iter().map(|(key, value)| (*key, value.as_str())))
             }
             Word::Gtmk => text::trace_mask(self.trace_mask.load(Relaxed)),
-            Word::Stmk => {
-                let mut mask = [0; 8];
-                match tokio::time::timeout(MASK_MAX, reader.read_exact(&mut mask)).await {
-                    Ok(Ok(_)) => {
-                        let mask = i64::from_be_bytes(mask);
-                        self.trace_mask.store(mask, Relaxed);
-                        text::trace_mask(mask)
-                    }
-                    _ => String::new(),
+            Word::Stmk => match tokio::time::timeout(MASK_MAX, read_mask(rest, stream)).await {
+                Ok(Some(mask)) => {
+                    self.trace_mask.store(mask, Relaxed);
+                    text::trace_mask(mask)
                 }
-            }
+                Ok(None) | Err(_) => String::new(),
+            },
             Word::Hash => {
                 let recorded: Vec<_> = self.core.shared.tree.read().recorded_digests().collect();
                 text::hash(recorded.into_iter().map(|(zxid, digest)| (zxid.0, digest.0.cast_unsigned())))
@@ -218,4 +213,21 @@ impl Words {
             server_id: 0,
         })
     }
+}
+
+/// The mask of `stmk`, of which `begun` is there; `None`: the other end closed before it was whole.
+async fn read_mask(begun: &[u8], stream: &TcpStream) -> Option<i64> {
+    let mut mask = [0; 8];
+    let mut filled = begun.len().min(mask.len());
+    mask[..filled].copy_from_slice(&begun[..filled]);
+    while filled < mask.len() {
+        stream.readable().await.ok()?;
+        match stream.try_read(&mut mask[filled..]) {
+            Ok(0) => return None,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+    Some(i64::from_be_bytes(mask))
 }

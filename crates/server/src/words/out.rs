@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::TcpStream;
 
 /// How long the other end may take to read something of what was written.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,26 +18,26 @@ pub struct Gone;
 /// A socket, for as long as its word is answered.
 #[derive(Debug)]
 pub struct Out<'a> {
-    writer: &'a OwnedWriteHalf,
+    stream: &'a TcpStream,
     close: &'a Cell<bool>,
     bytes: u64,
 }
 
 impl<'a> Out<'a> {
     /// To this socket, until `close` is set.
-    pub fn new(writer: &'a OwnedWriteHalf, close: &'a Cell<bool>) -> Self {
-        Self { writer, close, bytes: 0 }
+    pub fn new(stream: &'a TcpStream, close: &'a Cell<bool>) -> Self {
+        Self { stream, close, bytes: 0 }
     }
 
     /// Writes all of it.
     pub async fn push(&mut self, text: &str) -> Result<(), Gone> {
         let mut rest = text.as_bytes();
         while !rest.is_empty() {
-            let ready = tokio::time::timeout(PATIENCE, self.writer.writable()).await;
+            let ready = tokio::time::timeout(PATIENCE, self.stream.writable()).await;
             if self.close.get() || !matches!(ready, Ok(Ok(()))) {
                 return Err(Gone);
             }
-            match self.writer.try_write(rest) {
+            match self.stream.try_write(rest) {
                 Ok(n) => {
                     self.bytes += n as u64;
                     rest = &rest[n..];
