@@ -137,6 +137,11 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// The socket, for who wants to do without frames.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     /// Connects the socket and sends nothing.
     pub fn open(addr: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect_timeout(&addr, LIMIT).with_context(|| format!("connecting to {addr}"))?;

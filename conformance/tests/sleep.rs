@@ -2,6 +2,9 @@
 //! clients were not silent: what they said is in the sockets, and those who gave up wait at the door.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ostler_conformance::raw::{ConnectRequest, ConnectResponse, Connection};
@@ -92,6 +95,60 @@ fn a_server_that_was_stopped_ends_no_session_of_clients_that_were_there() {
         }
         assert!(Instant::now() < until, "sessions without a client live on");
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A thread that always has more to do is awake: however busy the server, a session whose client has gone ends.
+#[test]
+fn a_busy_server_ends_the_sessions_of_those_who_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&options(&dir).cfg("maxClientCnxns=0")).unwrap();
+    let addr = server.addr();
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| keep_busy(addr, &over));
+        }
+        let (mut gone, _) = Connection::connect(addr, &request(None)).unwrap();
+        assert_eq!(gone.call(1, 1, &create("/gone", b"", 1)).unwrap().err, 0);
+        drop(gone);
+        let (mut client, _) = Connection::session(addr).unwrap();
+        let until = Instant::now() + 4 * TIMEOUT;
+        let mut is_there = true;
+        for xid in 1.. {
+            is_there = client.call(xid, 3, &[&path("/gone")[..], &[0]].concat()).unwrap().err == 0;
+            if !is_there || Instant::now() > until {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        over.store(true, Ordering::Relaxed);
+        assert!(!is_there, "a session without a client lives on while others work");
+    });
+}
+
+/// Fifty connections with thousands of requests under way each, whose answers are read and forgotten.
+fn keep_busy(addr: SocketAddr, over: &AtomicBool) {
+    let mut burst = Vec::new();
+    for _ in 0..3000 {
+        burst.extend_from_slice(&[0, 0, 0, 14, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 1, b'/', 0]);
+    }
+    let mut crowd: Vec<(TcpStream, usize)> = (0..50)
+        .map(|_| {
+            let (connection, _) = Connection::session(addr).unwrap();
+            let stream = connection.into_stream();
+            stream.set_nonblocking(true).unwrap();
+            (stream, 0)
+        })
+        .collect();
+    let mut answers = vec![0; 1 << 16];
+    while !over.load(Ordering::Relaxed) {
+        for (stream, sent) in &mut crowd {
+            while stream.read(&mut answers).is_ok_and(|n| n > 0) {}
+            if let Ok(n) = stream.write(&burst[*sent..]) {
+                *sent = (*sent + n) % burst.len();
+            }
+        }
     }
 }
 

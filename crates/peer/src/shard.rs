@@ -91,7 +91,7 @@ const WAITING_MAX: usize = 4096;
 const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// The work after which a guard of the tree is let go, roughly in bytes; a read counts [`READ_WORK`] beside its answer.
-const GUARD_WORK: usize = 128 * 1024;
+pub(crate) const GUARD_WORK: usize = 128 * 1024;
 const READ_WORK: usize = 2048;
 
 /// The most reads that travel with a write, and the most bytes that their answers are expected to have.

@@ -16,7 +16,7 @@ use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
-use crate::shard::{CHORE_PATHS, Shard};
+use crate::shard::{CHORE_PATHS, GUARD_WORK, Shard};
 use crate::shared::Shared;
 use crate::tally::{Answered, count_events};
 use crate::time::Now;
@@ -89,6 +89,7 @@ impl Shard {
     pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) {
         self.drain_ahead(now, shared);
         // Only now: they are answered from the guard's state, and events up to it may have stood behind the reply.
+        self.work = 0;
         for conn in std::mem::take(&mut self.to_go_on) {
             self.answer_waiting(now, shared, tree, conn);
         }
@@ -158,14 +159,18 @@ impl Shard {
     /// Answers the reads that waited for the write that was just answered, as far as there is room for the answers.
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
         let out_pause = self.config.out_pause;
-        while let Some(found) = self.get_mut(conn) {
+        loop {
+            let is_tired = self.work > GUARD_WORK;
+            let Some(found) = self.get_mut(conn) else { return };
             let is_next = found.long.is_none()
                 && found.setting.is_none()
                 && matches!(found.waiting.front(), Some(Waiting::Read(_)));
             if found.phase == Phase::Closing || !is_next {
                 return;
             }
-            if found.unsent() > out_pause {
+            // Too much to send, or too much under this guard: thousands of reads of many connections may have waited for one
+            // batch. The next drain goes on.
+            if found.unsent() > out_pause || is_tired {
                 self.pause(conn.slot);
                 return;
             }

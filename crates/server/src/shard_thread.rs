@@ -70,7 +70,9 @@ const WORD_MAX: Duration = Duration::from_mins(1);
 /// Bytes behind a four-letter word that may belong to it: the mask of `stmk`.
 const WORD_REST_MAX: usize = 8;
 /// Bytes read from a socket at once.
-const READ_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+/// After so long, in µs, a connection that always has more gives the others a turn.
+const TURN_US: u64 = 1000;
 /// Bytes written to a socket at once; what is more waits until others had their turn.
 const WRITE_BYTES: usize = 256 * 1024;
 /// From here on, in ms, a thread that is late was asleep. Less than that the rounding of session timeouts bears.
@@ -332,6 +334,8 @@ impl Driver {
 
     fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>) -> Poll<()> {
         set_waker(io, cx);
+        // A thread that works is awake, however much there is to do.
+        self.wake_up();
         if io.is_full.get() {
             match io.stream.poll_write_ready(cx) {
                 Poll::Ready(Ok(())) => {
@@ -346,7 +350,7 @@ impl Driver {
         if self.is_discarding.get() {
             return self.discard(cx, io);
         }
-        // A connection that always has more gives the others a turn.
+        let mut begun_us = None;
         for _ in 0..8 {
             if io.close.get() || self.shard.borrow().get(io.id).is_none() {
                 return Poll::Ready(());
@@ -365,6 +369,9 @@ impl Driver {
                     self.shard.borrow_mut().receive(now, &self.core.shared, io.id, &scratch[..n]);
                     drop(scratch);
                     self.settle();
+                    if now.mono_us.saturating_sub(*begun_us.get_or_insert(now.mono_us)) > TURN_US {
+                        break;
+                    }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
