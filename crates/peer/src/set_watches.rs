@@ -179,24 +179,21 @@ impl Shard {
     }
 }
 
-/// What the client has seen, if the request is a whole one: a list or a path that is null is an exception in Apache.
+/// What the client has seen, if the request is a whole one: a list that is null is an exception in Apache, and so is a
+/// null path whose znode would be looked up. Persistent watches look nothing up.
 fn check(body: &[u8], lists: usize, length_max: usize) -> Option<Zxid> {
     let mut r = Reader::with_limit(body, length_max);
-    let is_whole = |list: &Option<Vec<UStr<'_>>>| list.as_ref().is_some_and(|paths| paths.iter().all(Option::is_some));
+    let has_paths = |list: &Option<Vec<UStr<'_>>>| list.as_ref().is_some_and(|paths| paths.iter().all(Option::is_some));
     if lists == 3 {
         let request: SetWatches<'_> = r.read().ok()?;
         let all = [&request.data_watches, &request.exist_watches, &request.child_watches];
-        return all.into_iter().all(is_whole).then_some(request.relative_zxid);
+        return all.into_iter().all(has_paths).then_some(request.relative_zxid);
     }
     let request: SetWatches2<'_> = r.read().ok()?;
-    let all = [
-        &request.data_watches,
-        &request.exist_watches,
-        &request.child_watches,
-        &request.persistent_watches,
-        &request.persistent_recursive_watches,
-    ];
-    all.into_iter().all(is_whole).then_some(request.relative_zxid)
+    let looked_up = [&request.data_watches, &request.exist_watches, &request.child_watches];
+    let persistent = [&request.persistent_watches, &request.persistent_recursive_watches];
+    let is_whole = looked_up.into_iter().all(has_paths) && persistent.into_iter().all(Option::is_some);
+    is_whole.then_some(request.relative_zxid)
 }
 
 /// The next path; `None` behind the last one.
