@@ -144,11 +144,12 @@ fn one_who_asks_and_does_not_read_stops_nobody() {
     let [_, mut ostler] = sides(&["maxClientCnxns=0"]);
     ostler.connect("a");
     for n in 0..3000 {
-        let path = format!("/{}{n}", "long".repeat(200));
+        let path = format!("/{}{n}", "long".repeat(1000));
         ostler.call("a", 3, &ostler_conformance::script::watch(&path, true));
     }
-    // More than are answered at once, each with more text than fits into its socket.
-    let deaf: Vec<_> = (0..4)
+    // So many more than are answered at once that who waits for them is given up, each with more text than fits into its
+    // socket.
+    let deaf: Vec<_> = (0..60)
         .map(|_| {
             let mut stream = open(&ostler);
             stream.write_all(b"wchp").unwrap();
@@ -158,6 +159,11 @@ fn one_who_asks_and_does_not_read_stops_nobody() {
     ostler.ping("a");
     assert_eq!(ostler.word("ruok"), "imok");
     assert!(ostler.word("mntr").contains("zk_watch_count\t3000\n"));
+    // Those who list connections, or set something back, do not wait for them.
+    assert!(ostler.word("stat").contains("Node count: "));
+    assert!(ostler.word("cons").contains("sid=0x"));
+    assert_eq!(ostler.word("crst"), "Connection stats reset.\n");
+    assert_eq!(ostler.word("srst"), "Server stats reset.\n");
     drop(deaf);
     assert!(ostler.word("wchp").lines().count() > 6000);
 }

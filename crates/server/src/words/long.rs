@@ -89,18 +89,21 @@ impl Words {
 
     /// All sessions and when they end, in ms of the clock that never goes back, in that order.
     async fn sessions(&self) -> Vec<(i64, SessionId)> {
-        let (mut all, mut piece) = (Vec::new(), Vec::with_capacity(PIECE));
+        let (mut gathered, mut piece, mut after) = (Gathered::default(), Vec::with_capacity(PIECE), None);
         loop {
-            let after = piece.last().copied();
             piece.clear();
             let more = self.core.with(|machines| {
                 let pipeline = &machines.pipeline;
                 let more = pipeline.sessions_after(after, PIECE, &mut piece);
-                all.extend(piece.iter().map(|&(expires_ms, id)| (pipeline.to_mono_ms(expires_ms), id)));
+                after = piece.last().copied();
+                for (expires_ms, _) in &mut piece {
+                    *expires_ms = pipeline.to_mono_ms(*expires_ms);
+                }
                 more
             });
+            gathered.add(&piece);
             if !more {
-                return all;
+                return gathered.all;
             }
             tokio::task::yield_now().await;
         }
@@ -270,6 +273,21 @@ impl Words {
     }
 }
 
+/// Sessions in the order in which they end, gathered in pieces. One that is heard of between two pieces ends later, and
+/// comes again in a later one; it is told where it was first.
+#[derive(Default)]
+struct Gathered {
+    all: Vec<(i64, SessionId)>,
+    /// Grows by small nodes: a hash table would be moved as a whole now and then, on the thread of a shard.
+    ids: BTreeSet<SessionId>,
+}
+
+impl Gathered {
+    fn add(&mut self, piece: &[(i64, SessionId)]) {
+        self.all.extend(piece.iter().filter(|(_, id)| self.ids.insert(*id)));
+    }
+}
+
 /// A path on the walk.
 struct Walked {
     path: WatchedPath,
@@ -321,5 +339,42 @@ impl PathWalk {
             self.open = walked.last().map(|entry| entry.path.path.clone());
         }
         Ok(Some(walked))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use peer::session_tracker::SessionTracker;
+    use wire::ServerId;
+
+    use super::*;
+
+    #[test]
+    fn a_session_touched_between_two_pieces_is_told_once() {
+        let hasher = ahash::RandomState::with_seeds(1, 2, 3, 4);
+        let mut tracker = SessionTracker::new(hasher, ServerId(1), 2000, 5);
+        for id in 1..=6 {
+            tracker.add(SessionId(id), 4000, None, 0);
+        }
+        let (mut gathered, mut piece, mut after) = (Gathered::default(), Vec::new(), None);
+        let mut pieces = 0;
+        loop {
+            piece.clear();
+            let more = tracker.after(after, 2, &mut piece);
+            after = piece.last().copied();
+            gathered.add(&piece);
+            if !more {
+                break;
+            }
+            pieces += 1;
+            if pieces == 1 {
+                // One that was told, the last one that was told, and one that was not.
+                for id in [1, 2, 4] {
+                    tracker.touch(SessionId(id), 3000);
+                }
+            }
+        }
+        let told: Vec<_> = gathered.all.iter().map(|&(expires_ms, SessionId(id))| (expires_ms, id)).collect();
+        assert_eq!(told, [(6000, 1), (6000, 2), (6000, 3), (6000, 5), (6000, 6), (8000, 4)]);
     }
 }

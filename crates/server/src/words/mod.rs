@@ -35,8 +35,13 @@ pub struct StartTimes {
     pub txns: Option<u64>,
 }
 
-/// The most long words that are answered at once; others wait for their turn.
+/// The most words about watches and sessions (`dump`, `wchs`, `wchc`, `wchp`) that are answered at once; others wait for
+/// their turn.
 const LONG_MAX: usize = 2;
+
+/// The same for words about connections (`stat`, `cons`, `crst`, `srst`). They have turns of their own since `stat` asks
+/// whether the server is well, and must not wait until somebody has read a million watches.
+const CONNECTIONS_MAX: usize = 4;
 
 /// How long the mask of `stmk` may be on its way.
 const MASK_MAX: Duration = Duration::from_secs(1);
@@ -54,6 +59,7 @@ pub struct Words {
     /// `srst` came: the metrics of the start are gone, too.
     start_is_forgotten: AtomicBool,
     long: Semaphore,
+    connections: Semaphore,
 }
 
 impl Words {
@@ -70,6 +76,7 @@ impl Words {
             start,
             start_is_forgotten: AtomicBool::new(false),
             long: Semaphore::new(LONG_MAX),
+            connections: Semaphore::new(CONNECTIONS_MAX),
         }
     }
 
@@ -127,7 +134,11 @@ impl Words {
     }
 
     async fn long_answer(&self, word: Word, out: &mut Out<'_>) -> Result<(), Gone> {
-        let Ok(_turn) = self.long.acquire().await else { return Err(Gone) };
+        let turns = match word {
+            Word::Stat | Word::Cons | Word::Crst | Word::Srst => &self.connections,
+            _ => &self.long,
+        };
+        let Ok(_turn) = turns.acquire().await else { return Err(Gone) };
         match word {
             Word::Stat => {
                 out.push(&text::stat_head(&self.stats())).await?;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-/// How long the other end may take to read something of what was written.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the socket may take nothing because the other end does not read; others wait for its turn meanwhile.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Apache hands its socket pieces of this many characters, and counts each as a packet.
 const PACKET: u64 = 8192;
