@@ -3,7 +3,7 @@
 //! Apache keeps two tables, data and child, with modes in each. Here a watcher of a path has a set of modes: one entry a
 //! path and connection, however many kinds of watches it holds.
 //!
-//! Millions are ordinary, so each step is small whatever the table holds: the index grows part by part ([`paths`]), a path
+//! Millions are ordinary, so each step is small whatever the table holds: the index grows part by part (`paths`), a path
 //! and a connection know each other's places, so that nothing is ever searched for or tidied up, and what a connection
 //! leaves behind is removed in pieces ([`WatchTable::remove_some`]).
 

@@ -1,6 +1,6 @@
 //! Four-letter words: gathers what they tell.
 //!
-//! What is short is made at once; what may be long is gathered and written piece by piece ([`long`]).
+//! What is short is made at once; what may be long is gathered and written piece by piece (`long`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
