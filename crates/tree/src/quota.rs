@@ -129,6 +129,8 @@ impl Tree {
 
     /// A znode has been created.
     pub(crate) fn quota_created(&mut self, id: NodeId, path: &str) {
+        // What it was created with: a usage that is counted below is written over it, and is nobody's to pay for.
+        let bytes = self.data_bytes(id);
         if let Some((kind, of)) = quota_znode(path) {
             self.add_quota_znode(id, kind, of);
             if kind == Kind::Stats {
@@ -137,7 +139,7 @@ impl Tree {
             }
         }
         if self.quotas.limited > 0 {
-            self.charge(path, 1, self.data_bytes(id));
+            self.charge(path, 1, bytes);
         }
     }
 

@@ -5,7 +5,7 @@ mod support;
 use ostler_tree::owner::OwnerRules;
 use ostler_tree::{HashKeys, Tree, TreeConfig};
 use proptest::prelude::*;
-use support::history::{Writer, history, parse};
+use support::history::{CVersion, Step, Writer, history, parse};
 use support::model::{Model, crc32};
 use support::{assert_equal, assert_same_result};
 
@@ -27,6 +27,28 @@ fn a_fresh_tree() {
     // As a fresh server of Apache's tells (`mntr`).
     let tree = Tree::new(TreeConfig::default());
     assert_eq!((tree.node_count(), tree.approximate_data_size()), (5, 44));
+}
+
+/// A quota whose usage lies in what it counts: of `/zookeeper`.
+#[test]
+fn a_usage_that_counts_itself() {
+    let steps = ["", "/zookeeper_limits", "/zookeeper_stats"].map(|name| Step::Create {
+        path: format!("/zookeeper/quota/zookeeper{name}"),
+        data: None,
+        acl: 0,
+        kind: 0,
+        owner: 1,
+        cversion: CVersion::Next,
+    });
+    let config = config(false, 0);
+    let (mut tree, mut model, mut writer) = (Tree::new(config), Model::new(config.owner_rules), Writer::default());
+    for step in &steps {
+        let bytes = writer.write(&model, step);
+        let entry = parse(&bytes);
+        assert_same_result(&tree.apply(&entry, &mut Vec::new()), &model.apply(&entry, &mut Vec::new()));
+        tree.settle_children();
+        assert_equal(&tree, &model);
+    }
 }
 
 proptest! {
