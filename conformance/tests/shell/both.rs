@@ -71,13 +71,13 @@ impl Program {
 }
 
 /// Runs a program with this standard input.
-pub fn with_input(mut command: Command, input: &str) -> Output {
+pub fn with_input(mut command: Command, input: impl AsRef<[u8]>) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
+    let input = input.as_ref().to_owned();
     // It may end before it has read everything.
     let writing = std::thread::spawn(move || {
-        let _ = stdin.write_all(input.as_bytes());
+        let _ = stdin.write_all(&input);
     });
     let output = child.wait_with_output().unwrap();
     writing.join().unwrap();

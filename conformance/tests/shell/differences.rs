@@ -10,6 +10,7 @@ const DIFFERENCES: &[(&[&str], &str, i32, &str, i32)] = &[
     (&["set", "-b", "/a", "***"], "IllegalArgumentException", 1, "the data is not base64", 1),
     (&["addWatch", "a"], "IllegalArgumentException", 1, "Path must start with / character", 1),
     (&["setquota", "-n", "0", "/a"], "must be greater than zero", 0, "must be greater than zero", 1),
+    (&["deleteall", "/"], "Failed to delete some node(s)", 0, "Failed to delete some node(s)", 1),
     (&["sync", "/a", "-x"], "Unrecognized option: -x", 1, "Unrecognized option: -x", 1),
     (&["setAcl", "/a", "world:anyone:rx"], "Unknown perm type: x", 0, "Unknown perm type: x", 1),
     (&["create", "/new", "x", "oops,world:anyone:r"], "Created /new", 0, "oops does not have the form", 1),

@@ -75,7 +75,7 @@ fn a_reader_that_goes_away_is_no_panic() {
 }
 
 #[test]
-fn several_hosts_a_chroot_and_nobody_there() {
+fn several_hosts_and_a_chroot() {
     let (dir, server) = server();
     assert_eq!(run(&server, &["create", "/app", "x"]).2, Some(0));
     let hosts = format!("127.0.0.1:1,{}/app", server.addr());
@@ -89,14 +89,54 @@ fn several_hosts_a_chroot_and_nobody_there() {
     assert_eq!(at(&["get", "/in"]).0, "null\n");
     assert_eq!(run(&server, &["ls", "/app"]).0, "[in, s-0000000001]\n");
 
-    let nobody =
-        Command::new(ostler::binary().unwrap()).args(["shell", "-s", "127.0.0.1:1", "get", "/a"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&nobody.stderr), "KeeperErrorCode = ConnectionLoss for /a\n");
-    assert_eq!(nobody.status.code(), Some(1));
-
     let file = dir.path().join("client.properties");
     std::fs::write(&file, "zookeeper.client.secure=true\n").unwrap();
     let (_, err, code) = run(&server, &["-client-configuration", file.to_str().unwrap(), "ls", "/"]);
     assert_eq!(code, Some(2));
     assert!(err.contains("line 1: zookeeper.client.secure = true: the shell can't speak TLS yet"), "{err}");
+}
+
+#[test]
+fn nobody_there_says_why() {
+    let hosts = "nosuch.host.invalid:2181,127.0.0.1:1/app";
+    let at = |flags: &[&str]| {
+        let mut command = Command::new(ostler::binary().unwrap());
+        command.arg("shell").args(flags).args(["-s", hosts, "get", "/a"]).output().unwrap()
+    };
+    let output = at(&[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+    let err = String::from_utf8(output.stderr).unwrap();
+    let lines: Vec<&str> = err.lines().collect();
+    assert_eq!(lines.len(), 2, "{err}");
+    assert_eq!(lines[0], "KeeperErrorCode = ConnectionLoss for /a", "zkCli's own line stays as it is");
+    assert!(lines[1].contains("nosuch.host.invalid: name not known"), "{err}");
+    assert!(lines[1].contains("127.0.0.1:1: connection refused"), "{err}");
+    assert!(lines[1].contains("`-s host:port` names another server"), "{err}");
+
+    let output = at(&["--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(text.contains(r#""code":"ConnectionLoss""#), "{text}");
+    assert!(text.contains(r#""cause":"nosuch.host.invalid: name not known"#), "{text}");
+    assert!(text.contains("127.0.0.1:1: connection refused"), "{text}");
+    assert!(text.contains(r#""hint":"`-s host:port` names another server"#), "{text}");
+}
+
+#[test]
+fn input_that_cannot_be_read() {
+    let (dir, server) = server();
+    let input = b"create /before x\ncreate /\xff x\ncreate /behind x\n";
+    let file = dir.path().join("commands");
+    std::fs::write(&file, input).unwrap();
+    let output = with_input(shell(server.addr()), input);
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{err}");
+    assert!(err.contains("standard input:2: no UTF-8"), "{err}");
+    assert_eq!(run(&server, &["ls", "/"]).0, "[before, zookeeper]\n");
+    let (_, err, code) = run(&server, &["-f", file.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("commands:2: no UTF-8"), "{err}");
 }

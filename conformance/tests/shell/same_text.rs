@@ -308,6 +308,7 @@ const LINES: &[&str] = &[
     "deleteall /a -b x",
     "deleteall a",
     "deleteall /a",
+    "deleteall /",
     "ls /",
     // the shell itself
     "foo",

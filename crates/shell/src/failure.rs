@@ -9,6 +9,8 @@ pub struct Failure {
     pub kind: Kind,
     /// The text, as zkCli prints it. May be several lines.
     pub text: String,
+    /// What can be seen from here of why; said to scripts too, behind the text.
+    pub cause: Option<String>,
     /// What to try.
     pub hint: Option<String>,
 }
@@ -200,7 +202,7 @@ impl Code {
 impl Failure {
     /// One without a hint.
     pub fn new(kind: Kind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), hint: None }
+        Self { kind, text: text.into(), cause: None, hint: None }
     }
 
     /// A word or value that does not fit.
@@ -211,7 +213,7 @@ impl Failure {
     /// A code about a path; the path may be empty.
     pub fn code(code: Code, path: &str) -> Self {
         let hint = hint(code, path);
-        Self { kind: Kind::ZooKeeper(code), text: code.text(path), hint }
+        Self { kind: Kind::ZooKeeper(code), text: code.text(path), cause: None, hint }
     }
 
     /// An error of the client library about a path.
@@ -222,6 +224,12 @@ impl Failure {
     /// Standard output is closed.
     pub fn output() -> Self {
         Self::new(Kind::OutputClosed, "nobody reads standard output any more")
+    }
+
+    /// With what can be seen of why.
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
     }
 
     /// With what to try.

@@ -58,7 +58,7 @@ use terminal::Signal;
 const LINE_MAX: u64 = 16 << 20;
 /// How long the first prompt waits for the first connection.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
-/// The exit code of a wrong option or file.
+/// The exit code of a wrong option, and of input that can't be read.
 const USAGE: u8 = 2;
 
 /// Runs a shell to its end; the exit code.
@@ -226,6 +226,9 @@ impl Driver {
                 Ok(None) => return,
                 Err(why) => {
                     self.failed("", &Failure::new(Kind::Other, format!("{name}:{number}: {why}")));
+                    if !self.output_closed() {
+                        self.code = USAGE;
+                    }
                     return;
                 }
             };

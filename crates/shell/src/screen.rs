@@ -111,7 +111,7 @@ impl Screen {
         self.err(&self.dim(text));
     }
 
-    /// A command that failed: Apache's text, and on terminals what to try.
+    /// A command that failed: Apache's text, what is known of the cause, and on terminals what to try.
     pub fn failure(&self, command: &str, failure: &Failure) -> Result<(), Failure> {
         if failure.kind == Kind::OutputClosed {
             return Ok(());
@@ -127,10 +127,14 @@ impl Screen {
             let (on, off) = if self.err_color { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
             self.err(&format!("{on}{text}{off}\n"));
         }
-        if let Some(hint) = &failure.hint
-            && self.err_terminal
-        {
-            self.err(&self.dim(&format!("  {}\n", clean(hint))));
+        match (&failure.cause, &failure.hint) {
+            // A log should tell whoever reads it later what to do about it.
+            (Some(cause), hint) => {
+                let todo = hint.as_ref().map_or_else(String::new, |it| format!("; {it}"));
+                self.err(&self.dim(&format!("  {}{}\n", clean(cause), clean(&todo))));
+            }
+            (None, Some(hint)) if self.err_terminal => self.err(&self.dim(&format!("  {}\n", clean(hint)))),
+            (None, _) => {}
         }
         self.flush()
     }
@@ -203,6 +207,9 @@ pub fn error_json(command: &str, failure: &Failure) -> Value {
     let mut error = json!({ "code": failure.kind.name(), "message": failure.text });
     if let Some(code) = failure.zookeeper() {
         error["number"] = json!(code.0);
+    }
+    if let Some(cause) = &failure.cause {
+        error["cause"] = json!(cause);
     }
     if let Some(hint) = &failure.hint {
         error["hint"] = json!(hint);

@@ -5,7 +5,6 @@
 //! has them too; and persistent watches are set again when a connection is back, which the crate (0.11.2) leaves out.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +25,12 @@ use crate::screen::Screen;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between two attempts to connect, behind a prompt.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long each step of looking for the cause may take, when there is no session.
+const PROBE_LIMIT: Duration = Duration::from_secs(1);
+/// Most servers that are looked at then.
+const DIAGNOSED_MAX: usize = 8;
+/// What to do where nobody answers.
+const NOBODY_HINT: &str = "`-s host:port` names another server; `ostler server` starts one here";
 
 /// How to connect.
 #[derive(Debug, Clone)]
@@ -184,7 +189,7 @@ impl Session {
             Link::Up(client) if !client.state().is_terminated() => Ok(client),
             Link::Connecting | Link::Down => {
                 let why = diagnose(&self.options.hosts).await;
-                Err(Failure::code(Code::CONNECTION_LOSS, path).hint(why))
+                Err(Failure::code(Code::CONNECTION_LOSS, path).cause(why).hint(NOBODY_HINT))
             }
             Link::Over(SessionState::AuthFailed) => {
                 Err(not_connected("the server refused the credentials of an addauth"))
@@ -280,21 +285,43 @@ async fn follow(mut states: zookeeper_client::StateWatcher, link: Arc<watch::Sen
     }
 }
 
-/// Why nobody answers, as far as it can be seen from here.
+/// Why nobody answers, as far as it can be seen from here: host by host, all asked at once.
 async fn diagnose(hosts: &Hosts) -> String {
-    let mut text = String::new();
-    for (host, port) in hosts.servers.iter().take(3) {
-        let connecting = tokio::net::TcpStream::connect((host.as_str(), *port));
-        let why = match tokio::time::timeout(PAUSE, connecting).await {
-            Ok(Ok(_)) => {
-                "accepts connections, but opens no session; it may be starting, or without a quorum".to_owned()
-            }
-            Ok(Err(e)) => e.to_string(),
-            Err(_) => "no answer".to_owned(),
-        };
-        let _ = write!(text, "{host}:{port}: {why}. ");
+    let shown = hosts.servers.iter().take(DIAGNOSED_MAX);
+    let probes: Vec<_> = shown.map(|(host, port)| tokio::spawn(probe(host.clone(), *port))).collect();
+    let mut causes = Vec::new();
+    for probe in probes {
+        causes.extend(probe.await);
     }
-    text + "`-s host:port` names another server; `ostler server` starts one here"
+    if let more @ 1.. = hosts.servers.len().saturating_sub(DIAGNOSED_MAX) {
+        causes.push(format!("{more} more"));
+    }
+    causes.join(", ")
+}
+
+/// What becomes of a plain TCP connection to a server.
+async fn probe(host: String, port: u16) -> String {
+    let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let found = match tokio::time::timeout(PROBE_LIMIT, tokio::net::lookup_host((host.as_str(), port))).await {
+        Ok(Ok(found)) => found.collect::<Vec<_>>(),
+        Ok(Err(e)) => return format!("{host}: {}", unknown_name(&e.to_string())),
+        Err(_) => return format!("{host}: no answer to the question for the name's address"),
+    };
+    let why = match tokio::time::timeout(PROBE_LIMIT, tokio::net::TcpStream::connect(found.as_slice())).await {
+        Ok(Ok(_)) => "accepts connections, but opened no session: it may be starting, without a quorum, or speak TLS",
+        Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused",
+        Ok(Err(e)) => return format!("{at}: {e}"),
+        Err(_) => "no answer",
+    };
+    format!("{at}: {why}")
+}
+
+/// A resolver's error in short; its words stand behind where they say more than that.
+fn unknown_name(error: &str) -> String {
+    match error.strip_prefix("failed to lookup address information: ").unwrap_or(error) {
+        "Name or service not known" => "name not known".to_owned(),
+        other => format!("name not known ({other})"),
+    }
 }
 
 /// Who prints events.

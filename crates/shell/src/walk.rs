@@ -167,7 +167,7 @@ impl Shell {
                     if let Some((count, answer)) = under_way.pop_front() {
                         match answer.await {
                             Ok(_) => done += count,
-                            Err(e) => why = Some(e),
+                            Err(e) => why = Some(multi_code(&e)),
                         }
                         self.deleted(done, total);
                     }
@@ -177,27 +177,26 @@ impl Shell {
                 let (mut count, mut bytes) = (0, 0);
                 while count < batch_max && bytes < BATCH_BYTES {
                     let Some((path, rest)) = left.split_last() else { break };
-                    writer.add_delete(path, None).map_err(|e| delete_failure(&e, path))?;
+                    if let Err(e) = writer.add_delete(path, None) {
+                        // The root: the crate does not ask; servers refuse the whole multi.
+                        why = Some(Code::of(&e));
+                        break;
+                    }
                     left = rest;
                     count += 1;
                     bytes += path.len() + 64;
                 }
-                under_way.push_back((count, Box::pin(writer.commit())));
+                if why.is_none() {
+                    under_way.push_back((count, Box::pin(writer.commit())));
+                }
             }
             // Those behind a failed one are on their way already: their ends are waited for, not asked.
             for (_, answer) in under_way {
                 let _ = answer.await;
             }
-            if let Some(e) = why {
+            if let Some(code) = why {
                 self.screen.end_progress();
-                let source = match &e {
-                    MultiWriteError::OperationFailed { source, .. } | MultiWriteError::RequestFailed { source } => {
-                        source
-                    }
-                };
-                return Err(
-                    failed().hint(format!("{}; `ls -R {path}` shows what is left", Code::of(source).exception("")))
-                );
+                return Err(failed().hint(format!("{}; `ls -R {path}` shows what is left", code.exception(""))));
             }
         }
         self.screen.end_progress();
@@ -255,6 +254,12 @@ impl Shell {
             return Ok(Answer { json: json!({ "path": path, "changed": done }), ..Answer::default() });
         }
         Err(Failure::new(Kind::Other, failures.join("\n")).hint(format!("the other {done} znodes have the new list")))
+    }
+}
+
+fn multi_code(error: &MultiWriteError) -> Code {
+    match error {
+        MultiWriteError::OperationFailed { source, .. } | MultiWriteError::RequestFailed { source } => Code::of(source),
     }
 }
 
