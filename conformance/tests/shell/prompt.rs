@@ -85,7 +85,7 @@ fn ctrl_c_clears_the_line_and_ends_a_long_command() {
     terminal.send("sync /\r\n");
     terminal.expect("\r\n");
     // The command runs when the line is echoed and its end is; before that Ctrl-C would clear the line.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
     terminal.send("\x03");
     terminal.expect("Interrupted");
     server.process_mut().signal(Signal::CONT).unwrap();
