@@ -130,6 +130,11 @@ impl fmt::Display for Dir {
     }
 }
 
+/// Does a failure of this kind say that there is no room on the disk, or none that we may have?
+pub fn is_no_room(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

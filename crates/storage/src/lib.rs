@@ -27,9 +27,11 @@ pub mod names;
 pub mod policy;
 pub mod purge;
 pub mod recover;
+mod settle;
 pub mod snapshot;
 
 pub use disk::{Dir, Disk, Effect, FileRef};
+pub use log::room::{Room, Stopped};
 pub use log::writer::{FillJob, LogJob, LogOptions, LogWriter};
 pub use mem_disk::MemDisk;
 pub use names::FileName;

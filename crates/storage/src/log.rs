@@ -5,6 +5,8 @@
 pub mod dir;
 pub mod reader;
 pub mod record;
+pub mod room;
+pub mod stall;
 pub mod tail;
 pub mod truncate;
 pub mod writer;

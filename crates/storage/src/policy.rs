@@ -69,6 +69,40 @@ impl SnapPolicy {
     }
 }
 
+/// When to try a snapshot again that came to nothing: not after another `snapCount` txns, but less and less often, because
+/// each try fills a disk that is full once more.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct SnapRetry {
+    failures: u32,
+    /// Batches of the log to come before the next try; 0: none is due.
+    left: u32,
+}
+
+/// After how many batches of the log the first new try comes.
+pub const RETRY_BATCHES: u32 = 4096;
+/// How often that is doubled at most.
+const RETRY_DOUBLINGS: u32 = 6;
+
+impl SnapRetry {
+    /// A snapshot ended: it is whole, or it was given up or failed.
+    pub fn ended(&mut self, whole: bool) {
+        self.failures = if whole { 0 } else { self.failures + 1 };
+        self.left = if whole { 0 } else { RETRY_BATCHES << (self.failures - 1).min(RETRY_DOUBLINGS) };
+    }
+
+    /// A batch was logged. True: try again now.
+    pub fn batch(&mut self) -> bool {
+        let was_waiting = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        was_waiting && self.left == 0
+    }
+
+    /// How many tries in a row came to nothing.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +114,23 @@ mod tests {
         assert_eq!((1..2000).find(|_| policy.logged(1, 20)), Some(250));
         policy.reset(0);
         assert_eq!((1..2000).find(|_| policy.logged(1, 1)), Some(501), "but not for ever");
+    }
+
+    #[test]
+    fn what_failed_is_tried_less_and_less_often() {
+        let mut retry = SnapRetry::default();
+        assert!(!(0..10_000).any(|_| retry.batch()), "nothing failed");
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            retry.ended(false);
+            waits.push((1..1 << 20).find(|_| retry.batch()).unwrap() / RETRY_BATCHES);
+            assert!(!retry.batch(), "once");
+        }
+        assert_eq!((waits, retry.failures()), (vec![1, 2, 4, 8, 16, 32, 64, 64], 8));
+        retry.ended(true);
+        assert!(!(0..10_000).any(|_| retry.batch()));
+        retry.ended(false);
+        assert_eq!((1..1 << 20).find(|_| retry.batch()), Some(RETRY_BATCHES), "from the beginning");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::log::dir::{History, ReadLogError, ReadOptions, Tail, TailEnd, read_history};
 use crate::log::reader::Record;
 use crate::names::{self, FileName, Numbered};
+use crate::settle::settle;
 use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
 use crate::snapshot::stream::Compression;
 use crate::snapshot::{SEAL_LENGTH, SnapshotDigest};
@@ -135,6 +136,9 @@ pub struct Recovered {
     pub is_suspect: bool,
     /// What an operator should know, a sentence each.
     pub warnings: Vec<String>,
+    /// To be executed when the first snapshot of a new database is durable: `initialize` goes. Earlier, a crash in between
+    /// would leave a directory that is empty and that nobody has declared to be a new database.
+    pub when_begun: Vec<Effect>,
 }
 
 /// Why there is no tree.
@@ -257,7 +261,8 @@ pub fn recover(
     if loaded.is_none() && !options.trust_empty {
         refuse_logs(disk, options)?;
     }
-    let history = replay(disk, start, options, into, progress);
+    let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
+    let history = replay(disk, start, failed, options, into, progress);
     let history = history.map_err(|error| match error {
         RecoverError::Log { error, .. } => RecoverError::Log { error, failed_snapshots: warnings.clone() },
         other => other,
@@ -268,9 +273,13 @@ pub fn recover(
     }
     let mut is_suspect = suspect.is_some();
     // Nothing was changed before here.
-    let initialize = take_marks(disk, options, &mut warnings)?;
+    let marks = find_marks(disk)?;
+    remove_leftovers(disk, options, &mut warnings)?;
     mend(disk, options, &history, &mut warnings)?;
-    if let Some(newer) = loaded.as_ref().and_then(|loaded| loaded.newest_failed.as_ref())
+    if options.repair {
+        settle(disk, options, &history)?;
+    }
+    if let Some(newer) = failed.last()
         && history.last < newer.zxid
     {
         is_suspect = true;
@@ -282,9 +291,15 @@ pub fn recover(
     let origin = match &loaded {
         Some(snapshot) => Origin::Snapshot { zxid: snapshot.zxid, bytes: snapshot.bytes, nodes: snapshot.nodes },
         None if history.txns > 0 => Origin::LogsOnly,
-        None if initialize || options.autocreate => Origin::New,
+        None if !marks.is_empty() || options.autocreate => Origin::New,
         None => Origin::Nothing,
     };
+    let mut when_begun = Vec::new();
+    if origin == Origin::New {
+        when_begun = marks;
+    } else if options.repair {
+        marks.iter().try_for_each(|mark| execute(disk, mark))?;
+    }
     Ok(Recovered {
         last_zxid: if origin == Origin::Nothing { Zxid(-1) } else { history.last },
         origin,
@@ -292,6 +307,7 @@ pub fn recover(
         txns_replayed: history.txns,
         is_suspect,
         warnings,
+        when_begun,
     })
 }
 
@@ -299,7 +315,7 @@ fn list(disk: &dyn Disk, dir: Dir) -> Result<Vec<crate::disk::Entry>, RecoverErr
     disk.list(dir).map_err(|error| RecoverError::Io { what: format!("the {dir} directory"), error })
 }
 
-fn execute(disk: &mut dyn Disk, effect: &Effect) -> Result<(), RecoverError> {
+pub(crate) fn execute(disk: &mut dyn Disk, effect: &Effect) -> Result<(), RecoverError> {
     disk.execute(effect).map_err(|error| RecoverError::Io { what: effect.describe(), error })
 }
 
@@ -316,19 +332,25 @@ fn check_places(disk: &dyn Disk) -> Result<(), RecoverError> {
     Ok(())
 }
 
-/// Removes `initialize` and our own leftovers; true if there was an `initialize`.
+/// What removes `initialize`, where it is.
 ///
 /// Apache looks for it beside the log's directory only, while its script puts it beside the snapshots'; both count here.
-fn take_marks(disk: &mut dyn Disk, options: &RecoverOptions, warnings: &mut Vec<String>) -> Result<bool, RecoverError> {
-    let mut found = false;
+fn find_marks(disk: &dyn Disk) -> Result<Vec<Effect>, RecoverError> {
+    let mut marks = Vec::new();
     for dir in [Dir::LogParent, Dir::DataParent] {
         if list(disk, dir)?.iter().any(|entry| entry.name == FileName::Initialize.to_string()) {
-            found = true;
-            if options.repair {
-                execute(disk, &Effect::Remove(FileRef::new(dir, FileName::Initialize)))?;
-            }
+            marks.push(Effect::Remove(FileRef::new(dir, FileName::Initialize)));
         }
     }
+    Ok(marks)
+}
+
+/// Removes what our own machines have not finished.
+fn remove_leftovers(
+    disk: &mut dyn Disk,
+    options: &RecoverOptions,
+    warnings: &mut Vec<String>,
+) -> Result<(), RecoverError> {
     let leftovers = [(Dir::Log, FileName::NextLog), (Dir::Log, FileName::NewLog), (Dir::Data, FileName::SnapshotTemp)];
     for (dir, name) in leftovers {
         if options.repair && list(disk, dir)?.iter().any(|entry| entry.name == name.to_string()) {
@@ -338,7 +360,7 @@ fn take_marks(disk: &mut dyn Disk, options: &RecoverOptions, warnings: &mut Vec<
             execute(disk, &Effect::Remove(FileRef::new(dir, name)))?;
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 struct Loaded {
@@ -346,8 +368,9 @@ struct Loaded {
     file: FileRef,
     bytes: u64,
     nodes: u64,
-    /// The newest of those that were tried before.
-    newest_failed: Option<Numbered>,
+    /// Newer ones that could not be loaded, oldest first. Each was the state after a txn that the logs must hold, unless it
+    /// came from a leader (SNAP).
+    failed: Vec<Numbered>,
 }
 
 /// Loads the newest snapshot that can be. `None`: there is none at all.
@@ -363,8 +386,8 @@ fn load_snapshot(
     for file in files.iter().rev().take(CANDIDATES) {
         match load(disk, file, options, into, progress) {
             Ok(loaded) => {
-                let newest_failed = files.last().filter(|_| !tried.is_empty()).cloned();
-                return Ok(Some(Loaded { newest_failed, ..loaded }));
+                let failed = files.iter().filter(|newer| newer.zxid > loaded.zxid).cloned().collect();
+                return Ok(Some(Loaded { failed, ..loaded }));
             }
             Err(error) => {
                 warnings.push(format!("snapshot {} was not loaded: {error}", file.name));
@@ -401,7 +424,7 @@ fn load(
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
     into.snapshot_end(zxid, digest).map_err(refused)?;
-    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, newest_failed: None })
+    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, failed: Vec::new() })
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a
@@ -470,12 +493,21 @@ fn refuse_logs(disk: &dyn Disk, options: &RecoverOptions) -> Result<(), RecoverE
 fn replay(
     disk: &dyn Disk,
     start: Zxid,
+    failed: &[Numbered],
     options: &RecoverOptions,
     into: &mut dyn Restore,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<History, RecoverError> {
     let mut txns = 0;
+    let (mut last, mut passed) = (start, 0);
     read_history(disk, start, &read_options(options), &mut |file, record| {
+        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does.
+        if failed.get(passed).is_some_and(|snapshot| snapshot.zxid < record.zxid) {
+            let (file, next) = (file.clone(), record.zxid);
+            return Err(ReadLogError::Gap { file, offset: record.offset, last, next }.into());
+        }
+        passed += failed[passed..].iter().take_while(|snapshot| snapshot.zxid == record.zxid).count();
+        last = record.zxid;
         let bad =
             |reason| RecoverError::BadTxn { file: file.clone(), offset: record.offset, zxid: record.zxid, reason };
         let mut reader = Reader::with_limit(record.blob, options.length_max);
@@ -500,7 +532,8 @@ fn mend(
         if tail.is_torn() {
             let fate = match tail.end {
                 _ if !options.repair => "it is left out".to_owned(),
-                TailEnd::Torn { offset, is_explained: false, .. } => {
+                // Whole records, or what may have been one, are not thrown away.
+                TailEnd::Torn { offset, is_explained, behind, .. } if !is_explained || behind.is_some() => {
                     let kept = keep(disk, tail, offset)?;
                     format!("it was cut, and its bytes are kept in {kept}")
                 }
@@ -509,9 +542,7 @@ fn mend(
             warnings.push(format!("{tail}; {fate}"));
         }
         if options.repair {
-            for effect in tail.cut() {
-                execute(disk, &effect)?;
-            }
+            execute(disk, &tail.cut())?;
         }
     }
     if history.repeated > 0 {

@@ -239,3 +239,25 @@ fn steady_state_needs_no_allocation() {
     assert_eq!(pointers.len(), 20);
     assert!(pointers.windows(2).all(|two| two[0] == two[1]));
 }
+
+#[test]
+fn without_force_sync_nothing_is_synced() {
+    let mut disk = MemDisk::new(false);
+    let options = LogOptions { preallocate: 3000, force_sync: false, ..LogOptions::default() };
+    let mut writer = LogWriter::new(options, Zxid(0));
+    let mut effects = Vec::new();
+    for zxid in 1..=20 {
+        while let Some(job) = writer.next_fill() {
+            effects.extend(job.effects().to_vec());
+            run(&mut disk, job.effects());
+            writer.fill_done(job);
+        }
+        writer.append(Zxid(zxid), &entry(Zxid(zxid), 600, 1)).unwrap();
+        let job = writer.next_job().unwrap();
+        effects.extend(job.effects().to_vec());
+        run(&mut disk, job.effects());
+        writer.job_done(job);
+    }
+    let is_sync = |e: &Effect| matches!(e, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
+    assert!(effects.len() > 40 && !effects.iter().any(is_sync));
+}

@@ -58,7 +58,7 @@ fn every_truncation_is_a_prefix() {
             assert_eq!(zxids, (1..=whole).collect::<Vec<_>>(), "cut at {length}");
             assert!(!is_suspect);
             let left = disk.bytes(&FileRef::log(Zxid(1))).map(<[u8]>::len);
-            assert_eq!(left, (length >= 16).then(|| offsets[whole as usize]), "cut after its last record");
+            assert_eq!(left, (whole > 0).then(|| offsets[whole as usize]), "cut after its last record, or gone");
             let (again, memory) = recovered(&mut disk, &options()).unwrap();
             assert_eq!((memory.zxids(), again.warnings), (zxids, Vec::new()), "mended for good");
         }
@@ -283,11 +283,13 @@ fn a_batch_of_which_a_sector_is_missing_is_torn() {
         assert_eq!((zxids.len(), is_suspect), (kept, false));
         assert_eq!(disk.bytes(&FileRef::log(Zxid(1))).unwrap().len(), offsets[kept]);
     }
-    // A sector of zeros inside a record may be the data of a znode in which another bit has changed: damage.
+    // One from the middle of a record. What is cut is kept: there are whole records in it.
     let mut bytes = whole.clone();
     bytes[1024..1536].fill(0);
-    let error = recover_logs(&[(1, &bytes)]).unwrap_err();
-    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+    let (zxids, is_suspect, disk) = recover_logs(&[(1, &bytes)]).unwrap();
+    assert_eq!((zxids, is_suspect), (vec![1], false));
+    let kept = disk.bytes(&FileRef::new(Dir::Log, FileName::parse("ostler.cut.1"))).unwrap();
+    assert!(kept == &bytes[offsets[1]..offsets[4]]);
     // The same so far from the next record that they can't be of one batch: damage.
     let mut options = options();
     options.batch_max = 512;
@@ -295,6 +297,55 @@ fn a_batch_of_which_a_sector_is_missing_is_torn() {
     bytes[1536..2048].fill(0);
     let error = recovered(&mut disk_of(&[(1, &bytes)]), &options).unwrap_err();
     assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+}
+
+#[test]
+fn a_missing_sector_may_reach_into_the_next_checksum() {
+    // The second record begins five bytes before a sector ends, the third one to four bytes before the next does.
+    let at = |length: usize| log_of(&[1], length, 0).1[1];
+    let first = (300..900).find(|length| at(*length) == 507).unwrap();
+    for before in 1..=4 {
+        let mut bytes = HEADER.to_vec();
+        encode(&entry(Zxid(1), first, 1), &mut bytes);
+        let second = (300..900).find(|length| 507 + at(*length) - 16 == 1024 - before).unwrap();
+        encode(&entry(Zxid(2), second, 3), &mut bytes);
+        encode(&entry(Zxid(3), 700, 5), &mut bytes);
+        bytes[512..1024].fill(0);
+        assert_eq!(recover_logs(&[(1, &bytes)]).unwrap().0, [1], "{before}");
+    }
+}
+
+#[test]
+fn zeros_that_are_data_explain_no_changed_bit() {
+    let mut whole = HEADER.to_vec();
+    let mut offsets = Vec::new();
+    for (zxid, length, fill) in [(1, 10, 1), (2, 3000, 0), (3, 10, 1)] {
+        offsets.push(whole.len());
+        encode(&entry(Zxid(zxid), length, fill), &mut whole);
+    }
+    for last in [2, 3] {
+        let end = *offsets.get(last).unwrap_or(&whole.len());
+        for at in offsets[1] + 4..offsets[2] {
+            for bit in 0..8 {
+                let mut bytes = whole[..end].to_vec();
+                bytes.resize(end + 2000, 0);
+                bytes[at] ^= 1 << bit;
+                let ask = RecoverOptions { accept_suspect_tail: false, ..options() };
+                // A longer length of the last record is that of one that was never finished.
+                let is_length = (offsets[1] + 8..offsets[1] + 12).contains(&at);
+                let error = match recovered(&mut disk_of(&[(1, &bytes)]), &ask) {
+                    Ok(_) if is_length && last == 2 => continue,
+                    Ok((_, memory)) => panic!("byte {at}, bit {bit}: {:?}", memory.zxids()),
+                    Err(error) => error,
+                };
+                match error {
+                    RecoverError::Log { error: ReadLogError::Damaged { .. }, .. } => assert_eq!(last, 3),
+                    RecoverError::SuspectTail { .. } => assert_eq!(last, 2),
+                    error => panic!("byte {at}, bit {bit}: {error}"),
+                }
+            }
+        }
+    }
 }
 
 #[test]
@@ -354,7 +405,7 @@ fn files_that_were_never_written_to() {
     for last in [&[][..], &HEADER[..7], &[0; 16], &[0; 9000], &HEADER] {
         let (zxids, is_suspect, disk) = recover_logs(&[(1, &a), (3, last)]).unwrap();
         assert_eq!((zxids, is_suspect), (vec![1, 2], false));
-        assert_eq!(disk.names(Dir::Log).len(), if last == HEADER { 2 } else { 1 });
+        assert_eq!(disk.names(Dir::Log).len(), 1);
         if last != HEADER {
             let (b, _) = log_of(&[3], 10, 0);
             let error = recover_logs(&[(1, &a), (2, last), (3, &b)]).unwrap_err();
@@ -412,4 +463,33 @@ fn fuzzed() -> impl Strategy<Value = Vec<u8>> {
         }
         bytes
     })
+}
+
+#[test]
+fn what_is_cut_from_a_first_batch_does_not_come_back() {
+    let (mut a, offsets) = log_of(&[3, 4, 5], 700, 4096);
+    a[16..512].fill(0);
+    let mut disk = disk_of(&[(1, &log_of(&[1, 2], 10, 0).0), (3, &a)]);
+    assert!(offsets[1] > 512);
+    recovered(&mut disk, &options()).unwrap();
+    disk.crash();
+    // Behind it a new epoch begins: whatever is left of that file must not stand between.
+    disk.put(&FileRef::log(Zxid(0x1_0000_0001)), &log_of(&[0x1_0000_0001], 10, 0).0);
+    assert_eq!(recovered(&mut disk, &options()).unwrap().1.zxids(), [1, 2, 0x1_0000_0001]);
+}
+
+#[test]
+fn a_log_without_records_hides_none() {
+    // A first batch of epoch 1 never came; the server went on in epoch 0, and then in 1, in the file that it had.
+    let epoch = 0x1_0000_0001;
+    for empty in [&HEADER[..], &[&HEADER[..], &[0; 900]].concat()] {
+        let (a, _) = log_of(&[1, 2, epoch, epoch + 1], 10, 100);
+        let mut disk = disk_of(&[(1, &a), (epoch, empty)]);
+        disk.put(&FileRef::snapshot(Zxid(epoch)), &snapshot_bytes(3, true, true));
+        let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+        assert_eq!((memory.zxids(), found.last_zxid), (vec![epoch + 1], Zxid(epoch + 1)));
+        // And it goes: a purge would take the file before it for one that is not needed.
+        assert_eq!(disk.names(Dir::Log), ["log.1", &format!("snapshot.{epoch:x}")]);
+        assert_eq!(found.warnings, Vec::<String>::new());
+    }
 }

@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use ostler_storage::MemDisk;
-use ostler_storage::disk::{Dir, Disk, FileRef};
+use ostler_storage::disk::{Dir, Disk, Effect, FileRef};
 use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::names::FileName;
 use ostler_storage::purge;
@@ -139,7 +139,7 @@ fn falls_back_to_an_older_snapshot_and_says_why() {
     assert!(found.is_suspect && found.last_zxid == Zxid(8));
     assert!(found.warnings[4].starts_with("the history ends at txn 0x8, before snapshot.9"), "{:?}", found.warnings);
 
-    disk.execute(&ostler_storage::Effect::Remove(FileRef::snapshot(Zxid(2)))).unwrap();
+    disk.execute(&Effect::Remove(FileRef::snapshot(Zxid(2)))).unwrap();
     let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
     let RecoverError::NoSnapshot { tried } = &error else { panic!("{error}") };
     assert_eq!(tried.len(), 3);
@@ -165,8 +165,17 @@ fn what_an_empty_directory_is() {
         disk.put(&FileRef::new(dir, FileName::Initialize), b"");
         let (found, _) = recovered(&mut disk, &no).unwrap();
         assert_eq!((found.origin, found.last_zxid), (Origin::New, Zxid(0)));
+        // Until the first snapshot is durable a crash must not make it a directory that has lost its state.
+        assert_eq!(recovered(&mut disk, &no).unwrap().0.origin, Origin::New);
+        run(&mut disk, &found.when_begun);
         assert!(disk.names(dir).is_empty());
     }
+    // With a database it means nothing, and goes.
+    let mut begun = disk.clone();
+    begun.put(&FileRef::snapshot(Zxid(0)), &snapshot_bytes(1, true, true));
+    begun.put(&FileRef::new(Dir::LogParent, FileName::Initialize), b"");
+    assert!(recovered(&mut begun, &no).unwrap().0.when_begun.is_empty());
+    assert!(begun.names(Dir::LogParent).is_empty());
     // A first snapshot that a crash tore is none; the same with txns behind it is one that is missing.
     disk.put(&FileRef::snapshot(Zxid(0)), b"ZKSN");
     assert_eq!(recovered(&mut disk, &no).unwrap().0.origin, Origin::Nothing);
@@ -265,4 +274,29 @@ proptest! {
         let _ = decode(&bytes[..cut.index(bytes.len())], 4096, &mut Seen::default());
         let _ = decode(bytes.as_slice(), 4096, &mut Seen::default());
     }
+}
+
+#[test]
+fn a_snapshot_that_was_lost_shows_that_txns_are_missing_between_epochs() {
+    let log = |zxids: &[i64]| {
+        let mut log = HEADER.to_vec();
+        for zxid in zxids {
+            encode(&entry(Zxid(*zxid), 9, 1), &mut log);
+        }
+        log
+    };
+    let epoch = 0x1_0000_0001;
+    let mut disk = MemDisk::new(false);
+    disk.put(&FileRef::snapshot(Zxid(1)), &snapshot_bytes(1, true, true));
+    disk.put(&FileRef::log(Zxid(2)), &log(&[2, 3]));
+    disk.put(&FileRef::log(Zxid(epoch)), &log(&[epoch]));
+    // It came from a leader, with txns that this server never logged.
+    disk.put(&FileRef::snapshot(Zxid(5)), b"ZKSN");
+    let error = recovered(&mut disk, &RecoverOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("0x3 is followed by 0x100000001"), "{error}");
+    assert!(error.to_string().contains("snapshot.5"), "{error}");
+    // One of a txn that the log holds is made up for.
+    disk.execute(&Effect::Remove(FileRef::snapshot(Zxid(5)))).unwrap();
+    disk.put(&FileRef::snapshot(Zxid(3)), b"ZKSN");
+    assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().1.zxids(), [2, 3, epoch]);
 }

@@ -83,3 +83,39 @@ fn not_to_what_is_not_there() {
     assert!(matches!(error, TruncateError::NoSnapshotBefore { .. }), "{error}");
     assert_eq!(disk.names(Dir::Log).len(), 3);
 }
+
+#[test]
+fn back_over_a_snapshot_from_a_leader_with_a_crash_at_each_effect() {
+    // Txns 7 to 9 came with the snapshot and are in no log.
+    let from_leader = || {
+        let mut disk = MemDisk::new(true);
+        disk.put(&FileRef::snapshot(Zxid(0)), &snapshot(0));
+        disk.put(&FileRef::snapshot(Zxid(9)), &snapshot(9));
+        for (first, last) in [(1, 3), (4, 6), (10, 11), (12, 13)] {
+            let mut log = HEADER.to_vec();
+            for zxid in first..=last {
+                encode(&entry(Zxid(zxid), 20, 1), &mut log);
+            }
+            disk.put(&FileRef::log(Zxid(first)), &log);
+        }
+        disk
+    };
+    for target in [2, 5, 6, 9, 10, 12] {
+        let effects = plan(&from_leader(), Zxid(target), &RecoverOptions::default()).unwrap();
+        for crash_at in 0..=effects.len() {
+            // Of the removals that were not synced any may have happened.
+            for luck in 0..16 {
+                let mut disk = from_leader();
+                run(&mut disk, &effects[..crash_at]);
+                let mut bits = luck;
+                disk.crash_torn(&mut || {
+                    bits >>= 1;
+                    bits & 1 == 1
+                });
+                let (found, _) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+                assert!((target..=13).contains(&found.last_zxid.0), "to {target}: {}", found.last_zxid);
+                assert!(crash_at < effects.len() || found.last_zxid.0 == target);
+            }
+        }
+    }
+}

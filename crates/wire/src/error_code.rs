@@ -24,6 +24,8 @@ macro_rules! codes {
 codes! {
     /// No error.
     OK = 0;
+    /// The server can't do it now, through no fault of the request, and has not done it.
+    SYSTEM_ERROR = -1;
     /// Filler of a failed multi for the operations behind the failed one.
     RUNTIME_INCONSISTENCY = -2;
     /// The request's body can't be parsed.

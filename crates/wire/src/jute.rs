@@ -179,11 +179,38 @@ impl<'a> Field<'a> for Buffer<'a> {
 
 impl<'a> Field<'a> for UStr<'a> {
     fn read(r: &mut Reader<'a>) -> Result<Self, DecodeError> {
-        Ok(Buffer::read(r)?.map(String::from_utf8_lossy))
+        Ok(Buffer::read(r)?.map(text))
     }
     fn write(&self, out: &mut Vec<u8>) {
         self.as_ref().map(|s| s.as_bytes()).write(out);
     }
+}
+
+/// The text of `bytes`. What is no UTF-8 is replaced by U+FFFD as Java's decoder does it: one for each part that could have
+/// begun a character, and, other than in Rust, one for a surrogate of three bytes (`ED A0 80` to `ED BF BF`), or for the
+/// two that it begins with.
+pub fn text(bytes: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(bytes) {
+        Cow::Owned(replaced) if bytes.windows(2).any(is_surrogate) => Cow::Owned(text_of_surrogates(bytes, replaced)),
+        text => text,
+    }
+}
+
+fn is_surrogate(two: &[u8]) -> bool {
+    two[0] == 0xed && (0xa0..=0xbf).contains(&two[1])
+}
+
+fn text_of_surrogates(bytes: &[u8], mut out: String) -> String {
+    out.clear();
+    let mut rest = bytes;
+    while let Some(at) = rest.windows(2).position(is_surrogate) {
+        out.push_str(&String::from_utf8_lossy(&rest[..at]));
+        out.push(char::REPLACEMENT_CHARACTER);
+        let length = if rest.get(at + 2).is_some_and(|byte| byte & 0xc0 == 0x80) { 3 } else { 2 };
+        rest = &rest[at + length..];
+    }
+    out.push_str(&String::from_utf8_lossy(rest));
+    out
 }
 
 /// A string that the writer never leaves null; a null one reads as empty.
@@ -262,6 +289,12 @@ mod tests {
     #[test]
     fn broken_utf8_is_replaced() {
         assert_eq!(UStr::from_slice(&[0, 0, 0, 2, b'/', 0xff]), Ok(Some("/\u{fffd}".into())));
+        let replaced = |bytes| text(bytes).matches('\u{fffd}').count();
+        assert_eq!(replaced(b"a\xed\xa0\xbd\xed\xb8\x80b"), 2, "a pair of surrogates");
+        assert_eq!(replaced(b"\xed\xa0"), 1, "cut off");
+        assert_eq!(text(b"\xed\xa0x\xffy"), "\u{fffd}x\u{fffd}y");
+        assert_eq!(replaced(b"\xe0\x80\x80"), 3);
+        assert_eq!(text(b"\xed\x9f\xbf"), "\u{d7ff}");
     }
 
     #[test]

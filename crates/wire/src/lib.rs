@@ -1,4 +1,5 @@
-//! The speaking room: ids, jute, frames, and every record that a client and a server exchange or that a server logs.
+//! The speaking room: ids, jute, frames, and every record that a client and a server exchange, that servers exchange, or
+//! that a server logs.
 //!
 //! Everything else may use this crate; it uses nothing but the standard library and `bytes`, does no IO and keeps no
 //! state. Each record is declared once, with the macro `record!`, and that one declaration gives its encoder and its
@@ -12,6 +13,7 @@ mod record;
 
 pub mod acl;
 pub mod connect;
+pub mod election;
 pub mod error_code;
 pub mod frame;
 pub mod ids;
@@ -19,6 +21,8 @@ pub mod jute;
 pub mod multi;
 pub mod op;
 pub mod path;
+pub mod properties;
+pub mod quorum;
 pub mod request;
 pub mod response;
 pub mod stat;

@@ -9,7 +9,7 @@ use wire::{ServerId, Zxid};
 use crate::quorum_verifier::QuorumVerifier;
 
 /// What a leader knows of its proposals.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Broadcast {
     me: ServerId,
     verifier: QuorumVerifier,
@@ -60,6 +60,21 @@ impl Broadcast {
         self.applicable()
     }
 
+    /// What `server` acknowledged counts no more: it may be told to cut it. What is committed stays so.
+    pub fn forget(&mut self, server: ServerId) {
+        self.acked.remove(&server);
+    }
+
+    /// A leader that asks nobody, for tests that must find it.
+    #[cfg(feature = "seeded-defects")]
+    pub(crate) fn force(&mut self, committed: Zxid) {
+        self.committed = self.committed.max(committed);
+    }
+
+    #[cfg(not(feature = "seeded-defects"))]
+    #[allow(clippy::unused_self, reason = "it has the same shape where there are defects")]
+    pub(crate) fn force(&mut self, _: Zxid) {}
+
     /// How far this server may apply.
     pub fn applicable(&self) -> Zxid {
         self.acked.get(&self.me).map_or(Zxid::ZERO, |&logged| logged.min(self.committed))
@@ -81,8 +96,21 @@ mod tests {
     }
 
     #[test]
+    fn who_is_forgotten_has_to_acknowledge_again() {
+        let voters = QuorumVerifier::of_participants([1, 2, 3].map(ServerId));
+        let mut b = Broadcast::new(ServerId(1), voters, Zxid(0));
+        b.propose();
+        b.on_ack(ServerId(2), Zxid(1));
+        b.forget(ServerId(2));
+        assert_eq!((b.on_logged(Zxid(1)), b.committed()), (Zxid(0), Zxid(0)));
+        assert_eq!(b.on_ack(ServerId(2), Zxid(1)), Zxid(1));
+        b.forget(ServerId(2));
+        assert_eq!(b.committed(), Zxid(1), "committed is committed");
+    }
+
+    #[test]
     fn a_quorum_commits_but_only_what_is_logged_here_is_applied() {
-        let voters = QuorumVerifier::Majority([1, 2, 3].map(ServerId).into());
+        let voters = QuorumVerifier::of_participants([1, 2, 3].map(ServerId));
         let mut b = Broadcast::new(ServerId(1), voters, Zxid(0));
         (0..3).for_each(|_| {
             b.propose();

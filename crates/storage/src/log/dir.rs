@@ -10,7 +10,7 @@ use std::io::{self, SeekFrom};
 use wire::Zxid;
 
 use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step, split_prefix};
-use super::record::{self, BLOB_MIN, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
+use super::record::{self, BLOB_MIN, HEADER_LENGTH, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, Numbered};
@@ -151,6 +151,8 @@ pub enum TailEnd {
         /// Otherwise it may have been whole once.
         is_explained: bool,
     },
+    /// The file has a header, and not a single record: a first batch that never came.
+    NoRecords,
     /// Zeros up to the end of the file, the room that was made for records to come.
     Padding {
         /// The first of them.
@@ -161,7 +163,7 @@ pub enum TailEnd {
 impl Tail {
     /// Was a record, or what could have become one, found that is not part of the history?
     pub fn is_torn(&self) -> bool {
-        !matches!(self.end, TailEnd::Padding { .. })
+        !matches!(self.end, TailEnd::Padding { .. } | TailEnd::NoRecords)
     }
 
     /// Is it torn in a way that an interrupted write does not explain?
@@ -169,14 +171,15 @@ impl Tail {
         matches!(self.end, TailEnd::Torn { is_explained: false, .. })
     }
 
-    /// The effects that remove it, so that the file ends with its last record.
-    pub fn cut(&self) -> Vec<Effect> {
+    /// The effect that removes it, so that the file ends with its last record. That it lasts is for whoever syncs the
+    /// newest log and the directory afterwards (`settle`).
+    pub fn cut(&self) -> Effect {
         match self.end {
-            TailEnd::NoHeader { .. } => {
-                vec![Effect::Remove(self.file.clone()), Effect::FsyncDir(Dir::Log)]
-            }
+            // Its name says that it begins with a txn that it does not hold, and that another file may.
+            TailEnd::NoHeader { .. } | TailEnd::NoRecords => Effect::Remove(self.file.clone()),
+            TailEnd::Torn { offset: HEADER_LENGTH, .. } => Effect::Remove(self.file.clone()),
             TailEnd::Torn { offset, .. } | TailEnd::Padding { offset } => {
-                vec![Effect::Truncate { file: self.file.clone(), length: offset }, Effect::Fsync(self.file.clone())]
+                Effect::Truncate { file: self.file.clone(), length: offset }
             }
         }
     }
@@ -204,6 +207,7 @@ impl fmt::Display for Tail {
                 }
                 Ok(())
             }
+            TailEnd::NoRecords => write!(f, "{file} has no records"),
             TailEnd::Padding { offset } => write!(f, "{file} has zeros from byte {offset} on, behind txn {after}"),
         }
     }
@@ -222,6 +226,8 @@ pub struct History {
     pub odd_epoch: Option<Zxid>,
     /// The files that don't end cleanly.
     pub tails: Vec<Tail>,
+    /// The newest file that has a header, and where its records end.
+    pub newest: Option<(FileRef, u64)>,
 }
 
 /// How to read.
@@ -244,8 +250,16 @@ pub fn read_history<E: From<ReadLogError>>(
 ) -> Result<History, E> {
     let listing = disk.list(Dir::Log);
     let listing = listing.map_err(|error| ReadLogError::Io { what: "the log directory".to_owned(), error })?;
-    let files = files_from(&listing, last.next());
-    let history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new() };
+    let mut files = files_from(&listing, last.next());
+    let all = names::numbered(&listing, names::LOG);
+    // A file that a crash left without records says nothing of which txns the one before it ends with.
+    while let Some(first) = files.first().filter(|first| first.zxid < last.next())
+        && let Some(before) = all.iter().position(|file| file == first).and_then(|at| all.get(at.checked_sub(1)?))
+        && is_empty(disk, &FileRef::new(Dir::Log, first.name.clone()), options)?
+    {
+        files.insert(0, before.clone());
+    }
+    let history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new(), newest: None };
     let mut reading =
         Reading { disk, start: last.next(), options, history, only_at_the_end: None, only_in_epoch: None };
     for (i, numbered) in files.iter().enumerate() {
@@ -254,6 +268,19 @@ pub fn read_history<E: From<ReadLogError>>(
         reading.file(&file, is_last, visit)?;
     }
     Ok(reading.history)
+}
+
+/// Is it a log without a single record, and without anything that may have been one?
+fn is_empty(disk: &dyn Disk, file: &FileRef, options: &ReadOptions) -> Result<bool, ReadLogError> {
+    let io = |error| ReadLogError::Io { what: file.to_string(), error };
+    let Ok(mut reader) = LogReader::open(disk.open(file).map_err(io)?, options.blob_max).map_err(io)? else {
+        return Ok(false);
+    };
+    match reader.step().map_err(io)? {
+        Step::End(End::Eof { .. }) => Ok(true),
+        Step::End(End::Padding { .. }) => Ok(!reader.look_behind(Zxid::ZERO).map_err(io)?.is_dirty()),
+        _ => Ok(false),
+    }
 }
 
 /// A reading that is under way.
@@ -294,6 +321,13 @@ impl Reading<'_> {
                 }
             }
         };
+        let has_records = end.offset() > HEADER_LENGTH;
+        if has_records {
+            self.history.newest = Some((file.clone(), end.offset()));
+        } else if is_empty(self.disk, file, self.options)? {
+            self.history.tails.push(Tail { file: file.clone(), end: TailEnd::NoRecords, after: self.history.last });
+            return Ok(());
+        }
         let (offset, flaw) = match end {
             End::Eof { .. } => return Ok(()),
             End::Padding { offset } => (offset, None),
@@ -320,13 +354,17 @@ impl Reading<'_> {
         if is_whole && behind.record.is_some() {
             return Err(damage().into());
         }
-        let is_explained = !is_whole && behind.is_explained();
-        if !behind.is_torn(self.options.batch_max) {
+        let is_explained =
+            !is_whole && self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(io)?;
+        if !behind.is_torn(self.options.batch_max, is_explained) {
             return Err(damage().into());
         }
         // Apache leaves the tail of an interrupted write where it is, and goes on in another file.
         if !is_explained || behind.record.is_some() {
             self.only_at_the_end = Some(damage());
+        } else if !is_last && matches!(flaw, Some(Flaw::Checksum | Flaw::Length(_))) {
+            // At these it stops itself, and does not go on with another epoch.
+            self.only_in_epoch = Some(damage());
         }
         let end = match flaw {
             None if !behind.is_dirty() => TailEnd::Padding { offset },

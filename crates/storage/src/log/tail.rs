@@ -5,14 +5,15 @@
 //! acknowledged are all there. So what a crash may leave at the end of the last file is
 //!
 //! * something broken and no whole record behind it, or
-//! * something broken *because a sector of it is missing*, with whole records behind it that belong to the same batch. The
-//!   sector must have held what is never zero, the record's checksum or its last byte: a sector of zeros elsewhere may be
-//!   a znode's data.
+//! * something broken *because a sector of it is missing*, with whole records behind it that belong to the same batch.
+//!
+//! A sector that held the record's checksum or its last byte was never zeros. A sector of zeros elsewhere may be a znode's
+//! data: then it explains nothing if a single other bit would make the record whole.
 //!
 //! Everything else was there once and has changed: damage. In doubt it is damage: a server that does not start costs less
 //! than one that forgets.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use wire::Zxid;
 
@@ -58,29 +59,65 @@ impl Behind {
         self.dirty_end > self.offset
     }
 
-    /// May a crash have left this, if the last batch had at most `batch_max` bytes? Only at the end of a history.
-    pub fn is_torn(&self, batch_max: u64) -> bool {
-        self.record.is_none() || (self.is_explained() && self.records_end - self.offset <= batch_max)
+    /// May a crash have left this, if the last batch had at most `batch_max` bytes? Only at the end of a history, and only
+    /// if a write that was interrupted explains it, where whole records are behind.
+    pub fn is_torn(&self, batch_max: u64, is_explained: bool) -> bool {
+        self.record.is_none() || (is_explained && self.records_end - self.offset <= batch_max)
     }
 
     /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise
-    /// it may have been whole once.
-    pub fn is_explained(&self) -> bool {
+    /// it may have been whole once. `source` is the file.
+    pub fn is_explained(&self, source: &mut (impl Read + Seek + ?Sized)) -> io::Result<bool> {
+        Ok(match (self.evidence(), self.own_end()) {
+            (Evidence::None, _) => false,
+            (Evidence::Zeros, Some(end)) => !is_a_bit_away(source, self.offset, end)?,
+            (Evidence::Zeros, None) | (Evidence::Sure, _) => true,
+        })
+    }
+
+    fn evidence(&self) -> Evidence {
         let zeros_before = |limit| self.zeros_end.is_some_and(|end| end <= limit);
+        let found = |is_found| if is_found { Evidence::Zeros } else { Evidence::None };
         match (self.record, self.claimed_end) {
-            // Zeros where zeros may be, in the data of a znode or the upper half of a checksum, explain nothing: records
-            // behind them would be thrown away, and they may have been acknowledged.
-            (Some((next, _)), Some(end)) if end <= next => self.sum_is_missing || self.end_is_missing,
-            (Some(_), _) => self.sum_is_missing,
-            (None, Some(end)) => {
-                self.length < end || self.dirty_end < end || zeros_before(end.next_multiple_of(SECTOR))
+            (Some((next, _)), claimed_end) => {
+                let ends_here = claimed_end.is_some_and(|end| end <= next);
+                if self.sum_is_missing || (ends_here && self.end_is_missing) {
+                    return Evidence::Sure;
+                }
+                // A sector that begins behind the record is none of its own.
+                // The next one may begin in it with the zeros that every checksum begins with.
+                let next = next + 4;
+                let reach = claimed_end.map_or(next, |end| next.min(end.next_multiple_of(SECTOR)));
+                found(zeros_before(reach))
             }
+            (None, Some(end)) if self.length < end || self.dirty_end < end => Evidence::Sure,
+            (None, Some(end)) => found(zeros_before(end.next_multiple_of(SECTOR))),
             (None, None) => {
                 let prefix_end = self.offset + PREFIX_LENGTH as u64;
-                self.dirty_end <= prefix_end || zeros_before(prefix_end.next_multiple_of(SECTOR))
+                if self.dirty_end <= prefix_end || zeros_before(prefix_end.next_multiple_of(SECTOR)) {
+                    Evidence::Sure
+                } else {
+                    Evidence::None
+                }
             }
         }
     }
+
+    /// Where the record there ends by its own length, if nothing else begins before.
+    fn own_end(&self) -> Option<u64> {
+        self.claimed_end.filter(|end| self.record.is_none_or(|(next, _)| *end <= next))
+    }
+}
+
+/// What shows that a write was interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// Nothing.
+    None,
+    /// A sector of zeros where a record is, which may be its content.
+    Zeros,
+    /// Bytes that are missing and were never zero, or never there.
+    Sure,
 }
 
 impl<R: Read> LogReader<R> {
@@ -175,6 +212,73 @@ impl<R: Read> LogReader<R> {
         let blob = &bytes[PREFIX_LENGTH..PREFIX_LENGTH + blob_length];
         Ok((i64::from(record::checksum(blob)) == sum).then_some((zxid, blob_length + OVERHEAD)))
     }
+}
+
+/// Would one other bit make the record from `offset` to `end` whole? Adler-32 tells which one it would have to be: a byte
+/// that is larger by d, p bytes before the blob's end, makes its lower half larger by d and its upper half by p * d.
+fn is_a_bit_away(source: &mut (impl Read + Seek + ?Sized), offset: u64, end: u64) -> io::Result<bool> {
+    let Some(length) = end.checked_sub(offset + OVERHEAD as u64) else { return Ok(false) };
+    source.seek(SeekFrom::Start(offset))?;
+    let mut prefix = [0; PREFIX_LENGTH];
+    source.read_exact(&mut prefix)?;
+    let stored = split_prefix(&prefix).0 as u64;
+    let mut adler = simd_adler32::Adler32::new();
+    let mut chunk = vec![0; 1 << 18];
+    let mut left = length;
+    while left > 0 {
+        let n = left.min(chunk.len() as u64) as usize;
+        source.read_exact(&mut chunk[..n])?;
+        adler.write(&chunk[..n]);
+        left -= n as u64;
+    }
+    let mut terminator = [0];
+    source.read_exact(&mut terminator)?;
+    let found = u64::from(adler.finish());
+    let bits = (stored ^ found).count_ones() + u32::from(terminator[0] ^ TERMINATOR).count_ones();
+    if bits <= 1 {
+        return Ok(true);
+    }
+    if terminator != [TERMINATOR] || stored >> 32 != 0 {
+        return Ok(false);
+    }
+    let difference = |shift: u64| ((stored >> shift & 0xffff) + ADLER - (found >> shift & 0xffff)) % ADLER;
+    let (low, high) = (difference(0), difference(16));
+    for bit in 0..8 {
+        for (step, is_set) in [(1 << bit, false), (ADLER - (1 << bit), true)] {
+            if step != low {
+                continue;
+            }
+            // The places are those p for which p * step is the upper half's difference.
+            let first = high * inverse(step) % ADLER;
+            let mut place = if first == 0 { ADLER } else { first };
+            while place <= length {
+                source.seek(SeekFrom::Start(offset + PREFIX_LENGTH as u64 + length - place))?;
+                let mut byte = [0];
+                source.read_exact(&mut byte)?;
+                if (byte[0] >> bit & 1 == 1) == is_set {
+                    return Ok(true);
+                }
+                place += ADLER;
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The prime of Adler-32.
+const ADLER: u64 = 65521;
+
+/// What gives 1 when multiplied by `n`, modulo that prime.
+fn inverse(n: u64) -> u64 {
+    let (mut base, mut exponent, mut result) = (n % ADLER, ADLER - 2, 1);
+    while exponent > 0 {
+        if exponent & 1 == 1 {
+            result = result * base % ADLER;
+        }
+        base = base * base % ADLER;
+        exponent >>= 1;
+    }
+    result
 }
 
 /// The length of the blob that a record with this prefix would have.

@@ -1,8 +1,9 @@
 //! Going back to an earlier txn, as a leader's TRUNC demands (`FileTxnLog.truncate`, `FileTxnSnapLog.truncateLog`).
 //!
 //! Other than Apache's, this one leaves no snapshot that holds a later txn (ZOOKEEPER-1549, 4837), cuts behind exactly the
-//! txn or not at all, and can be interrupted anywhere: snapshots go first and the newest files first, so what is left is
-//! at each moment a history that ends between the target and where it ended before.
+//! txn or not at all, and can be interrupted anywhere: what is left is at each moment a history that ends between the target
+//! and where it ended before. So a snapshot that was taken while txns were applied goes before the log that makes it whole,
+//! the newest log goes first, and a snapshot of exactly one txn goes last: it may be what logs behind it follow.
 
 use std::fmt;
 use std::io;
@@ -60,19 +61,21 @@ impl From<io::Error> for TruncateError {
 /// The effects after which the directory's history ends with `zxid`. Execute them with no writer open, then recover
 /// again: the last zxid must be `zxid`.
 pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec<Effect>, TruncateError> {
-    let mut later = Vec::new();
+    let (mut fuzzy, mut exact) = (Vec::new(), Vec::new());
     let mut base = None;
     for file in names::numbered(&disk.list(Dir::Data)?, names::SNAPSHOT) {
         match newest_in(disk, &file, options)? {
             // Unreadable ones are no help and no danger while older, and go when newer.
             None if file.zxid <= zxid => {}
             Some(newest) if newest <= zxid => base = Some(file.zxid),
-            _ => later.push(FileRef::new(Dir::Data, file.name)),
+            Some(newest) if newest == file.zxid => exact.push(Effect::Remove(FileRef::new(Dir::Data, file.name))),
+            _ => fuzzy.push(Effect::Remove(FileRef::new(Dir::Data, file.name))),
         }
     }
     let base = base.ok_or(TruncateError::NoSnapshotBefore { zxid })?;
-    let mut effects: Vec<_> = later.into_iter().rev().map(Effect::Remove).collect();
-    if !effects.is_empty() {
+    let mut effects = Vec::new();
+    if !fuzzy.is_empty() {
+        effects.append(&mut fuzzy);
         effects.push(Effect::FsyncDir(Dir::Data));
     }
     let cut = find(disk, base, zxid, options)?;
@@ -82,12 +85,18 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
     let logs = names::numbered(&disk.list(Dir::Log)?, names::LOG);
     let kept = cut.as_ref().and_then(|(file, _)| logs.iter().position(|log| log.name == file.name));
     let first_gone = kept.map_or_else(|| logs.partition_point(|log| log.zxid <= zxid), |at| at + 1);
-    let gone = logs[first_gone..].iter().rev();
-    effects.extend(gone.map(|log| Effect::Remove(FileRef::new(Dir::Log, log.name.clone()))));
-    effects.push(Effect::FsyncDir(Dir::Log));
+    for log in logs[first_gone..].iter().rev() {
+        effects.push(Effect::Remove(FileRef::new(Dir::Log, log.name.clone())));
+        // Each for good before the next: an older one that is gone while a newer one is still there would be a gap.
+        effects.push(Effect::FsyncDir(Dir::Log));
+    }
     if let Some((file, length)) = cut {
         effects.push(Effect::Truncate { file: file.clone(), length });
         effects.push(Effect::Fsync(file));
+    }
+    if !exact.is_empty() {
+        effects.append(&mut exact);
+        effects.push(Effect::FsyncDir(Dir::Data));
     }
     Ok(effects)
 }

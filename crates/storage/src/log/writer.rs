@@ -13,6 +13,8 @@
 //! be left, so an idle server never holds more than the small one. Old blocks are never used again: stale records behind
 //! the tail have valid checksums, and Apache would replay them.
 //!
+//! What a disk that is full means for all this is decided in [`room`](super::room).
+//!
 //! Source: Apache `FileTxnLog`, `FilePadding`, `SyncRequestProcessor`.
 
 use std::collections::VecDeque;
@@ -22,6 +24,7 @@ use std::mem;
 use wire::Zxid;
 
 use super::record::{self, HEADER, HEADER_LENGTH};
+use super::room::Shortage;
 use crate::disk::{Dir, Effect, FileRef};
 use crate::names::FileName;
 
@@ -101,6 +104,8 @@ impl std::error::Error for AppendError {}
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogJob {
     effects: Vec<Effect>,
+    /// How many of the effects are done: some, if the job had to wait for room.
+    pub(super) done: usize,
     last: Zxid,
     txns: usize,
     bytes: usize,
@@ -109,7 +114,7 @@ pub struct LogJob {
 impl LogJob {
     /// What to do, in this order, stopping at the first failure.
     pub fn effects(&self) -> &[Effect] {
-        &self.effects
+        &self.effects[self.done..]
     }
 
     /// The last zxid of the batch.
@@ -135,13 +140,18 @@ impl LogJob {
 pub struct FillJob {
     effects: Vec<Effect>,
     /// The size of the zero-filled file that it makes; 0 if it makes none.
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl FillJob {
     /// What to do, in this order, stopping at the first failure.
     pub fn effects(&self) -> &[Effect] {
         &self.effects
+    }
+
+    /// The size of the zero-filled file that it makes, in bytes; 0 if it only gives room back.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 }
 
@@ -156,17 +166,17 @@ struct Batch {
 
 /// The file that the last job wrote to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Current {
+pub(super) struct Current {
     file: FileRef,
     /// Behind its last record.
-    end: u64,
+    pub(super) end: u64,
     /// How far it was filled with zeros.
-    filled: u64,
+    pub(super) filled: u64,
 }
 
 /// The zero-filled next file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Spare {
+pub(super) enum Spare {
     /// There is none.
     Missing,
     /// A job is making one.
@@ -175,14 +185,19 @@ enum Spare {
     Ready(u64),
     /// A job is renaming it.
     Taken,
-    /// Making one failed, and what there is of it has to go.
-    Failed,
+    /// Making one failed, and what there is of it has to go; then another may be tried later, or not.
+    Failed {
+        /// Was it for want of room?
+        retry: bool,
+    },
+    /// There was no room for one; see [`LogWriter::look_for_room`].
+    NoRoom,
     /// Making one failed; no other is tried.
     GivenUp,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Phase {
+pub(super) enum Phase {
     Open,
     Closed,
     Failed,
@@ -191,22 +206,26 @@ enum Phase {
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogWriter {
-    options: LogOptions,
-    phase: Phase,
+    pub(super) options: LogOptions,
+    pub(super) phase: Phase,
     /// The last zxid that was appended, or that was in the log before.
     appended: Zxid,
     /// Up to here everything is durable.
     durable: Zxid,
     /// Oldest first; the last one is being filled.
     batches: VecDeque<Batch>,
-    pending_bytes: usize,
+    pub(super) pending_bytes: usize,
     pending_txns: usize,
     in_flight: bool,
-    current: Option<Current>,
+    /// How many of the pending bytes are in the job that is out.
+    pub(super) in_flight_bytes: usize,
+    pub(super) current: Option<Current>,
     roll_wanted: bool,
-    spare: Spare,
+    pub(super) spare: Spare,
     /// The size of the spare file to ask for next.
-    next_fill_size: u64,
+    pub(super) next_fill_size: u64,
+    /// What is known about the room on the disk.
+    pub(super) shortage: Shortage,
     /// A file that was left with zeros behind its last record: file, length to keep.
     to_trim: Vec<(FileRef, u64)>,
     buffers: Vec<Vec<u8>>,
@@ -227,10 +246,12 @@ impl LogWriter {
             pending_bytes: 0,
             pending_txns: 0,
             in_flight: false,
+            in_flight_bytes: 0,
             current: None,
             roll_wanted: false,
             spare: Spare::Missing,
             next_fill_size,
+            shortage: Shortage::default(),
             to_trim: Vec::new(),
             buffers: Vec::new(),
             effects: Vec::new(),
@@ -297,15 +318,18 @@ impl LogWriter {
             }
         }
         self.in_flight = true;
-        Some(LogJob { effects, last: batch.last, txns: batch.txns, bytes })
+        self.in_flight_bytes = bytes;
+        Some(LogJob { effects, done: 0, last: batch.last, txns: batch.txns, bytes })
     }
 
     fn wants_new_file(&self, bytes: u64) -> bool {
         let Some(current) = &self.current else { return true };
         let limit = self.options.size_limit;
         if self.roll_wanted || (limit > 0 && current.end > limit) {
-            // While the next file is being made, staying costs less than going without.
-            return self.spare != Spare::Filling || current.end + bytes > current.filled;
+            // While the next file is being made, staying costs less than going without; where there is no room for it, the
+            // current one has all the room there is.
+            let stays = self.spare == Spare::Filling || self.shortage.is_short();
+            return !stays || current.end + bytes > current.filled;
         }
         current.end + bytes > current.filled && matches!(self.spare, Spare::Ready(_))
     }
@@ -349,6 +373,8 @@ impl LogWriter {
     /// A job's effects are done. Everything up to the zxid that this gives is durable.
     pub fn job_done(&mut self, job: LogJob) -> Zxid {
         self.in_flight = false;
+        self.in_flight_bytes = 0;
+        self.shortage.job_went_on();
         if self.spare == Spare::Taken {
             self.spare = Spare::Missing;
         }
@@ -410,8 +436,8 @@ impl LogWriter {
             effects.push(Effect::Truncate { file, length });
         }
         let mut size = 0;
-        if self.spare == Spare::Failed {
-            self.spare = Spare::GivenUp;
+        if let Spare::Failed { retry } = self.spare {
+            self.spare = if retry { Spare::NoRoom } else { Spare::GivenUp };
             // Emptied first: its blocks are wanted back now, also if somebody still has it open.
             let file = FileRef::new(Dir::Log, FileName::NextLog);
             effects.extend([Effect::Create(file.clone()), Effect::Remove(file)]);
@@ -436,15 +462,16 @@ impl LogWriter {
     pub fn fill_done(&mut self, job: FillJob) {
         if job.size > 0 && self.spare == Spare::Filling {
             self.spare = Spare::Ready(job.size);
+            self.filled(job.size);
         }
     }
 
-    /// A fill job failed, for want of space perhaps. The log goes on without zero-filled files: only speed is lost. The
-    /// next job removes what there is of the file: a disk that is full needs the room.
+    /// A fill job failed, for another reason than want of room (that is [`fill_found_no_room`](Self::fill_found_no_room)).
+    /// The log goes on without zero-filled files: only speed is lost. The next job removes what there is of the file.
     pub fn fill_failed(&mut self, job: FillJob) {
         // A job that was to make none has not touched the one that is ready, or is being renamed.
         if job.size > 0 && self.spare == Spare::Filling {
-            self.spare = Spare::Failed;
+            self.spare = Spare::Failed { retry: false };
         }
     }
 

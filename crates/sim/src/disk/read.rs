@@ -1,0 +1,54 @@
+//! A file open for reading.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::SECTOR;
+use super::faults::BadRead;
+use super::inode::Inode;
+
+/// Reads what a reader sees, and what is wrong with reading it.
+#[derive(Debug)]
+pub(super) struct Reading<'a> {
+    inode: &'a Inode,
+    bad: Vec<BadRead>,
+    at: u64,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(inode: &'a Inode, bad: Vec<BadRead>) -> Self {
+        Self { inode, bad, at: 0 }
+    }
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.inode.read(self.at, out);
+        let (from, to) = (self.at, self.at + n as u64);
+        for bad in &self.bad {
+            match bad {
+                BadRead::Error { sector } => {
+                    let start = sector * SECTOR as u64;
+                    if start < to && start + SECTOR as u64 > from {
+                        return Err(io::Error::other("EIO"));
+                    }
+                }
+                BadRead::Flip { offset, mask } if (from..to).contains(offset) => out[(offset - from) as usize] ^= mask,
+                BadRead::Flip { .. } => {}
+            }
+        }
+        self.at = to;
+        Ok(n)
+    }
+}
+
+impl Seek for Reading<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.inode.length().checked_add_signed(by),
+            SeekFrom::Current(by) => self.at.checked_add_signed(by),
+        };
+        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.at)
+    }
+}

@@ -1,0 +1,16 @@
+//! A virtual world for the machines: what is real in a server, and unkind, is made here from a seed.
+//!
+//! No clock, no file, no thread: the same seed gives the same history, and what fails can be played again.
+//!
+//! | room | job |
+//! |---|---|
+//! | [`rng`] | random choices from a seed |
+//! | [`disk`] | a disk that crashes, fills up, breaks and lies |
+//! | [`store`] | the storage of one server on it, every crash, and what must never be forgotten |
+
+pub mod disk;
+pub mod rng;
+pub mod store;
+
+pub use disk::VirtualDisk;
+pub use rng::Rng;

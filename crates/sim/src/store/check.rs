@@ -1,0 +1,370 @@
+//! Is what a crash left recovered from, rightly, and again if the next crash comes during that recovery?
+//!
+//! Each state is judged once, however many ways lead to it: what a recovery does depends on nothing but the disk.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::io;
+use std::rc::Rc;
+
+use storage::disk::{Dir, Disk, DiskRead, Effect, Entry, FileRef};
+use storage::epoch;
+use storage::log::record::HEADER;
+use storage::names::{self, FileName};
+use storage::snapshot::decode::{SnapshotVisitor, decode};
+use wire::jute::Buffer;
+use wire::{AclVec, SessionId, StatPersisted, Zxid};
+
+use super::history::{Data, History, Link};
+use super::life::{self, Actor, Command, Life, Memory, Setup};
+use super::sabotage::{Machine, Sabotage, Site, syncs};
+use crate::disk::{Coverage, VirtualDisk};
+use crate::rng::Rng;
+
+/// What a recovery of a state came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The last zxid, and what was rebuilt; or why the server does not start.
+    pub outcome: Result<(Zxid, Link), String>,
+    /// `acceptedEpoch` and `currentEpoch`, of a member.
+    pub epochs: Option<(i32, i32)>,
+    /// What was recovered to after a crash in the midst of this recovery.
+    pub during: BTreeSet<(Zxid, Link)>,
+}
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Moments at which a crash was tried.
+    pub moments: u64,
+    /// States that a crash left, no two the same.
+    pub states: u64,
+    /// Recoveries, those of states that a crash in a recovery or in the life behind it left included.
+    pub recoveries: u64,
+    /// Crashes of which only some states were drawn.
+    pub sampled: u64,
+}
+
+type Map<V> = HashMap<u64, V, BuildHasherDefault<DefaultHasher>>;
+
+/// Judges states of one setup.
+#[derive(Debug)]
+pub struct Judge {
+    setup: Setup,
+    sabotage: Sabotage,
+    /// Do all files come from the machines, so that each log has a header and each snapshot is whole?
+    pub is_pure: bool,
+    rng: Rng,
+    seen: Map<Rc<Result<Seen, String>>>,
+    judged: Map<Rc<Result<Seen, String>>>,
+    /// What was looked at so far.
+    pub counts: Counts,
+    /// The syncs that were met.
+    pub sites: BTreeSet<Site>,
+}
+
+impl Judge {
+    /// One that has seen nothing.
+    pub fn new(setup: &Setup, sabotage: &Sabotage) -> Self {
+        Self {
+            setup: setup.clone(),
+            sabotage: sabotage.clone(),
+            is_pure: true,
+            rng: Rng::new(1),
+            seen: Map::default(),
+            judged: Map::default(),
+            counts: Counts::default(),
+            sites: BTreeSet::new(),
+        }
+    }
+
+    /// Crashes in every way, and judges what is left against what must not be forgotten; also a process that is killed
+    /// and starts again on the same files.
+    pub fn crash(&mut self, disk: &VirtualDisk, memory: &Memory) -> Result<(), String> {
+        self.counts.moments += 1;
+        let killed = self.judge(disk);
+        Self::compare(&killed, disk, memory).map_err(|e| format!("killed: {e}"))?;
+        let mut rng = self.rng.clone();
+        let covered = disk.for_each_crash(&mut rng, &mut |state| {
+            let seen = self.judge(&state);
+            Self::compare(&seen, &state, memory).map_err(|e| format!("{e}\n  left by the crash: {}", describe(&state)))
+        })?;
+        self.rng = rng;
+        self.count(covered);
+        Ok(())
+    }
+
+    fn count(&mut self, covered: Coverage) {
+        self.counts.sampled += u64::from(covered == Coverage::Sampled);
+    }
+
+    fn compare(seen: &Result<Seen, String>, state: &VirtualDisk, memory: &Memory) -> Result<(), String> {
+        let seen = seen.as_ref().map_err(Clone::clone)?;
+        let (last, link) = seen.outcome.clone().map_err(|e| format!("no start: {e}"))?;
+        compare_history(last, link, &memory.history, memory.floor)?;
+        for (last, link) in &seen.during {
+            compare_history(*last, *link, &memory.history, memory.floor)
+                .map_err(|e| format!("after a crash in its recovery: {e}"))?;
+        }
+        if let Some((accepted, current)) = seen.epochs {
+            for (name, found, of) in
+                [("acceptedEpoch", accepted, memory.accepted), ("currentEpoch", current, memory.current)]
+            {
+                let epoch_of_last = last.epoch().0;
+                let is_raised = name == "currentEpoch" && found == epoch_of_last && found > of.done;
+                if found != of.done && Some(found) != of.next && !is_raised {
+                    return Err(format!("{name} is {found}, it was {} and was to be {:?}", of.done, of.next));
+                }
+            }
+        }
+        if memory.closed {
+            tidy_after_close(state)?;
+        }
+        Ok(())
+    }
+
+    /// Recovers from a state, from each crash in that recovery, and from each crash in the life behind it.
+    pub fn judge(&mut self, state: &VirtualDisk) -> Rc<Result<Seen, String>> {
+        let hash = state.state_hash();
+        if let Some(known) = self.judged.get(&hash) {
+            return known.clone();
+        }
+        self.counts.states += 1;
+        let judged = Rc::new(self.judge_anew(state));
+        self.judged.insert(hash, judged.clone());
+        judged
+    }
+
+    fn judge_anew(&mut self, state: &VirtualDisk) -> Result<Seen, String> {
+        if self.is_pure {
+            purity(state)?;
+        }
+        let mut seen = (*self.recover(state)).clone()?;
+        let Ok((last_shown, link_shown)) = seen.outcome else { return Ok(seen) };
+        // What a recovery shows is told and built upon: from its end on it must last.
+        let mut recorder = Recorder { disk: state.clone(), effects: Vec::new() };
+        let start = life::start(&mut recorder, &self.setup).map_err(|e| e.to_string())?;
+        syncs(Machine::Recovery, &recorder.effects, &mut self.sites);
+        let mut disk = state.clone();
+        let effects = self.sabotage.apply(Machine::Recovery, recorder.effects);
+        let mut during = BTreeSet::new();
+        for (i, effect) in effects.iter().enumerate() {
+            disk.execute(effect).map_err(|e| e.to_string())?;
+            let what = || format!("after effect {i} of the recovery ({})", effect.describe());
+            self.each_crash(&disk, &mut |state, last, link| {
+                during.insert((last, link));
+                let is_done = i + 1 == effects.len();
+                let is_same = !is_done || (last, link) == (last_shown, link_shown);
+                if is_same {
+                    Ok(())
+                } else {
+                    Err(format!("recovered to {last_shown} first, now to {last}: {}", describe(state)))
+                }
+            })
+            .map_err(|e| format!("{}: {e}", what()))?;
+        }
+        let same = [Command::Append(10, Data::Text), Command::Append(700, Data::Text)];
+        let other = [Command::NewEpoch, Command::Append(10, Data::Text)];
+        // A member begins an epoch only with its epoch files.
+        for script in [&same[..], &other].into_iter().take(if self.setup.member { 1 } else { 2 }) {
+            let history = History::ending(last_shown, link_shown);
+            let memory = Memory { history, floor: Zxid(last_shown.0.max(0)), ..Memory::default() };
+            let mut life = Life::new(disk.clone(), &start, memory, &self.setup, &self.sabotage);
+            self.live(&mut life, script).map_err(|e| format!("in the life behind the recovery: {e}"))?;
+        }
+        seen.during = during;
+        Ok(seen)
+    }
+
+    /// A life that does one thing after the other, with a crash after each effect.
+    fn live(&mut self, life: &mut Life, script: &[Command]) -> Result<(), String> {
+        let mut script = script.iter().peekable();
+        loop {
+            let enabled = life.enabled(script.peek().copied());
+            let chosen = [Actor::Chore, Actor::Log, Actor::Driver].into_iter().find(|actor| enabled.contains(actor));
+            match chosen {
+                None => return Ok(()),
+                Some(Actor::Driver) => {
+                    if let Some(command) = script.next() {
+                        life.begin(command).map_err(|e| e.to_string())?;
+                    }
+                }
+                Some(actor) => {
+                    life.step(actor).map_err(|e| e.to_string())?;
+                    let memory = &life.memory;
+                    self.each_crash(&life.disk, &mut |state, last, link| {
+                        compare_history(last, link, &memory.history, memory.floor)
+                            .map_err(|e| format!("{e}\n  left by the crash: {}", describe(state)))
+                    })?;
+                }
+            }
+        }
+    }
+
+    /// Shows what every crash of this disk, and a kill, recovers to, without a look at what comes behind.
+    fn each_crash(
+        &mut self,
+        disk: &VirtualDisk,
+        visit: &mut dyn FnMut(&VirtualDisk, Zxid, Link) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut look = |judge: &mut Self, state: &VirtualDisk| {
+            let (last, link) =
+                (*judge.recover(state)).clone()?.outcome.map_err(|e| format!("no start: {e}: {}", describe(state)))?;
+            visit(state, last, link)
+        };
+        look(self, disk)?;
+        let mut rng = self.rng.clone();
+        let covered = disk.for_each_crash(&mut rng, &mut |state| look(self, &state))?;
+        self.count(covered);
+        Ok(())
+    }
+
+    /// One recovery of one state.
+    fn recover(&mut self, state: &VirtualDisk) -> Rc<Result<Seen, String>> {
+        let hash = state.state_hash();
+        if let Some(known) = self.seen.get(&hash) {
+            return known.clone();
+        }
+        self.counts.recoveries += 1;
+        let mut disk = state.clone();
+        let outcome = life::start(&mut disk, &self.setup);
+        let seen = Rc::new(self.look_at(&disk, outcome));
+        self.seen.insert(hash, seen.clone());
+        seen
+    }
+
+    fn look_at(&self, disk: &VirtualDisk, outcome: Result<life::Start, storage::RecoverError>) -> Result<Seen, String> {
+        let start = match outcome {
+            Ok(start) => start,
+            Err(error) => return Ok(Seen { outcome: Err(error.to_string()), epochs: None, during: BTreeSet::new() }),
+        };
+        if start.recovered.is_suspect {
+            return Err(format!("a crash was taken for damage: {:?}", start.recovered.warnings));
+        }
+        let last = start.recovered.last_zxid;
+        if last != start.rebuilt.last && last.0 >= 0 {
+            return Err(format!("recovery names {last} the last txn, and has shown {}", start.rebuilt.last));
+        }
+        let mut epochs = None;
+        if self.setup.member {
+            let read = epoch::read(disk, last).map_err(|e| format!("no start: {e}"))?;
+            if read.accepted < read.current {
+                return Err(format!("acceptedEpoch {} is older than currentEpoch {}", read.accepted, read.current));
+            }
+            epochs = Some((read.accepted.0, read.current.0));
+        }
+        Ok(Seen { outcome: Ok((last, start.rebuilt.link)), epochs, during: BTreeSet::new() })
+    }
+}
+
+/// Is the state a beginning of the history, with everything up to `floor`?
+pub fn compare_history(last: Zxid, link: Link, history: &History, floor: Zxid) -> Result<(), String> {
+    if last < floor {
+        return Err(format!("txn {floor} was acknowledged, and the recovered state ends with {last}"));
+    }
+    match history.link(last) {
+        None => Err(format!("the recovered state ends with {last}, which was not logged or was taken back")),
+        Some(right) if right != link => Err(format!("the recovered state at {last} is another one than was logged")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Each log has its header and each snapshot is whole, whatever crash came: what other servers rely on.
+fn purity(state: &VirtualDisk) -> Result<(), String> {
+    struct Ignore;
+    impl SnapshotVisitor for Ignore {
+        fn session(&mut self, _: SessionId, _: i32) {}
+        fn acl(&mut self, _: i64, _: AclVec<'_>) {}
+        fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
+            Ok(())
+        }
+    }
+    for dir in [Dir::Log, Dir::Data] {
+        for file in state.files(dir) {
+            let bytes = state.bytes(&file).unwrap_or_default();
+            match file.name {
+                FileName::Log(_) if !bytes.starts_with(&HEADER) => {
+                    return Err(format!("{file} has no whole header\n  left by the crash: {}", describe(state)));
+                }
+                FileName::Snapshot(_) => {
+                    decode(bytes.as_slice(), 1 << 20, &mut Ignore).map_err(|e| format!("{file} is not whole: {e}"))?;
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a recovery cuts off at the operator's word, or because it is in the way, is kept: at each moment it stands in the log
+/// still, or whole in a file of its own.
+pub fn what_is_cut_is_kept(sabotage: &Sabotage) -> Result<Counts, String> {
+    let (disk, setup, tail) = super::scenarios::suspect_tail();
+    let mut recorder = Recorder { disk: disk.clone(), effects: Vec::new() };
+    life::start(&mut recorder, &setup).map_err(|e| e.to_string())?;
+    let mut disk = disk;
+    let mut counts = Counts::default();
+    for effect in sabotage.apply(Machine::Recovery, recorder.effects) {
+        disk.execute(&effect).map_err(|e| e.to_string())?;
+        counts.moments += 1;
+        disk.for_each_crash(&mut Rng::new(1), &mut |state| {
+            counts.states += 1;
+            let is_there =
+                state.files(Dir::Log).iter().filter(|file| !matches!(file.name, FileName::NextLog)).any(|file| {
+                    state.bytes(file).is_some_and(|bytes| bytes.windows(tail.len()).any(|window| window == tail))
+                });
+            if is_there { Ok(()) } else { Err(format!("what was cut is lost: {}", describe(&state))) }
+        })?;
+    }
+    Ok(counts)
+}
+
+/// After a clean stop there are no zeros behind the last record, and no file of ours.
+fn tidy_after_close(state: &VirtualDisk) -> Result<(), String> {
+    let next = FileRef::new(Dir::Log, FileName::NextLog);
+    if state.bytes(&next).is_some() {
+        return Err("a clean stop has left ostler.next".to_owned());
+    }
+    let listing = state.list(Dir::Log).unwrap_or_default();
+    let last = names::numbered(&listing, names::LOG).pop().map(|log| FileRef::new(Dir::Log, log.name));
+    match last.and_then(|log| state.bytes(&log)).and_then(|bytes| bytes.last().copied()) {
+        Some(0) => Err("a clean stop has left zeros behind the last record".to_owned()),
+        _ => Ok(()),
+    }
+}
+
+/// The files of a state, for people.
+pub fn describe(state: &VirtualDisk) -> String {
+    let mut out = Vec::new();
+    for dir in if state.is_separate() { &[Dir::Data, Dir::Log][..] } else { &[Dir::Data] } {
+        for file in state.files(*dir) {
+            let bytes = state.bytes(&file).unwrap_or_default();
+            let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+            out.push(format!("{file} {used} of {} bytes", bytes.len()));
+        }
+    }
+    out.join(", ")
+}
+
+/// A disk that keeps a list of what it was asked to do.
+#[derive(Debug)]
+struct Recorder {
+    disk: VirtualDisk,
+    effects: Vec<Effect>,
+}
+
+impl Disk for Recorder {
+    fn is_separate(&self) -> bool {
+        self.disk.is_separate()
+    }
+    fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+        self.disk.open(file)
+    }
+    fn execute(&mut self, effect: &Effect) -> io::Result<()> {
+        self.effects.push(effect.clone());
+        self.disk.execute(effect)
+    }
+}

@@ -1,0 +1,526 @@
+//! A server's storage from one start to its end: the real machines on the virtual disk, one effect at a time.
+//!
+//! It does what `ostler-server` does with threads: the log, the fill of the next log file, snapshots, the purge, and what
+//! a member of an ensemble does with its epochs and with a TRUNC. Who is next is the caller's choice; each step is one
+//! effect, and what follows from its being done.
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::io;
+
+use storage::disk::{Disk, Effect, FileRef};
+use storage::epoch::EpochFile;
+use storage::log::truncate;
+use storage::recover::{Origin, Recovered};
+use storage::snapshot::write::SnapshotWriter;
+use storage::{FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, purge, recover};
+use wire::{Epoch, Zxid};
+
+use super::history::{Data, History, Rebuilt, entry, snapshot};
+use super::sabotage::{Machine, Sabotage, Site, syncs};
+use crate::disk::VirtualDisk;
+
+/// How a server is set up.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How the log is written.
+    pub log: LogOptions,
+    /// How many bytes a snapshot has, about.
+    pub snapshot_bytes: usize,
+    /// In how many pieces a snapshot is written.
+    pub snapshot_chunks: usize,
+    /// How many snapshots a purge keeps.
+    pub retain: usize,
+    /// Does it keep epoch files, as a member of an ensemble?
+    pub member: bool,
+    /// How it recovers.
+    pub recover: RecoverOptions,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            log: LogOptions { preallocate: 2048, batch_bytes: 1500, batch_txns: 3, ..LogOptions::default() },
+            snapshot_bytes: 300,
+            snapshot_chunks: 1,
+            retain: 3,
+            member: false,
+            // A crash must never need it; with logs it must never do without a snapshot either.
+            recover: RecoverOptions { autocreate: false, ..RecoverOptions::default() },
+        }
+    }
+}
+
+/// Something that a server is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// A txn with so many bytes of data.
+    Append(usize, Data),
+    /// The next txn is the first of a new epoch.
+    NewEpoch,
+    /// A new log file, as with a snapshot.
+    Roll,
+    /// A snapshot of what is durable.
+    Snapshot,
+    /// Old files go.
+    Purge,
+    /// The last so many txns are taken back, as a leader's TRUNC has it.
+    Truncate(usize),
+    /// A snapshot from the leader, so many txns ahead; the log goes on behind it.
+    SnapSync(usize),
+    /// An epoch file gets this epoch.
+    WriteEpoch(EpochFile, i32),
+    /// Nothing else begins before all that is under way is done.
+    Wait,
+    /// A clean stop.
+    Close,
+}
+
+/// Who may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Actor {
+    /// Whoever gives the commands.
+    Driver,
+    /// The thread of the log.
+    Log,
+    /// The thread that fills the next file.
+    Fill,
+    /// The thread of snapshots.
+    Snapshot,
+    /// The thread of the purge.
+    Purge,
+    /// The start, an epoch change, a truncation or the end.
+    Chore,
+}
+
+/// Effects on their way, and what follows when all are done.
+#[derive(Debug, Clone, Hash)]
+struct Work<D> {
+    effects: Vec<Effect>,
+    at: usize,
+    done: D,
+}
+
+impl<D> Work<D> {
+    fn new(effects: Vec<Effect>, done: D) -> Self {
+        Self { effects, at: 0, done }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Hash)]
+enum Chore {
+    Start,
+    Epoch(EpochFile, i32),
+    Truncate(Zxid),
+    /// What a truncation has left is read again.
+    Reread(Zxid),
+    SnapSync(Zxid),
+    Close,
+}
+
+/// What an epoch file held when it was written last, and what it is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct EpochState {
+    /// Durable.
+    pub done: i32,
+    /// On its way.
+    pub next: Option<i32>,
+}
+
+/// What a life carries over to the next one.
+#[derive(Debug, Clone, Hash, Default)]
+pub struct Memory {
+    /// All that was appended, and not taken back.
+    pub history: History,
+    /// Everything up to here was acknowledged.
+    pub floor: Zxid,
+    /// `acceptedEpoch`.
+    pub accepted: EpochState,
+    /// `currentEpoch`.
+    pub current: EpochState,
+    /// Was it stopped cleanly, down to the last effect?
+    pub closed: bool,
+}
+
+/// The storage of a server that runs.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// The disk.
+    pub disk: VirtualDisk,
+    /// What it must not forget.
+    pub memory: Memory,
+    setup: Setup,
+    sabotage: Sabotage,
+    writer: LogWriter,
+    new_epoch: bool,
+    log: Option<Work<LogJob>>,
+    fill: Option<Work<FillJob>>,
+    snapshot: Option<Work<()>>,
+    purge: Option<Work<()>>,
+    chore: Option<Work<Chore>>,
+    failed: bool,
+}
+
+impl Hash for Life {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.disk.hash(state);
+        self.memory.hash(state);
+        self.writer.hash(state);
+        (self.new_epoch, self.failed, &self.log, &self.fill).hash(state);
+        (&self.snapshot, &self.purge, &self.chore).hash(state);
+    }
+}
+
+/// What a start found.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// What recovery says.
+    pub recovered: Recovered,
+    /// What it rebuilt.
+    pub rebuilt: Rebuilt,
+}
+
+/// Recovers what the disk holds, and mends it.
+pub fn start(disk: &mut dyn Disk, setup: &Setup) -> Result<Start, RecoverError> {
+    let mut rebuilt = Rebuilt::default();
+    let recovered = recover(disk, &setup.recover, &mut rebuilt, &mut |_| ())?;
+    Ok(Start { recovered, rebuilt })
+}
+
+impl Life {
+    /// Goes on from a start.
+    pub fn new(disk: VirtualDisk, start: &Start, memory: Memory, setup: &Setup, sabotage: &Sabotage) -> Self {
+        let mut effects = Vec::new();
+        if !matches!(start.recovered.origin, Origin::Snapshot { .. }) {
+            let snapshot = snapshot_effects(Zxid::ZERO.max(start.rebuilt.last), start.rebuilt.link, setup);
+            effects = sabotage.apply(Machine::Snapshot, snapshot);
+            effects.extend(start.recovered.when_begun.iter().cloned());
+        }
+        let last = Zxid(start.recovered.last_zxid.0.max(0));
+        Self {
+            disk,
+            memory,
+            setup: setup.clone(),
+            sabotage: sabotage.clone(),
+            writer: LogWriter::new(setup.log.clone(), last),
+            new_epoch: false,
+            log: None,
+            fill: None,
+            snapshot: None,
+            purge: None,
+            chore: (!effects.is_empty()).then(|| Work::new(effects, Chore::Start)),
+            failed: false,
+        }
+    }
+
+    /// Is nothing under way?
+    pub fn is_idle(&self) -> bool {
+        self.chore.is_none() && self.is_quiet() && self.writer.pending_txns() == 0
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.log.is_none() && self.fill.is_none() && self.snapshot.is_none() && self.purge.is_none()
+    }
+
+    /// Is it over: stopped, or ended by an error?
+    pub fn is_over(&self) -> bool {
+        self.memory.closed || self.failed
+    }
+
+    /// Who may act; the driver only if `next` is its next command and may begin.
+    pub fn enabled(&self, next: Option<&Command>) -> Vec<Actor> {
+        if self.is_over() {
+            return Vec::new();
+        }
+        let mut actors = Vec::new();
+        if next.is_some_and(|next| self.may_begin(next)) {
+            actors.push(Actor::Driver);
+        }
+        if self.chore.is_some() {
+            actors.push(Actor::Chore);
+            if matches!(self.chore, Some(Work { done: Chore::Start, .. })) {
+                return actors;
+            }
+        }
+        if self.log.is_some() || self.writer.pending_txns() > 0 {
+            actors.push(Actor::Log);
+        }
+        let mut writer = self.writer.clone();
+        if self.fill.is_some() || (self.chore.is_none() && writer.next_fill().is_some()) {
+            actors.push(Actor::Fill);
+        }
+        let others = [(self.snapshot.is_some(), Actor::Snapshot), (self.purge.is_some(), Actor::Purge)];
+        actors.extend(others.into_iter().filter(|(is_there, _)| *is_there).map(|(_, actor)| actor));
+        actors
+    }
+
+    fn may_begin(&self, command: &Command) -> bool {
+        if self.chore.is_some() {
+            return false;
+        }
+        match command {
+            Command::Append(..) | Command::NewEpoch | Command::Roll => true,
+            Command::Snapshot => self.snapshot.is_none(),
+            Command::Purge => self.purge.is_none(),
+            Command::WriteEpoch(..) | Command::SnapSync(_) | Command::Wait | Command::Truncate(_) | Command::Close => {
+                self.is_idle()
+            }
+        }
+    }
+
+    /// Begins a command.
+    pub fn begin(&mut self, command: &Command) -> io::Result<()> {
+        match *command {
+            Command::Append(length, data) => self.append(length, data),
+            Command::NewEpoch => self.new_epoch = true,
+            Command::Roll => self.writer.roll(),
+            Command::Wait => {}
+            Command::Snapshot => {
+                let zxid = self.writer.durable();
+                if let Some(link) = self.memory.history.link(zxid) {
+                    self.writer.roll();
+                    let effects = snapshot_effects(zxid, link, &self.setup);
+                    self.snapshot = Some(Work::new(self.sabotage.apply(Machine::Snapshot, effects), ()));
+                }
+            }
+            Command::Purge => {
+                let files = purge::plan(&self.disk, self.setup.retain)?;
+                if !files.is_empty() {
+                    let effects = files.into_iter().map(Effect::Remove).collect();
+                    self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));
+                }
+            }
+            Command::Truncate(txns) => {
+                let zxid = self.memory.history.back(txns);
+                let effects = truncate::plan(&self.disk, zxid, &self.setup.recover).map_err(io::Error::other)?;
+                self.memory.floor = self.memory.floor.min(zxid);
+                self.chore(Machine::Truncate, effects, Chore::Truncate(zxid));
+            }
+            Command::SnapSync(txns) => {
+                let mut zxid = self.memory.history.last();
+                for _ in 0..txns {
+                    zxid = zxid.next();
+                    self.memory.history.push(zxid, &entry(zxid, 10, Data::Text));
+                }
+                let link = self.memory.history.link(zxid).unwrap_or(super::history::Link::START);
+                let effects = snapshot_effects(zxid, link, &self.setup);
+                self.chore(Machine::Snapshot, effects, Chore::SnapSync(zxid));
+            }
+            Command::WriteEpoch(file, epoch) => {
+                self.epoch(file).next = Some(epoch);
+                self.chore(Machine::Epoch, file.write(Epoch(epoch)), Chore::Epoch(file, epoch));
+            }
+            Command::Close => match self.writer.close() {
+                Some(effects) if !effects.is_empty() => self.chore(Machine::Close, effects, Chore::Close),
+                _ => self.memory.closed = true,
+            },
+        }
+        Ok(())
+    }
+
+    fn chore(&mut self, machine: Machine, effects: Vec<Effect>, chore: Chore) {
+        self.chore = Some(Work::new(self.sabotage.apply(machine, effects), chore));
+    }
+
+    fn epoch(&mut self, file: EpochFile) -> &mut EpochState {
+        match file {
+            EpochFile::Accepted => &mut self.memory.accepted,
+            EpochFile::Current => &mut self.memory.current,
+        }
+    }
+
+    fn append(&mut self, length: usize, data: Data) {
+        let last = self.writer.appended();
+        let next = if std::mem::take(&mut self.new_epoch) {
+            Zxid(i64::from(last.epoch().0 + 1) << 32 | 1)
+        } else {
+            last.next()
+        };
+        let bytes = entry(next, length, data);
+        if self.writer.append(next, &bytes).is_ok() {
+            self.memory.history.push(next, &bytes);
+        }
+    }
+
+    /// One effect of this actor's, beginning its work if there is none under way; what it was. An error is one of the disk's; the life may be over by it.
+    pub fn step(&mut self, actor: Actor) -> io::Result<()> {
+        self.take_work(actor);
+        match actor {
+            Actor::Driver => Ok(()),
+            Actor::Log => self.step_log(),
+            Actor::Fill => self.step_fill(),
+            Actor::Snapshot => {
+                let done = step(&mut self.disk, &mut self.snapshot);
+                if done.is_err() {
+                    // The log keeps everything. What there is of it goes.
+                    self.snapshot = None;
+                    let _ =
+                        SnapshotWriter::new(Zxid::ZERO, true).abandon().iter().try_for_each(|e| self.disk.execute(e));
+                }
+                done.map(|_| ())
+            }
+            Actor::Purge => {
+                let done = step(&mut self.disk, &mut self.purge);
+                if done.is_err() {
+                    self.purge = None;
+                }
+                done.map(|_| ())
+            }
+            Actor::Chore => match step(&mut self.disk, &mut self.chore) {
+                Ok(Some(chore)) => self.chore_done(chore),
+                Ok(None) => Ok(()),
+                Err(error) => {
+                    self.failed = true;
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// Takes the next job of the log or the next fill, if this actor has none; [`next_effect`](Self::next_effect) shows
+    /// then what [`step`](Self::step) will do.
+    pub fn take_work(&mut self, actor: Actor) {
+        match actor {
+            Actor::Log if self.log.is_none() => {
+                self.log = self
+                    .writer
+                    .next_job()
+                    .map(|job| Work::new(self.sabotage.apply(Machine::Log, job.effects().to_vec()), job));
+            }
+            Actor::Fill if self.fill.is_none() => {
+                self.fill = self
+                    .writer
+                    .next_fill()
+                    .map(|job| Work::new(self.sabotage.apply(Machine::Fill, job.effects().to_vec()), job));
+            }
+            _ => {}
+        }
+    }
+
+    fn step_log(&mut self) -> io::Result<()> {
+        match step(&mut self.disk, &mut self.log) {
+            Ok(Some(job)) => {
+                let acknowledged = self.writer.job_done(job);
+                self.memory.floor = self.memory.floor.max(acknowledged);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) => {
+                if let Some(work) = self.log.take() {
+                    self.writer.job_failed(work.done);
+                }
+                self.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    fn step_fill(&mut self) -> io::Result<()> {
+        match step(&mut self.disk, &mut self.fill) {
+            Ok(Some(job)) => self.writer.fill_done(job),
+            Ok(None) => {}
+            Err(error) => {
+                if let Some(work) = self.fill.take() {
+                    self.writer.fill_failed(work.done);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn chore_done(&mut self, chore: Chore) -> io::Result<()> {
+        match chore {
+            Chore::Start => {}
+            Chore::Close => self.memory.closed = true,
+            Chore::Epoch(file, epoch) => *self.epoch(file) = EpochState { done: epoch, next: None },
+            Chore::SnapSync(zxid) => {
+                self.writer.skip_to(zxid).map_err(io::Error::other)?;
+                self.memory.floor = zxid;
+            }
+            Chore::Truncate(zxid) => {
+                self.memory.history.cut(zxid);
+                self.memory.floor = zxid;
+                self.chore = Some(Work::new(Vec::new(), Chore::Reread(zxid)));
+            }
+            Chore::Reread(zxid) => {
+                let start = start(&mut self.disk, &self.setup).map_err(io::Error::other)?;
+                let last = start.recovered.last_zxid;
+                if last != zxid {
+                    return Err(io::Error::other(format!("truncated to {zxid}, recovered to {last}")));
+                }
+                self.writer = LogWriter::new(self.setup.log.clone(), zxid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The log that is written.
+    pub fn current_log(&self) -> Option<FileRef> {
+        self.writer.current_file().map(|(file, _)| file.clone())
+    }
+
+    /// The syncs of what is under way.
+    pub fn sites(&self, into: &mut BTreeSet<Site>) {
+        let mut add = |machine, effects: &[Effect]| syncs(machine, effects, into);
+        if let Some(work) = &self.log {
+            add(Machine::Log, &work.effects);
+        }
+        if let Some(work) = &self.fill {
+            add(Machine::Fill, &work.effects);
+        }
+        if let Some(work) = &self.snapshot {
+            add(Machine::Snapshot, &work.effects);
+        }
+        if let Some(work) = &self.purge {
+            add(Machine::Purge, &work.effects);
+        }
+        if let Some(work) = &self.chore {
+            let machine = match work.done {
+                Chore::Start | Chore::SnapSync(_) => Machine::Snapshot,
+                Chore::Epoch(..) => Machine::Epoch,
+                Chore::Truncate(_) | Chore::Reread(_) => Machine::Truncate,
+                Chore::Close => Machine::Close,
+            };
+            add(machine, &work.effects);
+        }
+    }
+
+    /// The effect that this actor does next, if that is known.
+    pub fn next_effect(&self, actor: Actor) -> Option<&Effect> {
+        fn of<D>(work: Option<&Work<D>>) -> Option<&Effect> {
+            work.and_then(|work| work.effects.get(work.at))
+        }
+        match actor {
+            Actor::Driver => None,
+            Actor::Log => of(self.log.as_ref()),
+            Actor::Fill => of(self.fill.as_ref()),
+            Actor::Snapshot => of(self.snapshot.as_ref()),
+            Actor::Purge => of(self.purge.as_ref()),
+            Actor::Chore => of(self.chore.as_ref()),
+        }
+    }
+}
+
+/// The next effect of some work; what follows, if it was the last.
+fn step<D>(disk: &mut VirtualDisk, work: &mut Option<Work<D>>) -> io::Result<Option<D>> {
+    if let Some(work) = work
+        && let Some(effect) = work.effects.get(work.at)
+    {
+        disk.execute(effect)?;
+        work.at += 1;
+    }
+    Ok(work.take_if(|work| work.at >= work.effects.len()).map(|work| work.done))
+}
+
+/// A whole snapshot.
+fn snapshot_effects(zxid: Zxid, link: super::history::Link, setup: &Setup) -> Vec<Effect> {
+    let mut writer = SnapshotWriter::new(zxid, setup.log.force_sync);
+    let bytes = snapshot(zxid, link, setup.snapshot_bytes);
+    let mut effects = writer.start();
+    for chunk in bytes.chunks(bytes.len().div_ceil(setup.snapshot_chunks.max(1))) {
+        effects.extend(writer.chunk(chunk.to_vec()));
+    }
+    effects.extend(writer.finish());
+    effects
+}

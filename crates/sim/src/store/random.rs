@@ -1,0 +1,647 @@
+//! Random histories: a server that works, breaks, is killed, loses its power and starts again, many times over.
+//!
+//! A seed says everything: the setup, which kinds of faults there are in this history (a few of them, so that each gets its
+//! chance alone), every step, every crash. What must hold:
+//!
+//! * Without damage: as in the enumeration. A start never refuses, and shows a beginning of the history with everything
+//!   that was acknowledged or shown before.
+//! * With damage: the same, or the start says so: it refuses, or it warns. It never shows a txn that was not logged.
+//!
+//! Two things no server can know. A sector of the last records, or of the last ones of an epoch, that the disk has silently
+//! never written looks as if it had not been acknowledged ([`Tally::unseen`]). And a hole that a crash leaves may look like a single changed bit in a txn
+//! that was acknowledged; then the start is refused ([`Tally::in_doubt`]).
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use storage::disk::{Dir, Disk, FileRef};
+use storage::epoch::{self, EpochFile};
+use storage::log::dir::ReadLogError;
+use storage::log::record::{OVERHEAD, checksum};
+use storage::names::FileName;
+use storage::{Effect, LogOptions, RecoverError, RecoverOptions};
+use wire::Zxid;
+
+use super::check::compare_history;
+use super::history::Data;
+use super::life::{self, Actor, Command, EpochState, Life, Memory, Setup};
+use super::sabotage::Sabotage;
+use super::scenarios::directory;
+use crate::disk::{BadRead, Fault, SECTOR, VirtualDisk};
+use crate::rng::Rng;
+
+/// What may go wrong in a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The power fails.
+    Power,
+    /// The process is killed.
+    Kill,
+    /// EIO for one effect.
+    Error,
+    /// EIO in the midst of a write.
+    ErrorPartly,
+    /// The disk is full.
+    Full,
+    /// The file system is read-only.
+    ReadOnly,
+    /// A sync fails, and what it should have written counts as written.
+    SyncLost,
+    /// The kernel drops its clean pages.
+    Evict,
+    /// An effect takes long.
+    Stall,
+    /// EIO when a file is read.
+    ReadError,
+    /// A bit comes out wrong when a file is read.
+    ReadRot,
+    /// A bit changes at rest.
+    Rot,
+    /// A sector is lost: it holds zeros.
+    LostSector,
+    /// A sector that was being written when the power failed is half old, half new.
+    TornSector,
+    /// A write ends up elsewhere.
+    Misdirected,
+}
+
+/// Those without which nothing on the medium is wrong.
+const HONEST: [Kind; 9] = [
+    Kind::Power,
+    Kind::Kill,
+    Kind::Error,
+    Kind::ErrorPartly,
+    Kind::Full,
+    Kind::ReadOnly,
+    Kind::SyncLost,
+    Kind::Evict,
+    Kind::Stall,
+];
+/// Damage.
+const DAMAGE: [Kind; 6] =
+    [Kind::ReadError, Kind::ReadRot, Kind::Rot, Kind::LostSector, Kind::TornSector, Kind::Misdirected];
+/// How many states of one power failure are looked at.
+const DRAWS: u64 = 4;
+/// The most steps of one life.
+const STEPS_MAX: u64 = 220;
+/// The most lives of a history.
+const LIVES_MAX: u64 = 7;
+
+/// What happened in some histories.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Histories.
+    pub histories: u64,
+    /// Txns that were acknowledged.
+    pub acknowledged: u64,
+    /// Starts that were tried.
+    pub starts: u64,
+    /// States that a crash left, and that were recovered from.
+    pub crash_states: u64,
+    /// How often what went wrong.
+    pub faults: BTreeMap<Kind, u64>,
+    /// Starts that were refused, for a reason.
+    pub refused: u64,
+    /// Losses after damage that the start has told.
+    pub told: u64,
+    /// Losses of the last records, or of the last ones of an epoch, that no start can see: the disk has lost a write.
+    pub unseen: u64,
+    /// Starts refused because a crash had left what a single changed bit would explain too.
+    pub in_doubt: u64,
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn add(&mut self, other: &Self) {
+        self.histories += other.histories;
+        self.acknowledged += other.acknowledged;
+        self.starts += other.starts;
+        self.crash_states += other.crash_states;
+        for (kind, count) in &other.faults {
+            *self.faults.entry(*kind).or_default() += count;
+        }
+        self.refused += other.refused;
+        self.told += other.told;
+        self.unseen += other.unseen;
+        self.in_doubt += other.in_doubt;
+    }
+}
+
+/// One history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// What happened.
+    pub tally: Tally,
+    /// The same for the same history.
+    pub trace: u64,
+    /// The promise that was broken, and the last steps before.
+    pub violation: Option<String>,
+}
+
+/// Plays the history of a seed. The same seed gives the same one.
+pub fn history(seed: u64) -> Outcome {
+    let mut play = Play::new(seed);
+    let violation = play.run().err().map(|what| format!("{what}\n    {}", play.steps.join("\n    ")));
+    play.tally.histories = 1;
+    Outcome { tally: play.tally, trace: play.trace.finish(), violation }
+}
+
+/// How a history ends early: nothing can be said of the directory any more.
+struct Over;
+
+struct Play {
+    rng: Rng,
+    setup: Setup,
+    kinds: Vec<Kind>,
+    /// How often an effect goes wrong, per mille.
+    rate: u64,
+    disk: VirtualDisk,
+    memory: Memory,
+    tally: Tally,
+    trace: DefaultHasher,
+    /// The last steps, for people.
+    steps: Vec<String>,
+    /// The medium is wrong somewhere.
+    damaged: bool,
+    /// Writes may have been lost in silence.
+    lost_writes: bool,
+}
+
+/// How many of the last steps are shown.
+const STEPS_SHOWN: usize = 80;
+
+impl Play {
+    fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let separate = rng.chance(500);
+        let log = LogOptions {
+            preallocate: *rng.pick(&[0, 0, 1024, 2048, 4096, 9000]).unwrap_or(&0),
+            size_limit: *rng.pick(&[0, 0, 1500]).unwrap_or(&0),
+            batch_bytes: rng.between(200, 6000) as usize,
+            batch_txns: rng.below(6) as usize,
+            force_sync: true,
+        };
+        let setup = Setup {
+            log,
+            snapshot_bytes: rng.between(10, 2500) as usize,
+            snapshot_chunks: rng.between(1, 3) as usize,
+            retain: 3,
+            member: rng.chance(250),
+            recover: RecoverOptions { autocreate: false, batch_max: 8 << 10, ..RecoverOptions::default() },
+        };
+        let mut kinds = vec![Kind::Power, Kind::Kill];
+        let with_damage = rng.chance(400);
+        let others = HONEST[2..].iter().chain(DAMAGE.iter().filter(|_| with_damage));
+        let share = rng.between(100, 600);
+        kinds.extend(others.copied().filter(|_| rng.chance(share)));
+        let (mut disk, history) = directory(separate, &[rng.below(4) as i64], &[0]);
+        let epoch = EpochState { done: 0, next: None };
+        if setup.member {
+            for file in [EpochFile::Accepted, EpochFile::Current] {
+                disk.put(&FileRef::new(Dir::Data, FileName::parse(file.name())), b"0");
+            }
+        }
+        let floor = history.last();
+        let memory = Memory { history, floor, accepted: epoch, current: epoch, closed: false };
+        Self {
+            rate: *rng.pick(&[2, 10, 40]).unwrap_or(&2),
+            rng,
+            setup,
+            kinds,
+            disk,
+            memory,
+            tally: Tally::default(),
+            trace: DefaultHasher::new(),
+            steps: Vec::new(),
+            damaged: false,
+            lost_writes: false,
+        }
+    }
+
+    fn note(&mut self, step: String) {
+        step.hash(&mut self.trace);
+        if self.steps.len() == STEPS_SHOWN {
+            self.steps.remove(0);
+        }
+        self.steps.push(step);
+    }
+
+    fn count(&mut self, kind: Kind) {
+        *self.tally.faults.entry(kind).or_default() += 1;
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        for _ in 0..self.rng.between(1, LIVES_MAX) {
+            let Some(life) = self.start()? else { return Ok(()) };
+            self.live(life);
+            self.end_of_life()?;
+        }
+        // What is left is read once more, with nothing wrong but what is wrong on the medium.
+        self.disk.faults = crate::disk::Faults::default();
+        self.start().map(|_| ())
+    }
+
+    /// Starts, until it works; `None`: nothing more can be learned from this directory.
+    fn start(&mut self) -> Result<Option<Life>, String> {
+        for attempt in 0..4 {
+            self.disk.faults.at.clear();
+            self.disk.faults.read_only_from = None;
+            let is_disturbed = attempt < 3 && self.disturb_start();
+            let before = self.disk.clone();
+            self.tally.starts += 1;
+            let outcome = life::start(&mut self.disk, &self.setup);
+            self.disk.faults.heal_reads();
+            match self.judge(outcome, is_disturbed, &before) {
+                Ok(Some(life)) => return Ok(Some(life)),
+                Ok(None) => {}
+                Err(Ok(Over)) => return Ok(None),
+                Err(Err(violation)) => return Err(violation),
+            }
+            // Whatever a start that failed has left: the next one has to do with it.
+            if self.rng.chance(300) {
+                self.power_fails()?;
+            }
+        }
+        Err("no start although nothing is wrong any more".to_owned())
+    }
+
+    /// What a start came to. `Ok(None)`: another try.
+    fn judge(
+        &mut self,
+        outcome: Result<life::Start, RecoverError>,
+        is_disturbed: bool,
+        before: &VirtualDisk,
+    ) -> Result<Option<Life>, Result<Over, String>> {
+        let is_wrong = self.damaged || is_disturbed;
+        let start = match outcome {
+            Ok(start) if !start.recovered.is_suspect => start,
+            Ok(start) if is_wrong => {
+                self.tally.refused += 1;
+                self.note(format!("suspect: {:?}", start.recovered.warnings));
+                // It was mended on the way: what was there before is what an operator has.
+                self.disk = before.clone();
+                self.disk.faults.heal_reads();
+                return if self.damaged { Err(Ok(Over)) } else { Ok(None) };
+            }
+            Ok(start) => return Err(Err(format!("taken for damage: {:?}", start.recovered.warnings))),
+            Err(error) => {
+                self.note(format!("no start: {error}"));
+                if is_wrong {
+                    self.tally.refused += 1;
+                    return if self.damaged { Err(Ok(Over)) } else { Ok(None) };
+                }
+                if is_in_doubt(before, &error) {
+                    self.tally.in_doubt += 1;
+                    return Err(Ok(Over));
+                }
+                return Err(Err(format!("no start: {error}")));
+            }
+        };
+        let (last, link) = (start.recovered.last_zxid, start.rebuilt.link);
+        self.note(format!("started at {last}, {} txns", start.recovered.txns_replayed));
+        if let Err(what) = compare_history(last, link, &self.memory.history, self.memory.floor) {
+            // Without any state it has nothing that is wrong.
+            let is_prefix = last.0 < 0 || compare_history(last, link, &self.memory.history, Zxid(i64::MIN)).is_ok();
+            // A write that the disk has lost at the end of an epoch leaves a hole that no number shows.
+            if !is_wrong || (!is_prefix && !self.lost_writes) {
+                return Err(Err(format!("{what}; it warned: {:?}", start.recovered.warnings)));
+            }
+            if !start.recovered.warnings.is_empty() {
+                self.tally.told += 1;
+            } else if self.lost_writes {
+                self.tally.unseen += 1;
+            } else {
+                return Err(Err(format!("{what}, and nothing is said of it")));
+            }
+            if !is_prefix {
+                return Err(Ok(Over));
+            }
+        }
+        let last = Zxid(last.0.max(0));
+        self.memory.history.cut(last);
+        self.memory.floor = last;
+        self.memory.closed = false;
+        if self.setup.member {
+            self.epochs(last).map_err(Err)?;
+        }
+        Ok(Some(Life::new(self.disk.clone(), &start, self.memory.clone(), &self.setup, &Sabotage::None)))
+    }
+
+    /// The epoch files, as a member reads them at its start.
+    fn epochs(&mut self, last: Zxid) -> Result<(), String> {
+        self.disk.faults.at.clear();
+        let read = match epoch::read(&self.disk, last) {
+            Ok(read) => read,
+            // Damage that took txns away may have taken the history behind an epoch; it is said all the same.
+            Err(error) if self.damaged => {
+                self.note(error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.to_string()),
+        };
+        for effect in &read.effects {
+            self.disk.execute(effect).map_err(|e| format!("{}: {e}", effect.describe()))?;
+        }
+        let found = [(read.accepted.0, self.memory.accepted), (read.current.0, self.memory.current)];
+        for (found, of) in found {
+            if found < of.done || (found != of.done && Some(found) != of.next && found != last.epoch().0) {
+                return Err(format!("an epoch file says {found}; it was {} and was to be {:?}", of.done, of.next));
+            }
+        }
+        self.memory.accepted = EpochState { done: read.accepted.0, next: None };
+        self.memory.current = EpochState { done: read.current.0, next: None };
+        Ok(())
+    }
+
+    /// Makes reading go wrong, or an effect of the recovery.
+    fn disturb_start(&mut self) -> bool {
+        let mut is_disturbed = false;
+        for (kind, per_mille) in [(Kind::ReadError, 300), (Kind::ReadRot, 300)] {
+            if self.has(kind)
+                && self.rng.chance(per_mille)
+                && let Some((file, sectors)) = self.any_file()
+            {
+                let sector = self.rng.below(sectors);
+                let bad = if kind == Kind::ReadError {
+                    BadRead::Error { sector }
+                } else {
+                    let offset = sector * SECTOR as u64 + self.rng.below(SECTOR as u64);
+                    BadRead::Flip { offset, mask: 1 << self.rng.below(8) }
+                };
+                self.count(kind);
+                self.note(format!("{kind:?} of {file}: {bad:?}"));
+                self.disk.faults.bad_read(file, bad);
+                is_disturbed = true;
+            }
+        }
+        for kind in [Kind::Error, Kind::SyncLost] {
+            if self.has(kind) && self.rng.chance(200) {
+                let number = self.disk.effects() + self.rng.below(5);
+                let fault = if kind == Kind::Error { Fault::Error } else { Fault::SyncLost };
+                self.disk.faults.at.insert(number, fault);
+                self.count(kind);
+                self.note(format!("{kind:?} in the recovery"));
+                is_disturbed = true;
+            }
+        }
+        is_disturbed
+    }
+
+    /// A log or a snapshot, and how many sectors it has.
+    fn any_file(&mut self) -> Option<(FileRef, u64)> {
+        let mut files = self.disk.files(Dir::Log);
+        if self.disk.is_separate() {
+            files.extend(self.disk.files(Dir::Data));
+        }
+        files.retain(|file| matches!(file.name, FileName::Log(_) | FileName::Snapshot(_)));
+        let file = self.rng.pick(&files)?.clone();
+        let length = self.disk.length(&file).filter(|length| *length > 0)?;
+        Some((file, length.div_ceil(SECTOR as u64)))
+    }
+
+    /// One life, up to its end.
+    fn live(&mut self, mut life: Life) {
+        let mut script: Vec<Command> = Vec::new();
+        let steps = self.rng.between(5, STEPS_MAX);
+        let count = |life: &Life| life.memory.history.up_to(life.memory.floor) as u64;
+        let mut acknowledged = count(&life);
+        for _ in 0..steps {
+            if script.is_empty() {
+                script = self.commands(&life);
+            }
+            let enabled = life.enabled(script.last());
+            let Some(actor) = self.rng.pick(&enabled).copied() else { break };
+            if actor == Actor::Driver {
+                if let Some(command) = script.pop() {
+                    self.note(format!("{command:?}"));
+                    // A purge or a truncation that can't be planned is no more than that.
+                    if let Err(error) = life.begin(&command) {
+                        self.note(error.to_string());
+                    }
+                }
+                continue;
+            }
+            life.take_work(actor);
+            let effect = life.next_effect(actor).cloned();
+            if let Some(effect) = &effect {
+                self.disturb(&mut life, effect);
+            }
+            let done = life.step(actor);
+            let what = effect.map(|effect| effect.describe()).unwrap_or_default();
+            let ending = done.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
+            self.note(format!("{actor:?}: {what}{ending}"));
+            let now = count(&life);
+            self.tally.acknowledged += now.saturating_sub(acknowledged);
+            acknowledged = now;
+        }
+        self.disk = life.disk;
+        self.memory = life.memory;
+    }
+
+    /// What to do next, last first.
+    fn commands(&mut self, life: &Life) -> Vec<Command> {
+        let of = if self.rng.chance(200) { Data::Zeros } else { Data::Text };
+        let length = match self.rng.below(8) {
+            0 => self.rng.between(900, 2600),
+            1 | 2 => self.rng.between(300, 700),
+            _ => self.rng.below(60),
+        };
+        let append = Command::Append(length as usize, of);
+        match self.rng.below(100) {
+            0..70 => vec![append],
+            70..76 => vec![Command::Roll],
+            76..86 => vec![Command::Snapshot],
+            86..89 => vec![Command::Purge],
+            89..92 => vec![Command::Truncate(self.rng.below(5) as usize)],
+            92..94 => vec![Command::SnapSync(self.rng.between(1, 4) as usize)],
+            94..98 if self.setup.member => {
+                let next = life.memory.accepted.done.max(life.memory.history.last().epoch().0) + 1;
+                let mut script = vec![append, Command::NewEpoch, Command::WriteEpoch(EpochFile::Current, next)];
+                script.push(Command::WriteEpoch(EpochFile::Accepted, next));
+                // The history that the new leader tells, of an epoch that was missed, too.
+                if self.rng.chance(300) {
+                    script = vec![append, Command::NewEpoch, Command::WriteEpoch(EpochFile::Current, next + 1)];
+                    script.extend([append, Command::NewEpoch, Command::WriteEpoch(EpochFile::Accepted, next + 1)]);
+                }
+                script
+            }
+            94..98 => vec![append, Command::NewEpoch],
+            _ => vec![Command::Close],
+        }
+    }
+
+    /// Makes the next effect go wrong, now and then.
+    fn disturb(&mut self, life: &mut Life, effect: &Effect) {
+        if !self.rng.chance(self.rate) {
+            return;
+        }
+        let Some(kind) = self.rng.pick(&self.kinds).copied() else { return };
+        let is_sync = matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_));
+        let number = life.disk.effects();
+        let fault = match (kind, effect) {
+            (Kind::Error, _) => Fault::Error,
+            (Kind::ErrorPartly, Effect::WriteAt { bytes, .. }) => {
+                Fault::ErrorPartly(self.rng.below(bytes.len() as u64 + 1))
+            }
+            (Kind::SyncLost, _) if is_sync => Fault::SyncLost,
+            (Kind::Stall, _) => Fault::Stall(self.rng.between(1, 100_000)),
+            (Kind::Full, _) => {
+                life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(3000));
+                self.count(kind);
+                self.note("the disk is full".to_owned());
+                return;
+            }
+            (Kind::ReadOnly, _) => {
+                life.disk.faults.read_only_from = Some(number);
+                self.count(kind);
+                self.note("the file system is read-only".to_owned());
+                return;
+            }
+            (Kind::Misdirected, Effect::WriteAt { file, .. }) if matches!(file.name, FileName::Log(_)) => {
+                std::mem::swap(&mut self.disk, &mut life.disk);
+                let target = self.any_file();
+                std::mem::swap(&mut self.disk, &mut life.disk);
+                let Some((file, sectors)) = target else { return };
+                self.damaged = true;
+                self.lost_writes = true;
+                Fault::Misdirected { file, sector: self.rng.below(sectors) }
+            }
+            _ => return,
+        };
+        self.count(kind);
+        self.note(format!("{fault:?} for the next"));
+        life.disk.faults.at.insert(number, fault);
+    }
+
+    /// The process is gone, and sometimes the power too; then the disk may be damaged.
+    fn end_of_life(&mut self) -> Result<(), String> {
+        if self.rng.chance(500) {
+            self.disk.faults.capacity = None;
+        }
+        if self.disk.faults.capacity.is_some() && !self.has(Kind::Full) {
+            self.disk.faults.capacity = None;
+        }
+        if self.rng.chance(600) {
+            self.power_fails()?;
+        } else {
+            self.count(Kind::Kill);
+            self.note("killed".to_owned());
+            if self.has(Kind::Evict) && self.disk.has_lost_pages() && self.rng.chance(500) {
+                self.count(Kind::Evict);
+                self.note("clean pages are dropped".to_owned());
+                self.disk.evict(&mut self.rng);
+            }
+        }
+        // A full disk is no reason not to start, but one that is said.
+        self.disk.faults.capacity = None;
+        for kind in [Kind::Rot, Kind::LostSector] {
+            if self.has(kind)
+                && self.rng.chance(300)
+                && let Some((file, sectors)) = self.any_file()
+            {
+                let (sector, at, bit) = (self.rng.below(sectors), self.rng.below(512) as usize, self.rng.below(8));
+                self.disk.damage_sector(&file, sector, &mut |block| {
+                    if kind == Kind::Rot {
+                        block[at] ^= 1 << bit;
+                    } else {
+                        block.fill(0);
+                    }
+                });
+                self.damaged = true;
+                self.lost_writes |= kind == Kind::LostSector;
+                self.count(kind);
+                self.note(format!("{kind:?} in sector {sector} of {file}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn power_fails(&mut self) -> Result<(), String> {
+        self.count(Kind::Power);
+        let before = self.disk.clone();
+        // Several of the states that may be left are looked at; the history goes on with the last.
+        for draw in 0..DRAWS {
+            let mut left = before.clone();
+            left.crash_random(&mut self.rng);
+            self.tally.crash_states += 1;
+            if draw + 1 == DRAWS {
+                self.disk = left;
+                break;
+            }
+            if self.damaged {
+                continue;
+            }
+            let mut disk = left.clone();
+            disk.faults = crate::disk::Faults::default();
+            match life::start(&mut disk, &self.setup) {
+                Ok(start) => {
+                    let (last, link) = (start.recovered.last_zxid, start.rebuilt.link);
+                    if start.recovered.is_suspect {
+                        return Err(format!("a crash is taken for damage: {:?}", start.recovered.warnings));
+                    }
+                    compare_history(last, link, &self.memory.history, self.memory.floor)?;
+                }
+                Err(error) if is_in_doubt(&left, &error) => self.tally.in_doubt += 1,
+                Err(error) => return Err(format!("no start after a crash: {error}")),
+            }
+        }
+        self.note("the power fails".to_owned());
+        if self.has(Kind::TornSector) && self.rng.chance(500) {
+            self.tear(before);
+        }
+        self.disk.state_hash().hash(&mut self.trace);
+        Ok(())
+    }
+}
+
+impl Play {
+    /// Tears a sector that was being written.
+    fn tear(&mut self, before: VirtualDisk) {
+        let mut other = before;
+        other.crash_random(&mut self.rng);
+        let mut torn: Vec<(FileRef, u64)> = Vec::new();
+        for file in self.disk.files(Dir::Log) {
+            let sectors = self.disk.length(&file).unwrap_or(0).div_ceil(SECTOR as u64);
+            let differs = |number: &u64| self.disk.sector(&file, *number) != other.sector(&file, *number);
+            if other.length(&file).is_some() {
+                torn.extend((0..sectors).filter(differs).map(|number| (file.clone(), number)));
+            }
+        }
+        if let Some((file, sector)) = self.rng.pick(&torn).cloned() {
+            let keep = self.rng.below(SECTOR as u64) as usize;
+            self.disk.tear(&other, &file, sector, keep);
+            self.count(Kind::TornSector);
+            self.note(format!("sector {sector} of {file} is torn at {keep}"));
+            self.damaged = true;
+        }
+    }
+}
+
+/// Is the record that the start stumbled over one bit away from being whole? Tried out, bit by bit.
+fn is_in_doubt(disk: &VirtualDisk, error: &RecoverError) -> bool {
+    let (file, offset) = match error {
+        RecoverError::Log { error: ReadLogError::Damaged { file, offset, .. }, .. } => (file, *offset),
+        RecoverError::SuspectTail { tail } => match tail.end {
+            storage::log::dir::TailEnd::Torn { offset, .. } => (&tail.file, offset),
+            _ => return false,
+        },
+        _ => return false,
+    };
+    let bytes = disk.bytes(file).unwrap_or_default();
+    let Some(record) = bytes.get(offset as usize..) else { return false };
+    let length =
+        record.get(8..12).and_then(|length| length.first_chunk()).map_or(0, |length| u32::from_be_bytes(*length));
+    let Some(record) = record.get(..length as usize + OVERHEAD) else { return false };
+    let mut record = record.to_vec();
+    (0..record.len() * 8).any(|bit| {
+        record[bit / 8] ^= 1 << (bit % 8);
+        let sum = u64::from(checksum(&record[12..record.len() - 1])).to_be_bytes();
+        let is_whole = record[..8] == sum && record[record.len() - 1] == 0x42;
+        record[bit / 8] ^= 1 << (bit % 8);
+        is_whole
+    })
+}

@@ -1,0 +1,107 @@
+//! Effects left out, or done too early, to see that a proof notices.
+
+use std::collections::BTreeSet;
+
+use storage::disk::{Effect, FileRef};
+use storage::names::FileName;
+
+/// Who asks for an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Machine {
+    /// The log's writer.
+    Log,
+    /// The fill of the next log file.
+    Fill,
+    /// The snapshot's writer.
+    Snapshot,
+    /// The purge.
+    Purge,
+    /// An epoch file.
+    Epoch,
+    /// A truncation.
+    Truncate,
+    /// A clean stop.
+    Close,
+    /// A recovery.
+    Recovery,
+}
+
+/// Where an effect comes from and what it does to what: a place in the code, more or less.
+pub type Site = String;
+
+/// The site of an effect.
+pub fn site(machine: Machine, effect: &Effect) -> Site {
+    let class = |file: &FileRef| match &file.name {
+        FileName::Log(_) => "a log".to_owned(),
+        FileName::Snapshot(_) => "a snapshot".to_owned(),
+        FileName::Other(name) if name.starts_with("ostler.cut") => "what was cut".to_owned(),
+        name => name.to_string(),
+    };
+    let what = match effect {
+        Effect::Create(file) => format!("create {}", class(file)),
+        Effect::WriteAt { file, .. } => format!("write {}", class(file)),
+        Effect::ZeroFill { file, .. } => format!("fill {}", class(file)),
+        Effect::Truncate { file, .. } => format!("truncate {}", class(file)),
+        Effect::Fdatasync(file) | Effect::Fsync(file) => format!("sync {}", class(file)),
+        Effect::Rename { file, .. } => format!("rename {}", class(file)),
+        Effect::Remove(file) => format!("remove {}", class(file)),
+        Effect::FsyncDir(dir) => format!("sync the {dir} directory"),
+    };
+    format!("{machine:?}: {what}")
+}
+
+/// Is it there for order and durability only, and changes nothing that can be read?
+pub fn is_sync(effect: &Effect) -> bool {
+    matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_))
+}
+
+/// What is done wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Sabotage {
+    /// Nothing.
+    #[default]
+    None,
+    /// The syncs of this site are left out.
+    Skip(Site),
+    /// The syncs of this site are done before the effect that they follow.
+    Early(Site),
+}
+
+impl Sabotage {
+    /// The effects, as they are done.
+    pub fn apply(&self, machine: Machine, effects: Vec<Effect>) -> Vec<Effect> {
+        let hits = |effect: &Effect, wanted: &Site| is_sync(effect) && site(machine, effect) == *wanted;
+        match self {
+            Self::None => effects,
+            Self::Skip(wanted) => effects.into_iter().filter(|effect| !hits(effect, wanted)).collect(),
+            Self::Early(wanted) => {
+                let mut out: Vec<Effect> = Vec::with_capacity(effects.len());
+                for effect in effects {
+                    // Without anything before it that it is there for, it is early already.
+                    let before = out.iter().rposition(|before| hits(&effect, wanted) && covers(&effect, before));
+                    out.insert(before.unwrap_or(out.len()), effect);
+                }
+                out
+            }
+        }
+    }
+}
+
+/// Does this sync make durable what that effect does?
+fn covers(sync: &Effect, effect: &Effect) -> bool {
+    match (sync, effect) {
+        (
+            Effect::Fdatasync(synced) | Effect::Fsync(synced),
+            Effect::WriteAt { file, .. } | Effect::ZeroFill { file, .. } | Effect::Truncate { file, .. },
+        ) => synced == file,
+        (Effect::FsyncDir(dir), Effect::Create(file) | Effect::Rename { file, .. } | Effect::Remove(file)) => {
+            *dir == file.dir
+        }
+        _ => false,
+    }
+}
+
+/// The syncs among some effects.
+pub fn syncs(machine: Machine, effects: &[Effect], into: &mut BTreeSet<Site>) {
+    into.extend(effects.iter().filter(|effect| is_sync(effect)).map(|effect| site(machine, effect)));
+}

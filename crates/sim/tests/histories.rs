@@ -1,0 +1,36 @@
+//! Thousands of random histories, with everything that can go wrong with a disk.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may panic, and says what it has covered"
+)]
+
+use ostler_sim::store::random::{Tally, history};
+
+/// How many are played.
+const HISTORIES: u64 = 4000;
+
+#[test]
+fn nothing_is_lost_or_wrong_in_silence() {
+    let mut tally = Tally::default();
+    let mut violations = Vec::new();
+    let from = std::env::var("OSTLER_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = from.map_or(0..HISTORIES, |seed| seed..seed + 1);
+    for seed in seeds {
+        let outcome = history(seed);
+        tally.add(&outcome.tally);
+        violations.extend(outcome.violation.map(|what| format!("seed {seed}: {what}")));
+    }
+    println!("{tally:#?}");
+    let shown: Vec<_> = violations.iter().take(3).cloned().collect();
+    assert!(violations.is_empty(), "{} violations\n{}", violations.len(), shown.join("\n\n"));
+}
+
+#[test]
+fn the_same_seed_is_the_same_history() {
+    for seed in 0..200 {
+        assert_eq!(history(seed), history(seed), "seed {seed}");
+    }
+    assert_ne!(history(1).trace, history(2).trace);
+}

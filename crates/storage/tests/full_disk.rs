@@ -1,0 +1,334 @@
+//! A disk that becomes full, and has room again.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod common;
+
+use std::io;
+
+use common::*;
+use ostler_storage::disk::{Dir, Disk, Effect, FileRef, is_no_room};
+use ostler_storage::log::room::{LEAST_FILL, LOOK_AGAIN_MS, RESERVE_MAX};
+use ostler_storage::log::writer::{FIRST_FILL, FillJob, LogJob};
+use ostler_storage::names::FileName;
+use ostler_storage::recover::RecoverOptions;
+use ostler_storage::{LogOptions, LogWriter, MemDisk, Room, Stopped};
+use proptest::prelude::*;
+use wire::Zxid;
+
+/// A disk with so many bytes for its log files.
+struct Full {
+    disk: MemDisk,
+    capacity: u64,
+    /// Zeros that were allocated are kept, as most file systems do it.
+    keeps: bool,
+}
+
+impl Full {
+    fn new(capacity: u64) -> Self {
+        Self { disk: MemDisk::new(false), capacity, keeps: true }
+    }
+
+    fn used(&self) -> u64 {
+        self.disk.list(Dir::Log).unwrap().iter().map(|entry| entry.length).sum()
+    }
+
+    /// As a file system does it: what fits is written, and then there is an error.
+    fn execute(&mut self, effect: &Effect) -> io::Result<()> {
+        let (file, from, to) = match effect {
+            Effect::WriteAt { file, offset, bytes } => (file, *offset, offset + bytes.len() as u64),
+            Effect::ZeroFill { file, from, to } => (file, *from, *to),
+            _ => return self.disk.execute(effect),
+        };
+        let length = self.disk.bytes(file).map_or(0, |bytes| bytes.len() as u64);
+        let free = self.capacity.saturating_sub(self.used());
+        let fits = if self.keeps { length.max(from) + free } else { from + free };
+        if to <= fits {
+            return self.disk.execute(effect);
+        }
+        if let Effect::WriteAt { file, offset, bytes } = effect {
+            let bytes = bytes[..fits.saturating_sub(*offset) as usize].to_vec();
+            self.disk.execute(&Effect::WriteAt { file: file.clone(), offset: *offset, bytes }).unwrap();
+        } else {
+            self.disk.execute(&Effect::ZeroFill { file: file.clone(), from, to: fits.max(from) }).unwrap();
+        }
+        Err(io::ErrorKind::StorageFull.into())
+    }
+
+    fn fill(&mut self, writer: &mut LogWriter) {
+        while let Some(job) = writer.next_fill() {
+            match job.effects().iter().try_for_each(|effect| self.execute(effect)) {
+                Ok(()) => writer.fill_done(job),
+                Err(e) if is_no_room(e.kind()) => writer.fill_found_no_room(job),
+                Err(_) => writer.fill_failed(job),
+            }
+        }
+    }
+
+    /// Writes what is pending; a job that has to wait is given back.
+    fn drain(&mut self, writer: &mut LogWriter) -> Option<LogJob> {
+        while let Some(mut job) = writer.next_job() {
+            if !self.go_on(writer, &mut job) {
+                return Some(job);
+            }
+            writer.job_done(job);
+            self.fill(writer);
+        }
+        None
+    }
+
+    fn go_on(&mut self, writer: &mut LogWriter, job: &mut LogJob) -> bool {
+        for (done, effect) in job.effects().to_vec().iter().enumerate() {
+            if let Err(e) = self.execute(effect) {
+                assert_eq!(writer.job_stopped(job, done, e.kind()), Stopped::Waits);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+fn put(writer: &mut LogWriter, zxid: i64, length: usize) -> u64 {
+    let entry = entry(Zxid(zxid), length, zxid as u8);
+    writer.append(Zxid(zxid), &entry).unwrap();
+    (entry.len() + 13) as u64
+}
+
+fn full(writer: &mut LogWriter, disk: &mut Full) -> i64 {
+    let mut zxid = writer.appended().0;
+    while writer.room().is_none() {
+        zxid += 1;
+        put(writer, zxid, 100_000);
+        assert_eq!(disk.drain(writer), None, "txn {zxid} found no room");
+    }
+    zxid
+}
+
+#[test]
+fn a_disk_that_fills_up_is_noticed_while_there_is_room() {
+    let mut disk = Full::new(100 << 20);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    disk.fill(&mut writer);
+    let last = full(&mut writer, &mut disk);
+    // 4, 16 and 64 MiB; 16 are left: for a 16 MiB file, and then for none of more than the bytes of the old ones' ends.
+    let room = writer.room().unwrap();
+    assert_eq!((room.reserve, room.is_stuck), (RESERVE_MAX, false));
+    assert!(room.bytes > 15 << 20, "{room:?} after txn {last}");
+    assert!(disk.used() > 99 << 20, "{} bytes are used", disk.used());
+}
+
+#[test]
+fn what_is_said_to_fit_fits_to_the_last_byte() {
+    let mut disk = Full::new(5 << 20);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    disk.fill(&mut writer);
+    let mut zxid = full(&mut writer, &mut disk);
+    writer.roll();
+    loop {
+        let room = writer.room().unwrap();
+        let length = [70_000, 3000, 0]
+            .into_iter()
+            .find(|length| (entry(Zxid(zxid + 1), *length, 0).len() + 13) as u64 <= room.bytes);
+        let Some(length) = length else { break };
+        zxid += 1;
+        let took = put(&mut writer, zxid, length);
+        // What is queued counts as well as what is written.
+        assert!(writer.room().unwrap().bytes <= room.bytes - took);
+        if zxid % 3 == 0 {
+            assert_eq!(disk.drain(&mut writer), None);
+        }
+    }
+    assert_eq!(disk.drain(&mut writer), None);
+    assert!(writer.room().unwrap().bytes < 100 && disk.used() > (5 << 20) - LEAST_FILL);
+
+    // Room again: noticed when it is looked for, and everything goes on.
+    let mut now_ms = 5;
+    let look = |writer: &mut LogWriter, disk: &mut Full, now_ms: i64| {
+        let looked = writer.look_for_room(now_ms);
+        disk.fill(writer);
+        looked
+    };
+    assert!(!look(&mut writer, &mut disk, now_ms), "not at once");
+    let mut looks = Vec::new();
+    while looks.len() < 8 {
+        now_ms += 10;
+        if look(&mut writer, &mut disk, now_ms) {
+            looks.push(now_ms);
+        }
+    }
+    let pauses: Vec<i64> = looks.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses[..4], [200, 400, 800, 1600], "less and less often");
+    assert_eq!(pauses.last(), Some(&LOOK_AGAIN_MS.1));
+    let next = FileRef::new(Dir::Log, FileName::NextLog);
+    assert!(disk.disk.bytes(&next).is_none(), "each try gives its room back");
+    disk.capacity += 5 << 20;
+    while writer.room().is_some() {
+        now_ms += 10;
+        look(&mut writer, &mut disk, now_ms);
+    }
+    for _ in 0..10 {
+        zxid += 1;
+        put(&mut writer, zxid, 1000);
+        assert_eq!(disk.drain(&mut writer), None);
+    }
+    disk.disk.crash();
+    let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+    let (found, memory) = recovered(&mut disk.disk, &trust).unwrap();
+    assert_eq!(found.warnings, Vec::<String>::new());
+    assert_eq!(memory.zxids(), (1..=zxid).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_batch_that_finds_no_room_waits_and_goes_on() {
+    // Nothing is preallocated, so nothing says beforehand that it is full.
+    let options = LogOptions { preallocate: 0, ..LogOptions::default() };
+    let mut disk = Full::new(1000);
+    let mut writer = LogWriter::new(options, Zxid(0));
+    put(&mut writer, 1, 500);
+    assert_eq!(disk.drain(&mut writer), None);
+    put(&mut writer, 2, 800);
+    let mut job = disk.drain(&mut writer).unwrap();
+    assert_eq!(writer.room(), Some(Room { bytes: 0, reserve: 0, is_stuck: true }));
+    assert_eq!((writer.durable(), writer.has_failed()), (Zxid(1), false));
+    assert!(!disk.go_on(&mut writer, &mut job), "still full");
+    // Killed now: what was not acknowledged may be gone, what was is there.
+    let mut killed = disk.disk.clone();
+    killed.crash_torn(&mut || true);
+    let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+    assert_eq!(recovered(&mut killed, &trust).unwrap().1.zxids(), [1]);
+    disk.capacity = 10_000;
+    assert!(disk.go_on(&mut writer, &mut job));
+    assert_eq!(writer.job_done(job), Zxid(2));
+    assert_eq!(writer.room(), None);
+    put(&mut writer, 3, 100);
+    assert_eq!(disk.drain(&mut writer), None);
+    disk.disk.crash();
+    assert_eq!(recovered(&mut disk.disk, &trust).unwrap().1.zxids(), [1, 2, 3]);
+}
+
+#[test]
+fn a_file_that_can_not_be_begun_is_begun_later() {
+    let options = LogOptions { preallocate: 0, ..LogOptions::default() };
+    let mut disk = Full::new(10);
+    let mut writer = LogWriter::new(options, Zxid(0));
+    put(&mut writer, 1, 500);
+    let mut job = disk.drain(&mut writer).unwrap();
+    assert_eq!(disk.disk.names(Dir::Log), ["ostler.new"], "no log without a header");
+    disk.capacity = 1000;
+    assert!(disk.go_on(&mut writer, &mut job));
+    writer.job_done(job);
+    assert_eq!(disk.disk.names(Dir::Log), ["log.1"]);
+}
+
+#[test]
+fn a_file_system_that_keeps_no_room_makes_batches_wait_too() {
+    let mut disk = Full::new(6 << 20);
+    let mut writer = LogWriter::new(LogOptions { preallocate: 1 << 20, ..LogOptions::default() }, Zxid(0));
+    disk.fill(&mut writer);
+    put(&mut writer, 1, 100);
+    assert_eq!(disk.drain(&mut writer), None);
+    disk.keeps = false;
+    disk.capacity = 0;
+    put(&mut writer, 2, 10_000);
+    let mut job = disk.drain(&mut writer).unwrap();
+    disk.keeps = true;
+    assert!(disk.go_on(&mut writer, &mut job));
+    assert_eq!(writer.job_done(job), Zxid(2));
+}
+
+#[test]
+fn a_sync_never_waits() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::Other] {
+        let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+        put(&mut writer, 1, 10);
+        let mut job = writer.next_job().unwrap();
+        for (done, effect) in job.effects().to_vec().iter().enumerate() {
+            let is_sync = matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
+            if is_sync || kind == io::ErrorKind::Other {
+                assert_eq!(writer.job_stopped(&mut job, done, kind), Stopped::Ends, "{effect:?}");
+            }
+        }
+        assert_eq!(writer.room(), None);
+        writer.job_failed(job);
+        assert!(writer.next_job().is_none());
+        assert!(writer.append(Zxid(2), &entry(Zxid(2), 1, 1)).is_err());
+    }
+}
+
+#[test]
+fn a_fill_that_fails_otherwise_is_no_shortage() {
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    let job: FillJob = writer.next_fill().unwrap();
+    assert_eq!(job.size(), FIRST_FILL);
+    writer.fill_failed(job);
+    assert_eq!(writer.room(), None);
+    assert!(!writer.look_for_room(1 << 40), "no other is tried");
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Append(usize),
+    Drain,
+    Roll,
+    Capacity(u64),
+    Time(i64),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (0usize..30_000).prop_map(Step::Append),
+        4 => Just(Step::Drain),
+        1 => Just(Step::Roll),
+        1 => (0u64..400_000).prop_map(Step::Capacity),
+        2 => (0i64..5000).prop_map(Step::Time),
+    ]
+}
+
+proptest! {
+    /// Whatever becomes of the disk: what is durable is there after a crash, in order, and a batch never ends the log.
+    #[test]
+    fn nothing_durable_is_lost_on_a_disk_that_is_full(steps in prop::collection::vec(any_step(), 1..80), preallocate in 0u64..70_000) {
+        let options = LogOptions { preallocate, batch_bytes: 50_000, ..LogOptions::default() };
+        let mut disk = Full::new(200_000);
+        let mut writer = LogWriter::new(options, Zxid(0));
+        disk.fill(&mut writer);
+        let (mut zxid, mut stuck, mut now_ms) = (0, None::<LogJob>, 0);
+        for step in steps {
+            match step {
+                Step::Append(length) => {
+                    let fits = writer.room().is_none_or(|room| room.bytes >= length as u64 + 200);
+                    if fits {
+                        zxid += 1;
+                        put(&mut writer, zxid, length);
+                    }
+                }
+                Step::Drain => {
+                    if let Some(mut job) = stuck.take() {
+                        if disk.go_on(&mut writer, &mut job) {
+                            writer.job_done(job);
+                        } else {
+                            stuck = Some(job);
+                        }
+                    } else {
+                        stuck = disk.drain(&mut writer);
+                    }
+                    disk.fill(&mut writer);
+                }
+                Step::Roll => writer.roll(),
+                Step::Capacity(capacity) => disk.capacity = capacity,
+                Step::Time(ms) => {
+                    now_ms += ms;
+                    writer.look_for_room(now_ms);
+                    disk.fill(&mut writer);
+                }
+            }
+            prop_assert!(!writer.has_failed());
+            let mut crashed = disk.disk.clone();
+            crashed.crash();
+            let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+            let (found, memory) = recovered(&mut crashed, &trust).unwrap();
+            prop_assert!(found.last_zxid >= writer.durable());
+            prop_assert_eq!(memory.zxids(), (1..=found.last_zxid.0).collect::<Vec<_>>());
+        }
+    }
+}

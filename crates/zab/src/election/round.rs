@@ -1,0 +1,253 @@
+//! A round: what a server does that looks for a leader. Source: Apache `FastLeaderElection.lookForLeader`.
+
+use std::collections::BTreeMap;
+
+use wire::election::ServerState;
+use wire::{ServerId, Zxid};
+
+use super::vote::{Proposal, Vote};
+use super::{Decision, Election, Output};
+
+/// What a server knows that looks for a leader.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Round {
+    /// For whom it is.
+    pub(super) proposal: Proposal,
+    /// The latest vote of each voter in this round: at most one of each.
+    received: BTreeMap<ServerId, Vote>,
+    /// The latest vote of each voter that follows or leads, whatever its round. Kept when a later round is joined.
+    settled: BTreeMap<ServerId, Vote>,
+    /// When the vote is sent again, in ms.
+    pub(super) send_at: u64,
+    /// How long after that it is sent once more.
+    interval_ms: u64,
+    /// A quorum agrees, and this is when the wait for a better proposal is over, in ms.
+    pub(super) finalize_at: Option<u64>,
+}
+
+/// The zxid of a server that lost its state (ZOOKEEPER-261).
+const NO_HISTORY: Zxid = Zxid(-1);
+
+impl Election {
+    /// Begins a round with what this server has to offer.
+    pub(super) fn look(&mut self, now_ms: u64, own: Proposal) {
+        if self.current.election_epoch == super::NO_ROUND {
+            self.current = Vote::looking(own, super::NO_ROUND);
+        }
+        self.own = self.own_of(own);
+        self.state = ServerState::Looking;
+        self.clock = self.clock.saturating_add(1);
+        let interval_ms = self.settings.notification_interval_ms_min.max(1);
+        self.round = Some(Round {
+            proposal: self.own,
+            received: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            send_at: now_ms.saturating_add(interval_ms),
+            interval_ms,
+            finalize_at: None,
+        });
+        self.vote(now_ms);
+        for (from, vote) in std::mem::take(&mut self.heard) {
+            if self.round.is_some() {
+                self.on_vote(now_ms, from, vote);
+            }
+        }
+    }
+
+    /// An observer offers nothing; a server that is in no configuration (it is to join) can't be voted for.
+    fn own_of(&self, own: Proposal) -> Proposal {
+        let me = self.settings.me;
+        let leader = if self.quorums.committed().is_voter(me) { me } else { Proposal::NOBODY.leader };
+        if self.is_observer() { Proposal::NOBODY } else { Proposal { leader, ..own } }
+    }
+
+    pub(super) fn on_timeout(&mut self, now_ms: u64) {
+        let Some(round) = &mut self.round else { return };
+        if round.finalize_at.is_some_and(|at| at <= now_ms) {
+            self.decide();
+            return;
+        }
+        if round.send_at <= now_ms {
+            let max = self.settings.notification_interval_ms_max;
+            round.interval_ms = round.interval_ms.saturating_mul(2).min(max).max(1);
+            round.send_at = now_ms.saturating_add(round.interval_ms);
+            self.tell_all();
+        }
+    }
+
+    /// A voter's vote.
+    pub(super) fn on_vote(&mut self, now_ms: u64, from: ServerId, vote: Vote) {
+        // Somebody to whom another configuration applies.
+        if !self.quorums.is_voter(vote.proposal.leader) {
+            return;
+        }
+        match vote.state {
+            ServerState::Looking => self.on_looking(now_ms, from, vote),
+            ServerState::Observing => {}
+            ServerState::Following => {
+                self.on_settled(from, vote);
+            }
+            ServerState::Leading => {
+                // With two voters, one alone never sees a quorum. When the oracle does not grant it to this server, the
+                // other one has it.
+                if !self.on_settled(from, vote) && self.oracle_of_two() == Some(false) {
+                    self.decide_for(vote, vote.election_epoch);
+                }
+            }
+        }
+    }
+
+    fn on_looking(&mut self, now_ms: u64, from: ServerId, vote: Vote) {
+        // Who lost its state neither votes nor is voted for: a quorum of such servers would be a quorum of nothing.
+        if self.own.zxid == NO_HISTORY || vote.proposal.zxid == NO_HISTORY {
+            return;
+        }
+        let own = self.own;
+        let verifier = self.quorums.committed();
+        let Some(round) = &mut self.round else { return };
+        if vote.election_epoch < self.clock {
+            return;
+        }
+        if vote.election_epoch > self.clock {
+            self.clock = vote.election_epoch;
+            round.received.clear();
+            round.finalize_at = None;
+            round.proposal = if vote.proposal.is_better_than(&own, verifier) { vote.proposal } else { own };
+            round.received.insert(from, Vote { version: 0, ..vote });
+            self.vote(now_ms);
+        } else if vote.proposal.is_better_than(&round.proposal, verifier) {
+            round.proposal = vote.proposal;
+            round.finalize_at = None;
+            round.received.insert(from, Vote { version: 0, ..vote });
+            self.vote(now_ms);
+        } else {
+            round.received.insert(from, Vote { version: 0, ..vote });
+            self.conclude(now_ms);
+        }
+    }
+
+    /// A vote of a server that follows or leads. Was that all that this server needed to know?
+    fn on_settled(&mut self, from: ServerId, vote: Vote) -> bool {
+        let Some(round) = &mut self.round else { return false };
+        if vote.election_epoch == self.clock {
+            // Without its version: in the same round only the leader is compared.
+            round.received.insert(from, Vote { version: 0, ..vote });
+            if self.is_led(Votes::Received, vote) {
+                self.decide_for(vote, self.clock);
+                return true;
+            }
+        }
+        let Some(round) = &mut self.round else { return false };
+        round.settled.insert(from, vote);
+        if self.is_led(Votes::Settled, vote) {
+            self.decide_for(vote, vote.election_epoch);
+            return true;
+        }
+        false
+    }
+
+    /// Does a quorum follow this vote's leader, and does that leader say so itself? Without the second, servers would
+    /// again and again elect one that has crashed. This server itself leads only by a vote of its own round.
+    fn is_led(&self, votes: Votes, vote: Vote) -> bool {
+        let Some(round) = &self.round else { return false };
+        let votes = match votes {
+            Votes::Received => &round.received,
+            Votes::Settled => &round.settled,
+        };
+        let leader = vote.proposal.leader;
+        let confirmed = if leader == self.settings.me {
+            vote.election_epoch == self.clock
+        } else {
+            votes.get(&leader).is_some_and(|it| it.state == ServerState::Leading)
+        };
+        confirmed && self.has_quorum(votes, vote)
+    }
+
+    fn has_quorum(&self, votes: &BTreeMap<ServerId, Vote>, vote: Vote) -> bool {
+        let oracle = self.oracle_of_two().unwrap_or(false);
+        let agrees = |id| votes.get(&id).is_some_and(|it| vote.agrees_with(it));
+        self.quorums.contain_quorum_with(agrees, oracle)
+    }
+
+    /// Must its giver be told this server's vote, which it seems not to know? It is in an earlier round; or it votes for less,
+    /// and the last time that everybody was told is a while ago.
+    pub(super) fn is_behind(&self, vote: Vote) -> bool {
+        let Some(round) = &self.round else { return false };
+        let waits = round.interval_ms > self.settings.notification_interval_ms_min;
+        let votes_for_less = round.proposal.is_better_than(&vote.proposal, self.quorums.committed());
+        vote.election_epoch < self.clock || (vote.election_epoch == self.clock && waits && votes_for_less)
+    }
+
+    /// Votes for the proposal, and tells everybody.
+    fn vote(&mut self, now_ms: u64) {
+        let me = self.settings.me;
+        let vote = self.own_vote();
+        if let Some(round) = &mut self.round
+            && self.own.zxid != NO_HISTORY
+            && self.quorums.is_voter(me)
+            && self.quorums.is_voter(vote.proposal.leader)
+        {
+            round.received.insert(me, vote);
+        }
+        self.tell_all();
+        self.conclude(now_ms);
+    }
+
+    fn own_vote(&self) -> Vote {
+        Vote::looking(self.round.as_ref().map_or(self.own, |it| it.proposal), self.clock)
+    }
+
+    fn tell_all(&mut self) {
+        for voter in self.quorums.voters() {
+            if voter != self.settings.me {
+                self.send_proposal(voter);
+            }
+        }
+    }
+
+    pub(super) fn send_proposal(&mut self, to: ServerId) {
+        let vote = self.own_vote();
+        self.send(to, ServerState::Looking, vote.proposal, vote.election_epoch);
+    }
+
+    /// Does a quorum agree with this server's proposal? Then it waits for a better one; but not if nobody is left who
+    /// could have one.
+    pub(super) fn conclude(&mut self, now_ms: u64) {
+        let vote = self.own_vote();
+        let Some(round) = &self.round else { return };
+        if !self.has_quorum(&round.received, vote) {
+            if let Some(round) = &mut self.round {
+                round.finalize_at = None;
+            }
+            return;
+        }
+        let same = |id: &ServerId| round.received.get(id).is_some_and(|it| vote.agrees_with(it));
+        let voters = self.quorums.voters();
+        if self.settings.early_end && voters.intersection(&self.up).all(same) {
+            self.decide();
+        } else if let Some(round) = &mut self.round {
+            round.finalize_at.get_or_insert(now_ms.saturating_add(self.settings.finalize_wait_ms));
+        }
+    }
+
+    fn decide(&mut self) {
+        let vote = self.own_vote();
+        self.decide_for(vote, self.clock);
+    }
+
+    fn decide_for(&mut self, vote: Vote, election_epoch: i64) {
+        let leader = vote.proposal.leader;
+        self.round = None;
+        self.clock = election_epoch;
+        self.state = if leader == self.settings.me { ServerState::Leading } else { self.learning_state() };
+        self.current = Vote { state: self.state, version: 0, election_epoch, proposal: vote.proposal };
+        let decision = Decision { state: self.state, leader, proposal: vote.proposal, election_epoch };
+        self.outputs.push_back(Output::Decided(decision));
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Votes {
+    Received,
+    Settled,
+}

@@ -1,0 +1,204 @@
+//! Discovery: a new epoch, and the certainty that nobody in a quorum knows more than this leader.
+
+use std::collections::BTreeSet;
+
+use wire::quorum::{LearnerInfo, PROTOCOL_VERSION, Packet};
+use wire::{Epoch, ServerId, Zxid};
+
+use super::handler::Stage;
+use super::{CloseReason, ConnId, Leader, LeaderOver, Output, Phase};
+use crate::broadcast::Broadcast;
+use crate::durable::{Command, CurrentEpochWrite, Done, EpochIsAccepted, HistoryIsDurable};
+use crate::options::Defect;
+use crate::state_summary::StateSummary;
+
+impl Leader {
+    /// FOLLOWERINFO or OBSERVERINFO.
+    pub(super) fn on_info(&mut self, now_ms: u64, conn: ConnId, is_observer: bool, accepted: Epoch, info: LearnerInfo) {
+        if info.protocol_version.is_none_or(|version| version < PROTOCOL_VERSION) {
+            return self.close(now_ms, conn, CloseReason::OldProtocol(info.protocol_version));
+        }
+        let ours = self.options.config_version;
+        if let Some(theirs) = info.config_version.filter(|&theirs| theirs > ours) {
+            return self.close(now_ms, conn, CloseReason::LaterConfig { theirs, ours });
+        }
+        if accepted < Epoch(0) || accepted.0 == i32::MAX {
+            return self.close(now_ms, conn, CloseReason::BadEpoch(accepted));
+        }
+        let server = info.server.unwrap_or_else(|| {
+            self.anonymous -= 1;
+            ServerId(self.anonymous + 1)
+        });
+        if server == self.options.me {
+            return self.close(now_ms, conn, CloseReason::SameServer);
+        }
+        let before = self.handlers.iter().find(|(_, handler)| handler.server == Some(server)).map(|(&conn, _)| conn);
+        if let Some(before) = before {
+            self.close(now_ms, before, CloseReason::Replaced);
+        }
+        let is_voter = !is_observer && (self.options.is_voter(server) || self.options.has(Defect::NonVotersCount));
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        handler.server = Some(server);
+        handler.is_observer = is_observer;
+        handler.is_voter = is_voter;
+        handler.stage = Stage::AwaitEpoch;
+        // Waiting is bounded by the phase.
+        handler.read_deadline_ms = u64::MAX;
+        match self.phase {
+            Phase::Discovery { .. } => self.on_accepted_epoch(now_ms, server, accepted),
+            Phase::AcceptingEpoch { .. } | Phase::Over => {}
+            _ => self.send_leader_info(now_ms, conn),
+        }
+    }
+
+    /// `server` accepted `accepted`: the new epoch is later. With a quorum of voters it is fixed.
+    pub(super) fn on_accepted_epoch(&mut self, now_ms: u64, server: ServerId, accepted: Epoch) {
+        let Some(next) = accepted.0.checked_add(1) else { return self.over(LeaderOver::EpochsUsedUp) };
+        self.epoch = self.epoch.max(Epoch(next));
+        let is_voter = self.options.is_voter(server);
+        let alone = self.options.has(Defect::EpochWithoutQuorum);
+        let Phase::Discovery { heard } = &mut self.phase else { return };
+        if is_voter {
+            heard.insert(server);
+        }
+        if heard.contains(&self.options.me) && (alone || self.options.is_quorum(|it| heard.contains(&it))) {
+            let token = self.tokens.next();
+            self.outputs.push_back(Output::Disk(Command::WriteAcceptedEpoch { token, epoch: self.epoch }));
+            self.enter(now_ms, Phase::AcceptingEpoch { token });
+        }
+    }
+
+    pub(super) fn on_done(&mut self, now_ms: u64, done: Done) {
+        match &mut self.phase {
+            Phase::AcceptingEpoch { token } => {
+                if let Some(accepted) = EpochIsAccepted::done(done, *token, self.epoch) {
+                    self.on_epoch_accepted(now_ms, accepted);
+                }
+            }
+            Phase::Synchronization { write, acked } if write.is_some_and(|write| write.done(done).is_some()) => {
+                *write = None;
+                acked.insert(self.options.me);
+                self.try_to_establish(now_ms);
+            }
+            _ => {}
+        }
+    }
+
+    /// `acceptedEpoch` is written here: the others may know of the epoch.
+    fn on_epoch_accepted(&mut self, now_ms: u64, accepted: EpochIsAccepted) {
+        self.accepted = accepted.epoch();
+        self.enter(now_ms, Phase::EpochAcks { acked: BTreeSet::from([self.options.me]) });
+        for conn in self.in_stage(&Stage::AwaitEpoch) {
+            self.send_leader_info(now_ms, conn);
+        }
+        self.try_to_synchronize(now_ms);
+    }
+
+    fn send_leader_info(&mut self, now_ms: u64, conn: ConnId) {
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        handler.stage = Stage::ExpectAckEpoch;
+        handler.read_deadline_ms = now_ms + self.options.init_limit_ms();
+        let zxid = Zxid::new(self.epoch, 0);
+        self.push(now_ms, conn, Packet::LeaderInfo { zxid, protocol_version: PROTOCOL_VERSION });
+    }
+
+    pub(super) fn on_ack_epoch(&mut self, now_ms: u64, conn: ConnId, summary: StateSummary) {
+        let has_epoch = summary.current != StateSummary::NO_EPOCH;
+        let counts = has_epoch && summary.last != StateSummary::NO_HISTORY || self.options.has(Defect::LostStateCounts);
+        let compare = !self.options.has(Defect::SummariesNotCompared);
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        let Phase::EpochAcks { acked } = &mut self.phase else {
+            // The epoch has its quorum; whatever this one has beyond the history is not committed, and will be cut.
+            return self.begin_sync(now_ms, conn, summary.last);
+        };
+        if has_epoch && summary > self.summary && compare {
+            let ours = self.summary;
+            return self.close(now_ms, conn, CloseReason::Ahead { theirs: summary, ours });
+        }
+        handler.stage = Stage::AwaitEpochAcks { last: summary.last };
+        handler.read_deadline_ms = u64::MAX;
+        if counts
+            && handler.is_voter
+            && let Some(server) = handler.server
+        {
+            acked.insert(server);
+        }
+        self.try_to_synchronize(now_ms);
+    }
+
+    /// A quorum accepted the epoch and knows no more: this history it is.
+    fn try_to_synchronize(&mut self, now_ms: u64) {
+        let Phase::EpochAcks { acked } = &self.phase else { return };
+        if !self.options.is_quorum(|it| acked.contains(&it)) {
+            return;
+        }
+        let last = self.log.last();
+        let Some(history) = HistoryIsDurable::new(self.logged, last) else { return };
+        let (write, command) = CurrentEpochWrite::begin(history, self.tokens.next(), self.epoch);
+        self.outputs.push_back(Output::Disk(command));
+        // The first zxid is behind everything that there was, and everybody has what was before.
+        let first = Zxid::new(self.epoch, self.options.initial_counter);
+        self.broadcast = Broadcast::new(self.options.me, self.options.verifier.clone(), first);
+        self.enter(now_ms, Phase::Synchronization { write: Some(write), acked: BTreeSet::new() });
+        let waiting = self.handlers.iter().filter_map(|(&conn, handler)| match handler.stage {
+            Stage::AwaitEpochAcks { last } => Some((conn, last)),
+            _ => None,
+        });
+        for (conn, last) in waiting.collect::<Vec<_>>() {
+            self.begin_sync(now_ms, conn, last);
+        }
+    }
+
+    pub(super) fn on_ack_new_leader(&mut self, now_ms: u64, conn: ConnId, zxid: Zxid) {
+        if zxid != Zxid::new(self.epoch, 0) {
+            return self.close(now_ms, conn, CloseReason::AckOfNothing(zxid));
+        }
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        handler.stage = Stage::AwaitStartup;
+        handler.sync = None;
+        handler.read_deadline_ms = u64::MAX;
+        match &mut self.phase {
+            Phase::Synchronization { acked, .. } => {
+                if let Some(server) = handler.server.filter(|_| handler.is_voter) {
+                    acked.insert(server);
+                }
+                self.try_to_establish(now_ms);
+            }
+            Phase::Broadcast => self.send_up_to_date(now_ms, conn),
+            _ => {}
+        }
+    }
+
+    /// A quorum has the history: it is committed, and the epoch is established.
+    fn try_to_establish(&mut self, now_ms: u64) {
+        let Phase::Synchronization { acked, .. } = &self.phase else { return };
+        if !acked.contains(&self.options.me) || !self.options.is_quorum(|it| acked.contains(&it)) {
+            return;
+        }
+        self.enter(now_ms, Phase::Broadcast);
+        self.next_ping_ms = now_ms + self.options.tick_ms / 2;
+        self.outputs.push_back(Output::Serve { epoch: self.epoch });
+        for conn in self.in_stage(&Stage::AwaitStartup) {
+            self.send_up_to_date(now_ms, conn);
+        }
+    }
+
+    fn send_up_to_date(&mut self, now_ms: u64, conn: ConnId) {
+        let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        handler.stage = Stage::Broadcasting;
+        handler.read_deadline_ms = now_ms + self.options.sync_limit_ms();
+        handler.synced_until_ms = now_ms + self.options.sync_limit_ms();
+        // Proposals wait in the learner until it gets this: their time begins now.
+        handler.oldest_unacked = handler.oldest_unacked.map(|(zxid, _)| (zxid, now_ms));
+        self.push(now_ms, conn, Packet::UpToDate { zxid: Zxid(-1) });
+    }
+
+    fn enter(&mut self, now_ms: u64, phase: Phase) {
+        self.phase = phase;
+        self.deadline_ms = now_ms + self.options.init_limit_ms();
+    }
+
+    fn in_stage(&self, stage: &Stage) -> Vec<ConnId> {
+        self.handlers.iter().filter(|(_, handler)| handler.stage == *stage).map(|(&conn, _)| conn).collect()
+    }
+}

@@ -1,0 +1,367 @@
+//! A member of an ensemble: LOOKING, FOLLOWING, LEADING or OBSERVING, one after another, over the same history.
+//!
+//! It keeps what outlives a role: the accepted and the current epoch, the newest part of the history, and the commands
+//! that the disk has not finished. Between two roles it waits until the disk is done with everything (*draining*), so what
+//! a server presents to an election, to a leader or as a leader is exactly what is on its disk (ZOOKEEPER-2845, 4712):
+//! never a txn that is not logged yet, and never a write of an older role that lands in a newer one. A disk that hangs keeps
+//! a server out of the election, which is right.
+//!
+//! A server that has lost its state, or whose history can't be cut where a leader demands it, presents none: it does not
+//! vote, it acknowledges no epoch, and gets a snapshot (ZOOKEEPER-261).
+//!
+//! The election itself is not here: [`Output::Look`] asks for one, [`Input::Elected`] ends it.
+//!
+//! Source: Apache `QuorumPeer`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use wire::{Epoch, ServerId, Zxid};
+
+use crate::committed_log::CommittedLog;
+use crate::durable::{Command, Done, Logged, Token};
+use crate::leader::{self, ConnId, Leader, LeaderOver, Start, ToLearner};
+use crate::learner::{self, Learner, LearnerOver};
+use crate::options::{Defect, Options};
+use crate::state_summary::StateSummary;
+
+/// The number of a role in the life of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RoleId(pub u64);
+
+/// What happens to a member.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The election is over: this server leads.
+    Elected(ServerId),
+    /// For the leader that [`Output::Lead`] announced. Late ones are dropped.
+    Leader(RoleId, leader::Input),
+    /// For the learner that [`Output::Follow`] announced. Late ones are dropped.
+    Learner(RoleId, learner::Input),
+    /// The log is durable up to here.
+    Logged(Logged),
+    /// A command is done.
+    Done(Done),
+    /// A [`Command::Truncate`] could not be done, and changed nothing.
+    NotTruncated(Token),
+    /// It is time.
+    Timer,
+}
+
+/// What a member wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Look for a leader. A server that lost its state does not vote.
+    Look {
+        /// What it knows.
+        summary: StateSummary,
+        /// It has lost its state.
+        is_lost: bool,
+    },
+    /// Connect to this leader.
+    Follow {
+        /// The role that begins.
+        role: RoleId,
+        /// Whose quorum port.
+        leader: ServerId,
+    },
+    /// Accept learners.
+    Lead {
+        /// The role that begins.
+        role: RoleId,
+    },
+    /// Something for the disk.
+    Disk(Command),
+    /// Of the leader; commands for the disk and the end of the role come as outputs of their own.
+    Leader(leader::Output),
+    /// Of the learner, likewise.
+    Learner(learner::Output),
+    /// The role is over: close its connections, serve nobody.
+    Over(RoleId, RoleOver),
+}
+
+/// Why a role is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoleOver {
+    /// It led.
+    Leading(LeaderOver),
+    /// It followed or observed.
+    Learning(LearnerOver),
+}
+
+impl fmt::Display for RoleOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leading(why) => why.fmt(f),
+            Self::Learning(why) => why.fmt(f),
+        }
+    }
+}
+
+/// What a server finds on its disk when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Recovered {
+    /// `acceptedEpoch`.
+    pub accepted: Epoch,
+    /// `currentEpoch`.
+    pub current: Epoch,
+    /// The newest part of the history; all of it is durable.
+    pub log: CommittedLog,
+    /// The server has lost its state, or can't show that it has not.
+    pub is_lost: bool,
+}
+
+/// ZooKeeper's names for what a server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It looks for a leader, or waits for its disk before it does.
+    Looking,
+    /// It follows.
+    Following,
+    /// It leads.
+    Leading,
+    /// It observes.
+    Observing,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Role {
+    /// The disk is not done with the role before.
+    Draining(CommittedLog),
+    Looking(CommittedLog),
+    Learning(Box<Learner>),
+    Leading(Box<Leader>),
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member {
+    options: Options,
+    is_observer: bool,
+    accepted: Epoch,
+    current: Epoch,
+    is_lost: bool,
+    logged: Zxid,
+    /// Commands that are not done.
+    pending: BTreeMap<Token, Command>,
+    role: Role,
+    roles: u64,
+    outputs: VecDeque<Output>,
+}
+
+impl Member {
+    /// A server that starts. It looks for a leader at once.
+    pub fn new(options: Options, recovered: Recovered) -> Self {
+        let Recovered { accepted, current, log, is_lost } = recovered;
+        let mut this = Self {
+            is_observer: !options.is_voter(options.me),
+            options,
+            accepted,
+            current,
+            is_lost,
+            logged: log.last(),
+            pending: BTreeMap::new(),
+            role: Role::Draining(log),
+            roles: 0,
+            outputs: VecDeque::new(),
+        };
+        this.look_if_drained();
+        this
+    }
+
+    /// Takes one input. Drain [`next_output`](Self::next_output) behind it.
+    pub fn handle(&mut self, now_ms: u64, input: Input) {
+        match input {
+            Input::Elected(leader) => self.on_elected(now_ms, leader),
+            Input::Leader(role, input) if role.0 == self.roles => self.leader(now_ms, input),
+            Input::Learner(role, input) if role.0 == self.roles => self.learner(now_ms, input),
+            Input::Leader(..) | Input::Learner(..) => {}
+            Input::Logged(logged) => {
+                self.logged = logged.zxid();
+                self.leader(now_ms, leader::Input::Logged(logged));
+                self.learner(now_ms, learner::Input::Logged(logged));
+            }
+            Input::Done(done) => self.on_done(now_ms, done),
+            Input::NotTruncated(token) => {
+                self.pending.remove(&token);
+                self.learner(now_ms, learner::Input::NotTruncated(token));
+            }
+            Input::Timer => {
+                self.leader(now_ms, leader::Input::Timer);
+                self.learner(now_ms, learner::Input::Timer);
+            }
+        }
+        self.look_if_drained();
+    }
+
+    /// The next thing that it wants.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to give it [`Input::Timer`], in ms.
+    pub fn next_timeout(&self) -> Option<u64> {
+        match &self.role {
+            Role::Draining(_) | Role::Looking(_) => None,
+            Role::Learning(learner) => learner.next_timeout(),
+            Role::Leading(leader) => leader.next_timeout(),
+        }
+    }
+
+    /// What is to be sent to this learner next; see [`Leader::next_packet`].
+    pub fn next_packet(&mut self, now_ms: u64, conn: ConnId) -> Option<ToLearner> {
+        let Role::Leading(leader) = &mut self.role else { return None };
+        let packet = leader.next_packet(now_ms, conn);
+        self.drain(now_ms);
+        packet
+    }
+
+    /// See [`Leader::next_zxid`].
+    pub fn next_zxid(&mut self, now_ms: u64) -> Option<Zxid> {
+        let Role::Leading(leader) = &mut self.role else { return None };
+        let zxid = leader.next_zxid();
+        self.drain(now_ms);
+        self.look_if_drained();
+        zxid
+    }
+
+    /// LOOKING, FOLLOWING, LEADING, OBSERVING.
+    pub fn state(&self) -> State {
+        match &self.role {
+            Role::Draining(_) | Role::Looking(_) => State::Looking,
+            Role::Learning(_) if self.is_observer => State::Observing,
+            Role::Learning(_) => State::Following,
+            Role::Leading(_) => State::Leading,
+        }
+    }
+
+    /// May it serve clients?
+    pub fn is_serving(&self) -> bool {
+        match &self.role {
+            Role::Draining(_) | Role::Looking(_) => false,
+            Role::Learning(learner) => learner.is_serving(),
+            Role::Leading(leader) => leader.established().is_some(),
+        }
+    }
+
+    /// The leader, if it is one.
+    pub fn as_leader(&self) -> Option<&Leader> {
+        if let Role::Leading(leader) = &self.role { Some(leader) } else { None }
+    }
+
+    /// What it knows and has on its disk: accepted epoch, current epoch, end of the history.
+    pub fn durable(&self) -> (Epoch, Epoch, Zxid) {
+        (self.accepted, self.current, self.logged)
+    }
+
+    /// The newest part of its history.
+    pub fn log(&self) -> &CommittedLog {
+        match &self.role {
+            Role::Draining(log) | Role::Looking(log) => log,
+            Role::Learning(learner) => learner.log(),
+            Role::Leading(leader) => leader.log(),
+        }
+    }
+
+    fn on_elected(&mut self, now_ms: u64, leader: ServerId) {
+        let Role::Looking(log) = &self.role else { return };
+        self.roles += 1;
+        let (role, options) = (RoleId(self.roles), self.options.clone());
+        let start = Start {
+            accepted: self.accepted,
+            current: self.current,
+            is_lost: self.is_lost,
+            log: log.clone(),
+            role: self.roles,
+        };
+        if leader == self.options.me {
+            self.outputs.push_back(Output::Lead { role });
+            self.role = Role::Leading(Box::new(Leader::new(options, start, now_ms)));
+        } else {
+            self.outputs.push_back(Output::Follow { role, leader });
+            self.role = Role::Learning(Box::new(Learner::new(options, start, self.is_observer, now_ms)));
+        }
+        self.drain(now_ms);
+    }
+
+    fn leader(&mut self, now_ms: u64, input: leader::Input) {
+        if let Role::Leading(leader) = &mut self.role {
+            leader.handle(now_ms, input);
+            self.drain(now_ms);
+        }
+    }
+
+    fn learner(&mut self, now_ms: u64, input: learner::Input) {
+        if let Role::Learning(learner) = &mut self.role {
+            learner.handle(now_ms, input);
+            self.drain(now_ms);
+        }
+    }
+
+    fn on_done(&mut self, now_ms: u64, done: Done) {
+        let Some(command) = self.pending.remove(&done.token()) else { return };
+        match command {
+            Command::WriteAcceptedEpoch { epoch, .. } => self.accepted = epoch,
+            Command::WriteCurrentEpoch { epoch, .. } => self.current = epoch,
+            Command::Truncate { to, .. } => {
+                self.logged = to;
+                if let Role::Draining(log) = &mut self.role {
+                    log.truncate(to);
+                }
+            }
+            Command::InstallSnapshot { zxid, .. } => {
+                self.logged = zxid;
+                self.is_lost = false;
+                if let Role::Draining(log) = &mut self.role {
+                    log.reset(zxid);
+                }
+            }
+            Command::Append(_) => {}
+        }
+        self.leader(now_ms, leader::Input::Done(done));
+        self.learner(now_ms, learner::Input::Done(done));
+    }
+
+    /// Passes on what the role wants, and notes what the disk gets to do.
+    fn drain(&mut self, _now_ms: u64) {
+        loop {
+            let output = match &mut self.role {
+                Role::Draining(_) | Role::Looking(_) => return,
+                Role::Leading(leader) => leader.next_output().map(|output| match output {
+                    leader::Output::Disk(command) => Output::Disk(command),
+                    leader::Output::Over(why) => Output::Over(RoleId(self.roles), RoleOver::Leading(why)),
+                    output => Output::Leader(output),
+                }),
+                Role::Learning(learner) => learner.next_output().map(|output| match output {
+                    learner::Output::Disk(command) => Output::Disk(command),
+                    learner::Output::Over(why) => Output::Over(RoleId(self.roles), RoleOver::Learning(why)),
+                    output => Output::Learner(output),
+                }),
+            };
+            let Some(output) = output else { return };
+            if let Output::Disk(command) = &output
+                && let Some(token) = command.token()
+            {
+                self.pending.insert(token, command.clone());
+            }
+            if let Output::Over(_, why) = &output {
+                let log = self.log().clone();
+                self.is_lost |= matches!(why, RoleOver::Learning(LearnerOver::CantTruncate(_)));
+                self.role = Role::Draining(log);
+            }
+            self.outputs.push_back(output);
+        }
+    }
+
+    /// Nothing is under way any more: what is presented is on the disk.
+    fn look_if_drained(&mut self) {
+        let Role::Draining(log) = &self.role else { return };
+        let is_drained = self.pending.is_empty() && self.logged == log.last();
+        if is_drained || self.options.has(Defect::LooksBeforeDrained) {
+            let last = if self.is_lost { StateSummary::NO_HISTORY } else { log.last() };
+            let summary = StateSummary { current: self.current, last };
+            self.role = Role::Looking(log.clone());
+            self.outputs.push_back(Output::Look { summary, is_lost: self.is_lost });
+        }
+    }
+}

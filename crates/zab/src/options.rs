@@ -1,0 +1,159 @@
+//! What the machines are told: who this is, who votes, how long to wait, and the bounds of their queues.
+
+use bytes::Bytes;
+use wire::ServerId;
+
+use crate::committed_log::CommittedLogLimits;
+use crate::quorum_verifier::QuorumVerifier;
+
+/// A defect that was put in on purpose, for tests that must find it. No release has them: without the feature
+/// `seeded-defects` the answer to "is it in?" is a constant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Defect {
+    /// A follower acknowledges a proposal that is not on its disk yet.
+    AckBeforeItsSync,
+    /// A learner writes `currentEpoch` before the history is on its disk (ZOOKEEPER-4643).
+    CurrentEpochBeforeHistory,
+    /// A learner acknowledges NEWLEADER before anything is on its disk (ZOOKEEPER-3911, 4646).
+    NewLeaderAckBeforeHistory,
+    /// A learner answers LEADERINFO before `acceptedEpoch` is on its disk.
+    AckEpochBeforeAcceptedEpoch,
+    /// A disk that truncates its log leaves newer snapshots (ZOOKEEPER-1549, 4837). The test's disk does it.
+    TruncKeepsNewerSnapshot,
+    /// The acks of servers that do not vote count (ZOOKEEPER-2959).
+    NonVotersCount,
+    /// A leader takes over without looking whether a learner knows more.
+    SummariesNotCompared,
+    /// A leader serves what it has in memory as if nothing came before (ZOOKEEPER-2418, 4925).
+    GapServed,
+    /// Acks of a connection that is gone still count, although its successor may be told to cut what it acknowledged.
+    AcksOutliveConnection,
+    /// NEWLEADER goes out ahead of the history (ZOOKEEPER-3104).
+    NewLeaderBeforeHistory,
+    /// A leader asks nobody for the accepted epochs (ZOOKEEPER-335, 1343).
+    EpochWithoutQuorum,
+    /// Half of the servers are a quorum.
+    HalfIsQuorum,
+    /// A server that lost its state counts among those whose history is known (ZOOKEEPER-261).
+    LostStateCounts,
+    /// A leader proposes before a quorum has its history (ZOOKEEPER-335, 790).
+    ServesBeforeQuorum,
+    /// A server applies what it has not logged (ZOOKEEPER-4882).
+    AppliesUnlogged,
+    /// A learner that is told to cut its log goes on with what it has (ZOOKEEPER-1154, 3701).
+    TruncIgnored,
+    /// A server looks for a leader while its log is still being written, and counts what is not there yet (ZOOKEEPER-2845).
+    LooksBeforeDrained,
+    /// A SNAP may be older than what the learner had.
+    SnapshotOfAnyAge,
+    /// A sync is answered without asking a quorum (ZOOKEEPER-1675).
+    SyncUnconfirmed,
+    /// A leader commits what it alone has logged.
+    OwnLogDecides,
+    /// Proposals that a learner has not seen committed are logged before `currentEpoch`, and lost (ZOOKEEPER-4394).
+    QueuedProposalsDropped,
+}
+
+/// How a member of an ensemble behaves.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// `myid`.
+    pub me: ServerId,
+    /// Who decides.
+    pub verifier: QuorumVerifier,
+    /// The text of the configuration, for NEWLEADER.
+    pub config: Bytes,
+    /// The configuration's version.
+    pub config_version: i64,
+    /// `tickTime`.
+    pub tick_ms: u64,
+    /// `initLimit`: how long it may take to come together.
+    pub init_limit_ticks: u64,
+    /// `syncLimit`: how long one may be silent, and how long a sync of the disk may hang.
+    pub sync_limit_ticks: u64,
+    /// `zookeeper.forceSnapshotSync`.
+    pub force_snapshot_sync: bool,
+    /// `zookeeper.leader.maxConcurrentSnapSyncs`: an observer beyond it is sent away.
+    pub snap_syncs_max: usize,
+    /// `zookeeper.leader.maxConcurrentDiffSyncs`, likewise.
+    pub diff_syncs_max: usize,
+    /// How much of the committed history is kept in memory.
+    pub committed_log: CommittedLogLimits,
+    /// `zookeeper.testingonly.initialZxid`: the counter behind which an epoch begins, for tests of its end.
+    pub initial_counter: u32,
+    /// The most connections of learners; one beyond is closed.
+    pub learners_max: usize,
+    /// The most bytes that wait to be sent to a learner that is in sync; when full, its connection is closed, and it syncs
+    /// again.
+    pub learner_queue_bytes_max: usize,
+    /// The most bytes that a learner holds back until its disk is ready for them or UPTODATE comes; when full, it leaves
+    /// the leader.
+    pub sync_queue_bytes_max: usize,
+    /// The most syncs that wait at a leader; one beyond closes its learner's connection, a local one is refused.
+    pub syncs_max: usize,
+    /// What is wrong with it.
+    #[cfg(feature = "seeded-defects")]
+    pub defects: std::collections::BTreeSet<Defect>,
+}
+
+impl Options {
+    /// Apache's defaults.
+    pub fn new(me: ServerId, verifier: QuorumVerifier) -> Self {
+        Self {
+            me,
+            verifier,
+            config: Bytes::new(),
+            config_version: 0,
+            tick_ms: 2000,
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            force_snapshot_sync: false,
+            snap_syncs_max: 10,
+            diff_syncs_max: 100,
+            committed_log: CommittedLogLimits::default(),
+            initial_counter: 0,
+            learners_max: 1024,
+            learner_queue_bytes_max: 256 << 20,
+            sync_queue_bytes_max: 256 << 20,
+            syncs_max: 1 << 16,
+            #[cfg(feature = "seeded-defects")]
+            defects: std::collections::BTreeSet::new(),
+        }
+    }
+
+    /// Is this defect in?
+    #[cfg(feature = "seeded-defects")]
+    pub fn has(&self, defect: Defect) -> bool {
+        self.defects.contains(&defect)
+    }
+
+    /// Is this defect in? It is not.
+    #[cfg(not(feature = "seeded-defects"))]
+    #[allow(clippy::unused_self, reason = "it has the same shape where there are defects")]
+    pub(crate) fn has(&self, _: Defect) -> bool {
+        false
+    }
+
+    pub(crate) fn init_limit_ms(&self) -> u64 {
+        self.tick_ms.saturating_mul(self.init_limit_ticks)
+    }
+
+    pub(crate) fn sync_limit_ms(&self) -> u64 {
+        self.tick_ms.saturating_mul(self.sync_limit_ticks)
+    }
+
+    /// Does this server vote?
+    pub(crate) fn is_voter(&self, server: ServerId) -> bool {
+        self.verifier.is_voter(server)
+    }
+
+    /// Do the servers for which `is` holds make a quorum?
+    pub(crate) fn is_quorum(&self, is: impl Fn(ServerId) -> bool) -> bool {
+        if self.has(Defect::HalfIsQuorum) {
+            let voters = (0..64).map(ServerId).filter(|&it| self.is_voter(it));
+            let count = voters.clone().filter(|&it| is(it)).count();
+            return count * 2 >= voters.count().saturating_sub(1);
+        }
+        self.verifier.contains_quorum(is)
+    }
+}
