@@ -27,13 +27,13 @@ pub fn digest_id(alg: DigestAlg, user_and_password: &[u8]) -> String {
         DigestAlg::Sha3T384 => STANDARD.encode(Sha3_384::digest(user_and_password)),
         DigestAlg::Sha3T512 => STANDARD.encode(Sha3_512::digest(user_and_password)),
     };
-    format!("{}:{hash}", String::from_utf8_lossy(user))
+    format!("{}:{hash}", wire::jute::text(user))
 }
 
 /// What a login yields: its digest id, and `super:""` before it when it is the super user's.
 pub(crate) fn login(config: &AuthConfig, data: &[u8]) -> Vec<Id> {
     // Java turns the bytes into a string and back before it hashes them.
-    let text = String::from_utf8_lossy(data);
+    let text = wire::jute::text(data);
     let id = digest_id(config.digest_alg, text.as_bytes());
     let mut ids = Vec::with_capacity(2);
     if config.super_digest.as_ref().is_some_and(|secret| same(secret.expose().as_bytes(), id.as_bytes())) {

@@ -43,8 +43,8 @@ impl Identities {
     /// The set after a login with [`authenticate`].
     ///
     /// # Errors
-    /// Those of [`authenticate`], and [`AuthError::TooManyIdentities`] above 256 identities: Apache has no bound, but
-    /// each of them is compared at each check.
+    /// Those of [`authenticate`], and [`AuthError::TooManyIdentities`] above 256 identities or 64 KiB of them:
+    /// Apache has no bound, but each of them is kept, and compared at each check.
     pub fn login(
         &self,
         config: &AuthConfig,
@@ -53,7 +53,10 @@ impl Identities {
         key: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<Self, AuthError> {
         let grown = authenticate(config, scheme, data, key)?.into_iter().fold(self.clone(), |all, id| all.with(id));
-        if grown.0.len() > IDENTITIES_MAX { Err(AuthError::TooManyIdentities) } else { Ok(grown) }
+        let bytes: usize = grown.0.iter().map(|id| id.scheme.len() + id.id.len()).sum();
+        // Who has logged in before keeps what it has, and can log in with it again.
+        let is_full = grown.0.len() > IDENTITIES_MAX || bytes > IDENTITIES_BYTES_MAX;
+        if is_full && grown != *self { Err(AuthError::TooManyIdentities) } else { Ok(grown) }
     }
 
     /// All of them.
@@ -84,6 +87,8 @@ pub fn host_address(address: IpAddr) -> String {
 
 /// Most identities that one connection collects; a login beyond it is refused. Apache has no bound.
 const IDENTITIES_MAX: usize = 256;
+/// Most bytes of them, schemes and ids: a name may be as long as a frame.
+const IDENTITIES_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -120,6 +125,11 @@ mod tests {
         assert_eq!(login(&client, "ip", b""), Ok(client.clone()));
         let full = (0..255).fold(client.clone(), |all, n| all.with(id("digest", &n.to_string())));
         assert_eq!(login(&full, "digest", b"u:p"), Err(AuthError::TooManyIdentities));
+        let named = |name: &str| format!("{}:p", name.repeat(60_000)).into_bytes();
+        let (long, longer) = (named("u"), named("v"));
+        let has_long = login(&client, "digest", &long).unwrap();
+        assert_eq!(login(&has_long, "digest", &long), Ok(has_long.clone()));
+        assert_eq!(login(&has_long, "digest", &longer), Err(AuthError::TooManyIdentities));
         assert!(Arc::ptr_eq(&client.0, &client.with(id("ip", "10.0.0.7")).0));
     }
 

@@ -26,6 +26,14 @@ pub fn rss_bytes(pid: u32) -> Result<u64> {
     Ok(kib.with_context(|| format!("{path} has no VmRSS in kB"))? * 1024)
 }
 
+/// What a process had written to disks so far, in bytes, page caches that are to be written included.
+pub fn written_bytes(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/io");
+    let io = fs::read_to_string(&path).with_context(|| format!("reading {path}: does the process still run?"))?;
+    let bytes = io.lines().find_map(|it| it.strip_prefix("write_bytes: ")).and_then(|it| it.parse().ok());
+    bytes.with_context(|| format!("{path} has no write_bytes"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +43,7 @@ mod tests {
         let pid = std::process::id();
         assert!(cpu_us(pid).unwrap() >= 0.0);
         assert!(rss_bytes(pid).unwrap() > 100_000);
-        assert!(cpu_us(u32::MAX).is_err());
+        assert!(written_bytes(pid).is_ok());
+        assert!(cpu_us(u32::MAX).is_err() && written_bytes(u32::MAX).is_err());
     }
 }

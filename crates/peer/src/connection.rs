@@ -11,6 +11,7 @@ use crate::inbox::{ConnId, ReadRequest};
 use crate::long_read::LongRead;
 use crate::set_watches::SetWatchesSteps;
 use crate::time::Now;
+use crate::unprocessed::Held;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +87,8 @@ pub struct Connection {
     /// Since when its next request waits because of `request_throttle_max_requests`, on the clock that never goes back, in
     /// ms; 0: it does not.
     pub(crate) held_ms: i64,
+    /// What of it is counted among that which is received and not processed.
+    pub(crate) held: Held,
     /// Bytes to be sent, as counted in the shard's sum of them.
     pub(crate) counted: usize,
     /// The shard's round in which its other end last read something, or began to have something to read.
@@ -127,6 +130,7 @@ impl Connection {
             told: false,
             paused: false,
             held_ms: 0,
+            held: Held::default(),
             counted: 0,
             read_in_round: 0,
             received: 0,
@@ -175,6 +179,11 @@ impl Connection {
     /// How many of them are not part of an answer that was made in steps, or before one.
     pub(crate) fn unsent_behind_parts(&self) -> usize {
         self.out.len() - if self.parts.is_empty() { self.written } else { 0 }
+    }
+
+    /// The room that its buffer has for what was received and is not processed.
+    pub fn unread_capacity(&self) -> usize {
+        self.unread.capacity()
     }
 
     fn holds_events(&self) -> bool {

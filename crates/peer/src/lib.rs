@@ -20,6 +20,7 @@
 
 pub mod answers;
 pub mod connection;
+mod count_ahead;
 pub mod inbox;
 mod lived;
 mod long_read;
@@ -29,6 +30,7 @@ pub mod pipeline_sessions;
 mod prep;
 pub mod quota;
 mod reads;
+pub mod room;
 pub mod session;
 pub mod session_tracker;
 mod set_watches;
@@ -44,11 +46,14 @@ pub mod sweep;
 mod tally;
 pub mod throttle;
 pub mod time;
+mod unprocessed;
+mod watch_bound;
 
 pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use long_read::StepLimits;
 pub use pipeline::{Pipeline, PipelineConfig};
 pub use pipeline_sessions::LocalSessions;
+pub use room::LogRoom;
 pub use shard::{Shard, ShardConfig};
 pub use shared::{ShardSet, Shared};
 pub use sweep::ContainerRules;

@@ -147,6 +147,11 @@ impl LongRead {
         Self { request, zxid: Zxid::ZERO, state: State::Waiting, restarts: 0, out: Parts::new() }
     }
 
+    /// Bytes of the request's body.
+    pub fn body_length(&self) -> usize {
+        self.request.body.len()
+    }
+
     /// Has its first step not been made?
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, State::Waiting)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use auth::{AuthConfig, Identities};
 use bytes::Bytes;
 use tree::cut::CutHeader;
-use tree::{Applied, HashKeys, Outcome, Tree, Trigger};
+use tree::{Applied, HashKeys, Outcome, Tree, Trigger, UsageCount};
 use wire::request::DeleteContainerRequest;
 use wire::txn::{DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
@@ -25,6 +25,7 @@ use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
 use crate::reads::ReadContext;
+use crate::room::LogRoom;
 use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
@@ -95,6 +96,8 @@ pub(crate) enum Origin {
     Connect { conn: ConnId, timeout_ms: i32 },
     /// A session that goes on at this connection.
     Renew { conn: ConnId, timeout_ms: i32 },
+    /// A client's write that the log has no room for.
+    Refused { conn: ConnId, xid: Xid, op: OpCode },
     /// Nobody: the server itself.
     Server,
 }
@@ -125,6 +128,10 @@ pub struct Pipeline {
     sweep: Sweep,
     /// How many of the outstanding changes the statistics know of.
     pub(crate) changes_told: u64,
+    /// What the log can still take, if its disk is full.
+    pub(crate) room: Option<LogRoom>,
+    /// Writes are refused because it can take no more.
+    pub(crate) refuses: bool,
 }
 
 impl Pipeline {
@@ -158,6 +165,8 @@ impl Pipeline {
             exceeded: Vec::new(),
             sweep: Sweep::new(&config.containers, now),
             changes_told: 0,
+            room: None,
+            refuses: false,
             config,
         }
     }
@@ -219,12 +228,15 @@ impl Pipeline {
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
         shared.pipeline_stats.prep_queue.record(submissions.len().saturating_sub(1) as u64);
         shared.pipeline_stats.log_queue.record(self.pending.len() as u64);
+        let mut woken = ShardSet::default();
         let mut batch = submissions.drain(..).peekable();
         while batch.peek().is_some() {
             let tree = shared.tree.read();
             for submission in batch.by_ref().take(BATCH_MAX) {
                 self.submit(now, shared, &tree, submission);
             }
+            // Under the guard, because reads may have been answered, with watches: no shard may look meanwhile.
+            woken.extend(self.flush(shared));
         }
         drop(batch);
         self.count_proposals(shared);
@@ -232,13 +244,18 @@ impl Pipeline {
             let mut reports = shared.quota_reports.lock();
             self.exceeded.drain(..).for_each(|exceeded| reports.add(exceeded));
         }
-        self.flush(shared)
+        woken
     }
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
             Submission::Connect { conn, timeout_ms, received_us } => {
-                self.connect(now, conn, timeout_ms, received_us);
+                if self.has_room_for_session() {
+                    self.connect(now, conn, timeout_ms, received_us);
+                } else {
+                    shared.pipeline_stats.refused.add(1);
+                    self.send(conn, InboxEntry::Close { conn, why: "the log has no room for a new session" });
+                }
             }
             Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
@@ -255,15 +272,24 @@ impl Pipeline {
             self.close_local(shared, tree, write);
             return;
         }
-        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
+        let (conn, session, op) = (write.conn, write.session, write.op);
         // A closeSession counts from wherever it comes: the client wants the end, and its old connection knew the password.
         let may = |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession);
         if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
-            shared.end_request(body.len());
+            shared.end_request(write.body.len());
             self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
             return;
         }
+        let has_room = match op {
+            OpCode::CloseSession => self.has_room_for_session(),
+            _ => self.takes_write(write.body.len()),
+        };
+        if !has_room {
+            self.refuse(shared, tree, write);
+            return;
+        }
+        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
         let origin = Origin::Write { conn, xid, op };
         if op == OpCode::CloseSession {
             self.propose_close(now, tree, session, origin, xid, received_us, reads_before);
@@ -368,6 +394,7 @@ impl Pipeline {
             TxnDigest { version: DIGEST_VERSION, digest: self.outstanding.digest().0 }.write(&mut entry);
         }
         let proposed_us = now.mono_us;
+        self.takes_room(entry.len());
         self.pending.push_back(Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us });
     }
 
@@ -384,9 +411,13 @@ impl Pipeline {
         let applicable = self.zab.on_logged(zxid);
         let mut woken = ShardSet::default();
         while self.pending.front().is_some_and(|pending| pending.zxid <= applicable) {
+            let mut counted = self.count_ahead(shared);
             let mut tree = shared.tree.write();
             let mut bytes = 0;
-            for _ in 0..BATCH_MAX {
+            for done in 0..BATCH_MAX {
+                if done > 0 && self.counts_next() {
+                    break;
+                }
                 let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
                 self.handed_over = self.handed_over.saturating_sub(1);
                 if pending.entry.is_empty() {
@@ -394,7 +425,7 @@ impl Pipeline {
                     continue;
                 }
                 bytes += pending.entry.len();
-                self.apply(now, shared, &mut tree, pending);
+                self.apply(now, shared, &mut tree, pending, counted.take());
                 if bytes > BATCH_BYTES {
                     break;
                 }
@@ -410,7 +441,7 @@ impl Pipeline {
         woken
     }
 
-    fn apply(&mut self, now: Now, shared: &Shared, tree: &mut Tree, pending: Pending) {
+    fn apply(&mut self, now: Now, shared: &Shared, tree: &mut Tree, pending: Pending, counted: Option<UsageCount>) {
         let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
         for read in &reads_before {
             if let Origin::Write { conn, .. } = origin {
@@ -423,7 +454,10 @@ impl Pipeline {
             Err(e) => unreachable!("txn {zxid}, written by prep, can't be read: {e}"),
         };
         self.triggers.clear();
-        let applied = tree.apply(&parsed, &mut self.triggers);
+        let applied = match counted {
+            Some(counted) => tree.apply_counted(&parsed, counted, &mut self.triggers),
+            None => tree.apply(&parsed, &mut self.triggers),
+        };
         if let Some(digest) = parsed.digest
             && digest.digest != tree.digest().0
         {
@@ -472,8 +506,8 @@ impl Pipeline {
                 let created = Some((zxid, received_us));
                 self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created });
             }
-            // A renewal has no txn.
-            Origin::Server | Origin::Renew { .. } => {
+            // A renewal has no txn, nor has a write that was refused.
+            Origin::Server | Origin::Renew { .. } | Origin::Refused { .. } => {
                 if let Some(conn) = owner {
                     self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
                 }
@@ -529,7 +563,7 @@ impl Pipeline {
     /// Looks for containers and TTL znodes whose time is up, if it is time to look. Call it often: a look at many is
     /// spread over several calls.
     pub fn sweep(&mut self, now: Now, shared: &Shared) {
-        if !self.sweep.is_due(now) {
+        if !self.sweep.is_due(now) || self.refuses_writes() {
             return;
         }
         let tree = shared.tree.read();
@@ -565,7 +599,7 @@ impl Pipeline {
         self.outstanding.hash_state(hasher);
         hash_text(&(&self.zab, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
-        hash_text(&(&self.expiring, self.expiries_under_way), hasher);
+        hash_text(&(&self.expiring, self.expiries_under_way, self.room, self.refuses), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.

@@ -59,8 +59,10 @@ impl Pipeline {
                 self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
             }
             // Writes of the old connection may be on their way. Its client does not know their outcome, and looks now: what it
-            // is shown must have them, so the answer comes behind them.
-            if self.pending.is_empty() {
+            // is shown must have them, so the answer comes behind them. Where the log waits for room, only its own count:
+            // who has none must not wait for hours.
+            let is_stuck = self.room.is_some_and(|room| room.is_stuck);
+            if self.pending.is_empty() || (is_stuck && !self.has_pending(conn, session)) {
                 self.answer_renewal(conn, session, timeout_ms);
             } else {
                 self.pending.push_back(Pending {
@@ -124,10 +126,10 @@ impl Pipeline {
 
     /// All txns before an answer without one are applied.
     pub(crate) fn answer_without_txn(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
-        if let Origin::Renew { conn, timeout_ms } = pending.origin {
-            self.answer_renewal(conn, pending.session, timeout_ms);
-        } else {
-            self.answer_local_close(shared, tree, pending);
+        match pending.origin {
+            Origin::Renew { conn, timeout_ms } => self.answer_renewal(conn, pending.session, timeout_ms),
+            Origin::Refused { conn, xid, op } => self.answer_refused(shared, tree, conn, xid, op, pending),
+            _ => self.answer_local_close(shared, tree, pending),
         }
     }
 
@@ -170,9 +172,9 @@ impl Pipeline {
         };
         let body_start = entry.1.len();
         let op = prep.close_session(self.config.close_session_paths, &mut entry.1);
-        if entry.1.len() + DIGEST_BYTES > self.config.length_max {
-            // A directory of a server with a higher limit may hold more ephemerals than a record can name. Then none is
-            // named: the tree knows them all the same.
+        if entry.1.len() + DIGEST_BYTES > self.config.length_max.min(self.entry_max()) {
+            // A directory of a server with a higher limit may hold more ephemerals than a record can name, and a full disk may
+            // have no room for their names. Then none is named: the tree knows them all the same.
             entry.1.truncate(body_start);
         }
         if matches!(origin, Origin::Server) {
@@ -184,8 +186,15 @@ impl Pipeline {
     /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
     /// that a shard that is late costs nobody a session.
     pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
+        if !self.has_room_for_session() {
             return ShardSet::default();
+        }
+        if !self.expiring.is_empty() && self.expiries_under_way == 0 {
+            // They had to wait for room.
+            self.go_on_expiring(now, &shared.tree.read());
+        }
+        if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
+            return self.flush(shared);
         }
         self.round += 1;
         self.round_began_ms = now.mono_ms();
@@ -212,7 +221,7 @@ impl Pipeline {
             return;
         }
         self.waiting_for.0 &= !(1 << shard);
-        if self.waiting_for == ShardSet::default() {
+        if self.waiting_for == ShardSet::default() && self.has_room_for_session() {
             let expired = self.tracker.expire(self.round_began_ms);
             shared.pipeline_stats.expired.add(expired.len() as u64);
             self.expiring.extend(expired);
@@ -222,7 +231,7 @@ impl Pipeline {
 
     /// Proposes the end of the next sessions that ran out of time, as many as may be under way.
     pub(crate) fn go_on_expiring(&mut self, now: Now, tree: &Tree) {
-        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX {
+        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.has_room_for_session() {
             let Some(session) = self.expiring.pop_front() else { return };
             if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
                 if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {

@@ -237,7 +237,7 @@ impl Prep<'_> {
 
     fn delete_container(&mut self, path: Option<&[u8]>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
         let path = path.ok_or(ErrorCode::MARSHALLING_ERROR)?;
-        let path = std::str::from_utf8(path).map_err(|_| ErrorCode::BAD_ARGUMENTS)?;
+        let path = &*wire::jute::text(path);
         let parent_path = parent_of_deletable(path)?;
         let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         if record.children > 0 {

@@ -230,8 +230,9 @@ pub(crate) fn descendants(node: NodeRef<'_>, max: usize) -> Option<i32> {
 /// What the paths of ephemerals have to begin with: blank, or blanks around a slash, is everything; else the prefix counts
 /// as it is.
 pub(crate) fn ephemeral_prefix<'a>(request: &'a PathRequest<'_>) -> &'a str {
-    let blank = |p: &&str| p.trim().is_empty() || p.trim() == "/";
-    request.path.as_deref().filter(|p| !blank(p)).unwrap_or("/")
+    // Java's trim: all up to the blank, and nothing beyond it.
+    let trimmed = |p: &str| matches!(p.trim_matches(|c: char| c <= ' '), "" | "/");
+    request.path.as_deref().filter(|p| !trimmed(p)).unwrap_or("/")
 }
 
 /// What may be shown of an identity: of digest the user alone, of super nothing.

@@ -36,6 +36,13 @@ pub(crate) struct SetWatchesSteps {
     place: Place,
 }
 
+impl SetWatchesSteps {
+    /// Bytes of its body.
+    pub(crate) fn body_length(&self) -> usize {
+        self.body.len()
+    }
+}
+
 /// How far it has come.
 #[derive(Debug, Clone, Copy)]
 struct Place {
@@ -152,6 +159,12 @@ impl Shard {
                 PERSISTENT => Modes::PERSISTENT,
                 _ => Modes::RECURSIVE,
             };
+            // What it sets again may be counted still for the connection that it lost, so there is room for both. A client
+            // that kept its session, but not its watches, would wait for ever: rather it comes once more.
+            if self.watches_are_full(shared, 2) {
+                self.drop_connection(conn);
+                return true;
+            }
             self.register(tree, conn, path, modes);
         }
         false
@@ -170,7 +183,7 @@ impl Shard {
         received_us: u64,
     ) {
         self.count_watches(shared);
-        let Some(found) = self.get_mut(conn) else { return };
+        let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
         let start = frame::begin(&mut found.out);
         let zxid = tree.last_processed();
         ReplyHeader { xid, zxid, err }.write(&mut found.out);

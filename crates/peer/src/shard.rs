@@ -15,8 +15,8 @@ use auth::AuthConfig;
 use parking_lot::RwLockReadGuard;
 use tree::Tree;
 use tree::watch::WatchTable;
-use wire::frame::{self, RequestHeader};
-use wire::{OpCode, Reader, Xid};
+use wire::frame::{self, ReplyHeader, RequestHeader};
+use wire::{ErrorCode, Field, OpCode, Reader, Xid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
@@ -29,6 +29,8 @@ use crate::shared::Shared;
 use crate::state::hash_text;
 use crate::tally::Answered;
 use crate::time::Now;
+use crate::unprocessed::Room;
+use crate::watch_bound::sets_watch;
 
 /// What a shard is told at its start.
 #[derive(Debug, Clone)]
@@ -57,6 +59,11 @@ pub struct ShardConfig {
     /// Bytes to be sent to all connections of this shard together beyond which those that read least are closed; from half
     /// of it on, who has something to read is not read.
     pub out_total_max: usize,
+    /// Bytes received from all connections of all shards that are not processed, beyond which those that hold some wait, or
+    /// are closed if they don't go on.
+    pub unprocessed_max: usize,
+    /// Bytes of the watches of all shards beyond which more are refused; setWatches may take as much again.
+    pub watch_bytes_max: usize,
     /// Bytes of large requests in the pipeline beyond which who sends one more is closed (`largeRequestMaxBytes`).
     pub large_bytes_max: usize,
     /// The request throttle.
@@ -132,6 +139,8 @@ pub struct Shard {
     pub(crate) work: usize,
     /// Bytes to be sent to all connections, as of the last [`wrote`](Self::wrote) of each.
     pub(crate) out_total: usize,
+    /// Who waits for room for what it sends.
+    pub(crate) room: Room,
     /// Counts looks at who reads what it is sent.
     pub(crate) round: u32,
     pub(crate) inbox: Vec<InboxEntry>,
@@ -175,6 +184,7 @@ impl Shard {
             wished: Vec::new(),
             work: 0,
             out_total: 0,
+            room: Room::default(),
             round: 0,
             inbox: Vec::new(),
             unwatched: Vec::new(),
@@ -203,6 +213,7 @@ impl Shard {
         }
         self.end_long(shared, conn);
         self.out_total -= self.get(conn).map_or(0, |found| found.counted);
+        self.uncount_held(shared, conn);
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
         self.leaving.push(conn.slot);
@@ -410,13 +421,18 @@ impl Shard {
         found.heard_ms = now.mono_ms();
         if found.unread.is_empty() {
             let used = self.frames(now, shared, conn, bytes);
+            let frame_max = self.config.frame_max;
             if let Some(found) = self.get_mut(conn)
                 && found.phase != Phase::Closing
             {
-                found.unread.extend_from_slice(&bytes[used..]);
+                found.keep_unread(&bytes[used..], frame_max);
             }
+            self.count_held(now, shared, conn);
         } else {
-            found.unread.extend_from_slice(bytes);
+            let frame_max = self.config.frame_max;
+            if let Some(found) = self.get_mut(conn) {
+                found.keep_unread(bytes, frame_max);
+            }
             self.resume(now, shared, conn);
         }
     }
@@ -437,6 +453,7 @@ impl Shard {
             }
             found.unread = unread;
         }
+        self.count_held(now, shared, conn);
     }
 
     /// Handles the whole frames at the beginning of `bytes`; returns how many bytes they were.
@@ -570,8 +587,9 @@ impl Shard {
             Class::Read => {}
             Class::Write => {
                 *guard = None;
+                let may_watch = !self.watches_are_full(shared, 1);
                 let Some(found) = self.get_mut(conn) else { return Step::Close };
-                let reads_before = match take_waiting_reads(shared, found) {
+                let reads_before = match take_waiting_reads(shared, found, may_watch) {
                     Ok(reads) => reads,
                     Err(Blocked) => return Step::Wait,
                 };
@@ -648,7 +666,12 @@ impl Shard {
             return;
         }
         let Some(mut before) = self.get(conn).map(|found| found.out.len()) else { return };
-        if is_about_watches(op) {
+        if self.is_one_watch_too_many(shared, conn, op, body) {
+            let Some(found) = self.get_mut(conn) else { return };
+            let start = frame::begin(&mut found.out);
+            ReplyHeader { xid, zxid: tree.last_processed(), err: ErrorCode::QUOTA_EXCEEDED }.write(&mut found.out);
+            frame::finish(&mut found.out, start);
+        } else if is_about_watches(op) {
             self.work += READ_WORK + body.len();
             before = self.watch_request(shared, tree, conn, xid, op, body);
         } else {
@@ -682,7 +705,9 @@ impl Shard {
     }
 
     pub(crate) fn count_watches(&self, shared: &Shared) {
-        shared.shard_stats[self.config.shard as usize].watches.set(self.watches.table_entries() as u64);
+        let stats = &shared.shard_stats[self.config.shard as usize];
+        stats.watches.set(self.watches.table_entries() as u64);
+        stats.watch_table_bytes.set(self.watches.bytes() as u64);
     }
 
     /// Marks a connection to be closed without a word beyond what it was told already.
@@ -700,7 +725,7 @@ impl Shard {
             &(
                 &self.submissions,
                 &self.dirty,
-                (&self.told, &self.setting, &self.to_go_on),
+                (&self.told, &self.setting, &self.to_go_on, &self.room),
                 &self.paused,
                 &self.resumed,
                 &self.unwatched,
@@ -719,7 +744,7 @@ impl Shard {
 
 impl Connection {
     /// Is there a whole frame that waits for its turn? Then more need not be read.
-    fn unread_has_frame(&self, frame_max: usize) -> bool {
+    pub(crate) fn unread_has_frame(&self, frame_max: usize) -> bool {
         self.unread.len() >= 4 && !matches!(frame::split(&self.unread, frame_max), Ok(None))
     }
 }
@@ -728,7 +753,7 @@ struct Blocked;
 
 /// The reads that wait behind the last write, to travel with the next one. If they can't, or would be too many, the write
 /// has to wait until they are answered.
-fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<ReadRequest>, Blocked> {
+fn take_waiting_reads(shared: &Shared, conn: &mut Connection, may_watch: bool) -> Result<Vec<ReadRequest>, Blocked> {
     // They are the last ones: each write takes all that wait with it.
     let first = conn.waiting.iter().rposition(|w| !matches!(w, Waiting::Read(_))).map_or(0, |at| at + 1);
     if first == conn.waiting.len() {
@@ -739,6 +764,10 @@ fn take_waiting_reads(shared: &Shared, conn: &mut Connection) -> Result<Vec<Read
     for waiting in conn.waiting.range(first..) {
         let Waiting::Read(read) = waiting else { continue };
         travellers += 1;
+        // Whether there is room for its watch is for its shard to say.
+        if !may_watch && sets_watch(read.op, &read.body) {
+            return Err(Blocked);
+        }
         bytes += travel_weight(&tree, read.op, &read.body).ok_or(Blocked)?;
         if travellers > TRAVELLERS_MAX || bytes > TRAVELLERS_BYTES_MAX {
             return Err(Blocked);

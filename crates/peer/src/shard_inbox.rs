@@ -60,6 +60,7 @@ impl Shard {
         if self.paused.is_empty() {
             self.paused = paused;
         }
+        self.let_in(now, shared);
     }
 
     /// Has it connections that could go on, were there room?
@@ -92,6 +93,7 @@ impl Shard {
         self.work = 0;
         for conn in std::mem::take(&mut self.to_go_on) {
             self.answer_waiting(now, shared, tree, conn);
+            self.count_held(now, shared, conn);
         }
     }
 
@@ -320,7 +322,7 @@ impl Shard {
             5 => Modes::RECURSIVE,
             _ => return ErrorCode::MARSHALLING_ERROR,
         };
-        let Some(path) = request.path.as_deref() else { return ErrorCode::MARSHALLING_ERROR };
+        let Some(path) = request.path.as_deref() else { return ErrorCode::NO_WATCHER };
         let found = if op == OpCode::RemoveWatches {
             let removed = self.watches.remove(conn.slot, path, modes);
             if removed {

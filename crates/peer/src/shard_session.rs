@@ -191,7 +191,7 @@ impl Shard {
         let out_pause = self.config.out_pause;
         for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
             // A frame that waits because the server is busy was heard when it came.
-            let is_behind = conn.paused || conn.long.is_some();
+            let is_behind = conn.paused || conn.held.waits || conn.long.is_some();
             let waits = conn.phase == Phase::Established && is_behind && conn.unsent() <= out_pause;
             if (std::mem::take(&mut conn.heard) || waits) && conn.session.0 != 0 {
                 heard.push((conn.session, conn.heard_ms));

@@ -82,6 +82,8 @@ pub struct Shared {
     pub in_flight: AtomicUsize,
     /// Their bytes.
     pub in_flight_bytes: AtomicUsize,
+    /// Bytes received that are not processed, beyond what each connection may hold uncounted.
+    pub unprocessed: AtomicUsize,
     /// A request with a longer body counts as large (`largeRequestThreshold`); `usize::MAX`: none does.
     pub large_threshold: usize,
     /// Bytes of the large ones among them.
@@ -106,6 +108,7 @@ impl Shared {
             inboxes: (0..shards).map(|_| Inbox::default()).collect(),
             in_flight: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
+            unprocessed: AtomicUsize::new(0),
             large_threshold: usize::MAX,
             large_bytes: AtomicUsize::new(0),
             connection_throttle: None,
@@ -147,6 +150,7 @@ impl Shared {
         }
         copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);
         copy.in_flight_bytes.store(self.in_flight_bytes.load(Relaxed), Relaxed);
+        copy.unprocessed.store(self.unprocessed.load(Relaxed), Relaxed);
         copy.large_threshold = self.large_threshold;
         copy.large_bytes.store(self.large_bytes.load(Relaxed), Relaxed);
         copy.connection_throttle =

@@ -284,6 +284,8 @@ pub struct ShardStats {
     pub connections: Counter,
     /// Watches there are: in Apache's two tables together, where a persistent watch is in both.
     pub watches: Counter,
+    /// About how many bytes they take.
+    pub watch_table_bytes: Counter,
     /// Connections that the other end closed.
     pub dropped: Counter,
     /// Refused auth packets.
@@ -314,6 +316,8 @@ pub struct ShardStats {
     pub large_requests_rejected: Counter,
     /// Connections closed because all together had too much to be sent.
     pub shed: Counter,
+    /// Connections closed because all together held too many bytes of requests, and these did not go on.
+    pub idle_holders_closed: Counter,
     /// Bytes of replies to requests, without their lengths.
     pub response_bytes: Counter,
     /// Bytes of watch events, without their lengths.
@@ -397,6 +401,8 @@ pub struct PipelineStats {
     pub sync: Distribution,
     /// From the time in a txn's header to its application.
     pub propagation: Distribution,
+    /// Writes and ConnectRequests that the log had no room for.
+    pub refused: Counter,
     /// Znodes that a proposal changed, and that an applied txn no longer keeps.
     pub changes_queued: Counter,
     /// Of those, the ones whose txns were applied.
@@ -418,6 +424,7 @@ impl PipelineStats {
             &self.expired,
             &self.proposed,
             &self.closed_sessions,
+            &self.refused,
             &self.changes_queued,
             &self.changes_removed,
             &self.digest_mismatches,

@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use peer::{Pipeline, ShardSet, Shared, Submission};
-use storage::policy::SnapPolicy;
-use storage::{FillJob, LogJob, LogWriter};
+use peer::{LogRoom, Pipeline, ShardSet, Shared, Submission};
+use storage::disk::is_no_room;
+use storage::policy::{SnapPolicy, SnapRetry};
+use storage::{FillJob, LogJob, LogWriter, Stopped};
 use tokio::sync::Notify;
 use tree::cut::CutHeader;
 use wire::Zxid;
 
 use crate::clock::Clock;
+use crate::disk_watch::DiskWatch;
 
 /// The machines that the lock guards.
 #[derive(Debug)]
@@ -31,9 +33,8 @@ pub struct Machines {
     scratch: Vec<Submission>,
     snapshot_wanted: bool,
     snapshot_running: bool,
-    /// The last snapshot was given up or failed: after [`RETRY_BATCHES`] batches, another try.
-    snapshot_retry: bool,
-    retry_after: u32,
+    /// When a snapshot that was given up or failed is tried again.
+    snapshot_retry: SnapRetry,
     seed: u64,
 }
 
@@ -53,13 +54,15 @@ pub struct Core {
     snapshot_next: Mutex<Option<CutHeader>>,
     stopping: AtomicBool,
     mismatches_told: AtomicU64,
+    /// What the log's disk is at, and what was said about it.
+    pub disk_watch: DiskWatch,
     /// A bell a shard.
     pub bells: Vec<Notify>,
     image_bytes_max: usize,
 }
 
-/// After how many batches of the log a snapshot that came to nothing is tried again.
-const RETRY_BATCHES: u32 = 4096;
+/// From so many txns on a batch goes to the disk right behind the one before it, without a look at who wants to add to it.
+const BATCH_WORTH_TXNS: usize = 32;
 
 /// How long a tick waits for the pipeline.
 const TICK_PATIENCE: Duration = Duration::from_micros(300);
@@ -96,8 +99,7 @@ impl Core {
             scratch: Vec::new(),
             snapshot_wanted: false,
             snapshot_running: false,
-            snapshot_retry: false,
-            retry_after: 0,
+            snapshot_retry: SnapRetry::default(),
             seed,
         };
         Self {
@@ -112,6 +114,7 @@ impl Core {
             snapshot_next: Mutex::new(None),
             stopping: AtomicBool::new(false),
             mismatches_told: AtomicU64::new(0),
+            disk_watch: DiskWatch::default(),
             bells,
             image_bytes_max: IMAGE_BYTES_MAX,
         }
@@ -170,6 +173,7 @@ impl Core {
         let mut scratch = std::mem::take(&mut machines.scratch);
         std::mem::swap(&mut *self.inbox.lock(), &mut scratch);
         let mut woken = ShardSet::default();
+        machines.tell_room();
         if !scratch.is_empty() {
             let (began, submissions) = (self.clock.now(), scratch.len() as u64);
             woken = machines.pipeline.process(began, &self.shared, &mut scratch);
@@ -191,11 +195,18 @@ impl Core {
     /// Has the pipeline look at its clock: sessions that ran out of time, containers and TTL znodes that did.
     pub fn tick(&self) {
         // Under load the lock is rarely free at the first try; what is due can wait for the next tick, but not for ever.
+        self.disk_watch.look_for_stall(self.clock.now().mono_us);
         let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
+        machines.tell_room();
         let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
         machines.pipeline.sweep(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
+        if machines.log.look_for_room(self.clock.now().mono_ms()) {
+            self.offer_fill(&mut machines);
+        }
+        let (room, refuses) = (machines.log.room(), machines.pipeline.refuses_writes());
         self.release(machines, woken);
+        self.disk_watch.look_for_room(room, refuses, self.shared.pipeline_stats.refused.get());
         // At a tick, so that a client that tries and tries does not fill the log.
         let exceeded = self.shared.quota_reports.lock().take_lines();
         for line in exceeded {
@@ -214,41 +225,55 @@ impl Core {
     pub fn next_job(&self, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
         loop {
+            if machines.log.pending_txns() > 0 {
+                self.wait_for_company(&mut machines, wait);
+            }
             let job = machines.log.next_job();
             if job.is_some() || self.is_stopping() {
                 self.release(machines, ShardSet::default());
                 return job;
             }
             self.disk_wake.wait(&mut machines);
-            // `flushDelay`: the first of a batch waits for company, unless none comes (`maxWriteQueuePollTime`).
-            let began = Instant::now();
-            while let Some(left) = wait.delay.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
-                let before = machines.log.pending_txns();
-                MutexGuard::unlocked(&mut machines, || std::thread::sleep(left.min(wait.idle)));
-                let now = machines.log.pending_txns();
-                if now == before || now >= wait.txns || self.is_stopping() {
-                    break;
-                }
+        }
+    }
+
+    /// `flushDelay`: the first of a batch waits for others, unless none comes (`maxWriteQueuePollTime`).
+    fn wait_for_company(&self, machines: &mut MutexGuard<'_, Machines>, wait: GroupCommit) {
+        let began = Instant::now();
+        while let Some(left) = wait.delay.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+            let before = machines.log.pending_txns();
+            MutexGuard::unlocked(machines, || std::thread::sleep(left.min(wait.idle)));
+            let now = machines.log.pending_txns();
+            if now == before || now >= wait.txns || self.is_stopping() {
+                break;
             }
         }
     }
 
-    /// A batch is durable: commits, applies, answers, and takes the next one.
+    /// A batch is durable: commits, applies, answers, and takes the next one if it is large already.
+    ///
     /// `began_us` and `ended_us` are when the batch was taken and when it was durable.
-    pub fn job_done(&self, job: LogJob, began_us: u64, ended_us: u64) -> Option<LogJob> {
+    pub fn job_done(&self, job: LogJob, began_us: u64, ended_us: u64, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
         let stats = &self.shared.pipeline_stats;
         stats.batch_began_us.set(began_us);
         stats.batch_txns.record(job.txns() as u64);
         stats.sync.record(ended_us.saturating_sub(began_us));
         let zxid = machines.log.job_done(job);
+        machines.tell_room();
         let mut woken = machines.pipeline.logged(self.clock.now(), &self.shared, zxid);
         woken.extend(self.drain(&mut machines));
         self.maybe_begin_snapshot(&mut machines);
-        let next = machines.log.next_job();
+        let is_worth_it = wait.delay.is_zero() && machines.log.pending_txns() >= BATCH_WORTH_TXNS;
+        let next = if is_worth_it { machines.log.next_job() } else { None };
         self.offer_fill(&mut machines);
         self.release(machines, woken);
         next
+    }
+
+    /// An effect of a batch failed, after so many were done: may it wait for room?
+    pub fn job_stopped(&self, job: &mut LogJob, done: usize, kind: std::io::ErrorKind) -> Stopped {
+        self.with(|machines| machines.log.job_stopped(job, done, kind))
     }
 
     /// A batch could not be written: the log is finished.
@@ -259,33 +284,30 @@ impl Core {
     /// Hands the fill thread its work, if there is any. That thread has a low priority: it must not hold the pipeline's
     /// lock to look.
     pub fn offer_fill(&self, machines: &mut Machines) {
-        if let Some(job) = machines.log.next_fill() {
-            *self.fill_next.lock() = Some(job);
+        let mut next = self.fill_next.lock();
+        // What the thread has not come to yet is done first; it asks again then.
+        if next.is_none()
+            && let Some(job) = machines.log.next_fill()
+        {
+            *next = Some(job);
             self.fill_wake.notify_one();
         }
     }
 
     /// The fill thread has done what it was given, or could not.
-    pub fn fill_ended(&self, job: FillJob, done: bool) {
+    pub fn fill_ended(&self, job: FillJob, done: std::io::Result<()>) {
         let mut machines = self.machines.lock();
-        if done {
-            machines.log.fill_done(job);
-        } else {
-            machines.log.fill_failed(job);
+        match done {
+            Ok(()) => machines.log.fill_done(job),
+            Err(e) if is_no_room(e.kind()) => machines.log.fill_found_no_room(job),
+            Err(_) => machines.log.fill_failed(job),
         }
         self.offer_fill(&mut machines);
         self.release(machines, ShardSet::default());
     }
 
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
-        if machines.snapshot_retry {
-            machines.retry_after += 1;
-            if machines.retry_after >= RETRY_BATCHES {
-                machines.retry_after = 0;
-                machines.snapshot_retry = false;
-                machines.snapshot_wanted = true;
-            }
-        }
+        machines.snapshot_wanted |= machines.snapshot_retry.batch();
         if machines.snapshot_wanted && !machines.snapshot_running {
             machines.snapshot_wanted = false;
             machines.snapshot_running = true;
@@ -316,10 +338,11 @@ impl Core {
             if written.is_some() {
                 self.shared.pipeline_stats.snapshot.record(took.as_micros() as u64);
             }
-            match written {
-                Some(bytes) => machines.policy.snapshot_written(bytes),
-                // Tried again at the next batch that is due, not after another `snapCount` txns.
-                None => machines.snapshot_retry = true,
+            // One that came to nothing is tried again before another `snapCount` txns.
+            machines.snapshot_retry.ended(written.is_some());
+            self.disk_watch.snapshots_failed(machines.snapshot_retry.failures());
+            if let Some(bytes) = written {
+                machines.policy.snapshot_written(bytes);
             }
         });
     }
@@ -356,6 +379,16 @@ impl Core {
 }
 
 impl Machines {
+    /// Tells the pipeline what the log can take.
+    fn tell_room(&mut self) {
+        let room = self.log.room();
+        self.pipeline.set_room(room.map(|room| LogRoom {
+            bytes: room.bytes,
+            reserve: room.reserve,
+            is_stuck: room.is_stuck,
+        }));
+    }
+
     /// Hands the log what was proposed.
     pub fn append(&mut self) {
         let Self { pipeline, log, policy, snapshot_wanted, seed, .. } = self;

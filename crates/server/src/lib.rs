@@ -11,6 +11,7 @@ pub mod config;
 pub mod core;
 pub mod descriptors;
 pub mod disk;
+mod disk_watch;
 pub mod four_letter;
 pub mod listener;
 pub mod restore;

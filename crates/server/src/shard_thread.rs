@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use peer::{ConnId, Shard, ShardConfig, Submission};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
@@ -153,6 +153,8 @@ struct Driver {
     drop_gone: bool,
     /// Connections closed because of the limit for all that is to be sent, as far as they were told of.
     shed_told: Cell<u64>,
+    /// The same, of the limit for all that was received and is not processed.
+    idle_holders_told: Cell<u64>,
 }
 
 /// Runs a shard until the server stops.
@@ -183,6 +185,7 @@ pub fn run(
         handshake_timeout_ms: options.handshake_timeout.as_millis() as i64,
         drop_gone: options.drop_gone,
         shed_told: Cell::new(0),
+        idle_holders_told: Cell::new(0),
         awake_ms: Cell::new(core.clock.now().mono_ms()),
         core,
     });
@@ -355,7 +358,10 @@ impl Driver {
             if io.close.get() || self.shard.borrow().get(io.id).is_none() {
                 return Poll::Ready(());
             }
-            if self.is_draining.get() || !self.shard.borrow().wants_read(io.id) {
+            if self.is_draining.get()
+                || !self.shard.borrow().wants_read(io.id)
+                || !self.shard.borrow_mut().may_read(&self.core.shared, io.id)
+            {
                 return Poll::Pending;
             }
             let mut scratch = self.buffer.borrow_mut();
@@ -532,7 +538,9 @@ impl Driver {
                 }
                 break;
             }
-            match io.stream.try_write(&bytes[..bytes.len().min(turn)]) {
+            let now = &bytes[..bytes.len().min(turn)];
+            let is_last = now.len() == bytes.len() && shard.is_closing(io.id);
+            match if is_last { send_last(io, now) } else { io.stream.try_write(now) } {
                 Ok(n) => {
                     shard.sent(io.id, n);
                     turn -= n;
@@ -650,6 +658,34 @@ impl Driver {
         }
     }
 
+    /// Who holds too much of what was received, and what for.
+    fn make_room(&self) {
+        let is_silent = |id: ConnId| {
+            let io = self.io.borrow().get(id.slot as usize).and_then(Clone::clone);
+            io.is_none_or(|io| rustix::io::ioctl_fionread(&io.stream).is_ok_and(|bytes| bytes == 0))
+        };
+        self.shard.borrow_mut().make_room(self.core.clock.now(), &self.core.shared, is_silent);
+        self.settle();
+        self.wake_readers();
+    }
+
+    /// A line for those that were closed since the last one because of a limit for all connections together.
+    fn tell_who_was_closed(&self) {
+        let stats = &self.core.shared.shard_stats[self.number];
+        for (closed, told, why) in [
+            (&stats.shed, &self.shed_told, "do not read what they are sent"),
+            (&stats.idle_holders_closed, &self.idle_holders_told, "do not go on with what they began to send"),
+        ] {
+            // `srst` may have made it smaller.
+            let count = closed.get().saturating_sub(told.replace(closed.get()));
+            if count > 0 {
+                tracing::warn!(
+                    "{count} connections were closed that {why}: together it was more than this server keeps"
+                );
+            }
+        }
+    }
+
     async fn sweep_loop(self: Rc<Self>) {
         let mut rounds = 0u32;
         loop {
@@ -661,21 +697,16 @@ impl Driver {
             if self.shard.borrow().has_paused() {
                 self.drain();
             }
+            if self.shard.borrow().needs_room(&self.core.shared) {
+                self.make_room();
+            }
             if self.number == 0 {
                 self.core.tick();
             }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(20) {
                 self.shard.borrow_mut().begin_round();
-                let shed = self.core.shared.shard_stats[self.number].shed.get();
-                let before = self.shed_told.replace(shed);
-                if shed > before {
-                    tracing::warn!(
-                        "{} connections were closed that do not read what they are sent: together it was more than this \
-                         server keeps",
-                        shed - before
-                    );
-                }
+                self.tell_who_was_closed();
                 for io in self.io.borrow().iter().flatten() {
                     self.shard.borrow_mut().shrink(io.id);
                     // It was to close when all is written, and its other end does not read.
@@ -714,6 +745,13 @@ fn has_hung_up(io: &Io) -> bool {
     let ready = std::pin::pin!(io.stream.ready(Interest::READABLE));
     let mut context = Context::from_waker(Waker::noop());
     matches!(ready.poll(&mut context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+}
+
+/// Sends what a connection is told last: it travels with the end of the stream, which follows at once, in one segment, so
+/// that the other end is woken once. Should that end not come, the kernel sends the bytes alone after 200 ms.
+fn send_last(io: &Io, bytes: &[u8]) -> io::Result<usize> {
+    let send = || Ok(rustix::net::send(&io.stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
+    io.stream.try_io(Interest::WRITABLE, send)
 }
 
 fn shutdown_write(io: &Io) -> io::Result<()> {

@@ -205,6 +205,8 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         threads::write_snapshot(&shared, &mut disk, header, snapshot_options)
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
         shared.pipeline_stats.snapshot.record(began.elapsed().as_micros() as u64);
+        threads::execute(&mut disk, &recovered.when_begun)
+            .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
     }
     let log = LogWriter::new(
         LogOptions {
@@ -344,6 +346,8 @@ fn launch(
                 out_pause: OUT_PAUSE_BYTES,
                 out_max: OUT_MAX_BYTES,
                 out_total_max: config.limits.unsent_bytes_max / shards.len(),
+                unprocessed_max: config.limits.unprocessed_bytes_max,
+                watch_bytes_max: config.limits.watch_bytes_max,
                 large_bytes_max: config.limits.large_requests_bytes_max as usize,
                 throttle: RequestThrottle {
                     requests_max: config.throttle.requests_max.map(|max| max as usize),
@@ -420,8 +424,19 @@ fn make_directories(storage: &StorageConfig) -> Result<(), StartError> {
                 reason: "does not exist, and zookeeper.datadir.autocreate=false forbids to create it".to_owned(),
             });
         }
-        std::fs::create_dir_all(&path)
-            .map_err(|e| StartError::Directory { path, reason: format!("can't be created: {e}") })?;
+        create_durably(&path).map_err(|e| StartError::Directory { path, reason: format!("can't be created: {e}") })?;
+    }
+    Ok(())
+}
+
+/// Creates a directory and those above it that are missing. Each is there for good only when the one above it is synced:
+/// without that, a crash could take the whole of a new database away.
+fn create_durably(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
+    std::fs::create_dir_all(path)?;
+    for dir in path.ancestors().skip(1).take(missing) {
+        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+        std::fs::File::open(dir)?.sync_all()?;
     }
     Ok(())
 }

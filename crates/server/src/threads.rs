@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use peer::Shared;
+use storage::disk::is_no_room;
 use storage::snapshot::SnapshotDigest;
 use storage::snapshot::encode::SnapshotEncoder;
 use storage::snapshot::stream::{Compression, Compressor};
 use storage::snapshot::write::SnapshotWriter;
-use storage::{Disk, Effect};
+use storage::{Disk, Effect, LogJob, Stopped};
 use tree::cut::{Chunk, CutHeader};
 use wire::AclVec;
 use wire::txn::DIGEST_VERSION;
@@ -33,14 +34,19 @@ pub fn execute(disk: &mut RealDisk, effects: &[Effect]) -> io::Result<()> {
 
 /// Writes the log until the server stops. An error is final: it is returned, and nothing is called durable any more.
 pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()> {
+    core.disk_watch.warn_after(how.warn_after);
     let mut next = core.next_job(how.group);
-    while let Some(job) = next {
-        let (began, began_us) = (Instant::now(), core.clock.now().mono_us);
-        if let Err(e) = execute(&mut disk, job.effects()) {
-            core.job_failed(job);
-            return Err(e);
-        }
-        let took = began.elapsed();
+    while let Some(mut job) = next {
+        let began_us = core.clock.now().mono_us;
+        let took = write_batch(core, &mut disk, &mut job);
+        core.disk_watch.ends();
+        let took = match took {
+            Ok(took) => took,
+            Err(e) => {
+                core.job_failed(job);
+                return Err(e);
+            }
+        };
         if took > how.warn_after {
             tracing::warn!(
                 "fsync-ing the write ahead log in SyncThread:0 took {}ms, and {} txns ({} bytes) waited for it: is the disk shared or dying?",
@@ -49,11 +55,53 @@ pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()
                 job.bytes()
             );
         }
-        let ended_us = began_us + took.as_micros() as u64;
-        next = core.job_done(job, began_us, ended_us).or_else(|| core.next_job(how.group));
+        let ended_us = core.clock.now().mono_us;
+        next = core.job_done(job, began_us, ended_us, how.group).or_else(|| {
+            // A small batch pays a whole sync, and wakes as many threads as a large one. Whoever waits for this core has
+            // more txns, most likely: they go first. Where a core is free, nobody waits and nothing is lost. With `flushDelay`
+            // it is that which makes batches.
+            if how.group.delay.is_zero() {
+                std::thread::yield_now();
+            }
+            core.next_job(how.group)
+        });
     }
     Ok(())
 }
+
+/// Writes a batch, waiting for room if the disk is full. Returns how long it took from when there was room.
+fn write_batch(core: &Core, disk: &mut RealDisk, job: &mut LogJob) -> io::Result<Duration> {
+    let mut wait = ROOM_WAIT_FIRST;
+    loop {
+        let began = Instant::now();
+        core.disk_watch.begins(core.clock.now().mono_us, job.txns());
+        let failed = job.effects().iter().enumerate().find_map(|(done, effect)| {
+            core.disk_watch.is_at(effect);
+            disk.execute(effect).err().map(|e| (done, e))
+        });
+        let Some((done, error)) = failed else { return Ok(began.elapsed()) };
+        core.disk_watch.ends();
+        if core.job_stopped(job, done, error.kind()) == Stopped::Ends {
+            return Err(error);
+        }
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            if core.is_stopping() {
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("{error}; the server stops, and {} txns that nobody was told of are left out", job.txns()),
+                ));
+            }
+            std::thread::sleep(ROOM_WAIT_FIRST);
+        }
+        wait = (2 * wait).min(ROOM_WAIT_MAX);
+    }
+}
+
+/// How long a batch waits for room before it is tried again, at first.
+const ROOM_WAIT_FIRST: Duration = Duration::from_millis(20);
+/// And at most.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Between two pieces of a fill, so that the disk has time for the log.
 const FILL_PAUSE: Duration = Duration::from_micros(500);
@@ -75,10 +123,14 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
             }
             disk.execute(effect)
         });
-        if let Err(e) = &done {
-            tracing::warn!("the next log file can't be prepared, writes will be slower: {e}");
+        match &done {
+            Err(e) if is_no_room(e.kind()) => {
+                tracing::debug!("there is no room for a next log file of {} bytes: {e}", job.size());
+            }
+            Err(e) => tracing::warn!("the next log file can't be prepared, writes will be slower: {e}"),
+            Ok(()) => {}
         }
-        core.fill_ended(job, done.is_ok());
+        core.fill_ended(job, done);
     }
 }
 
@@ -131,7 +183,10 @@ pub fn write_snapshot(
     match walk(shared, disk, &mut writer, &header, options) {
         Ok(true) => {
             let bytes = writer.bytes();
-            execute(disk, &writer.finish())?;
+            execute(disk, &writer.clone().finish()).inspect_err(|_| {
+                // As below.
+                let _ = execute(disk, &writer.abandon());
+            })?;
             Ok(Some(bytes))
         }
         Ok(false) => execute(disk, &writer.abandon()).map(|()| None),

@@ -40,7 +40,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -56,8 +55,6 @@ use terminal::Signal;
 
 /// The longest line of a file or a pipe. No server takes a request of that length.
 const LINE_MAX: u64 = 16 << 20;
-/// How long the first prompt waits for the first connection.
-const FIRST_LOOK: Duration = Duration::from_millis(300);
 /// The exit code of a wrong option, and of input that can't be read.
 const USAGE: u8 = 2;
 
@@ -260,7 +257,7 @@ impl Driver {
         let live = self.shell.session.live();
         let mut editor = LineEditor::new(live.clone(), self.handle.clone(), &self.screen).map_err(failed)?;
         self.screen.remark("Welcome to Ostler's shell: `help` lists the commands, Tab completes, Ctrl-D leaves\n");
-        self.handle.block_on(self.shell.session.look(FIRST_LOOK));
+        self.handle.block_on(self.shell.session.look());
         while !self.shell.quits && !self.output_closed() {
             let hosts = &self.shell.session.hosts().text;
             let prompt = format!("[zk: {hosts}({}) {}] ", live.state(), self.shell.next_number());

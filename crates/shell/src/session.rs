@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use zookeeper_client::{
@@ -25,6 +26,8 @@ use crate::screen::Screen;
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// The pause between two attempts to connect, behind a prompt.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long the first prompt waits for the first connection.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
 /// How long each step of looking for the cause may take, when there is no session.
 const PROBE_LIMIT: Duration = Duration::from_secs(1);
 /// Most servers that are looked at then.
@@ -144,10 +147,16 @@ impl Session {
         }
         self.link.send_replace(Link::Connecting);
         let (link, options, events) = (self.link.clone(), self.options.clone(), self.watches.events.clone());
+        let begun = tokio::time::Instant::now();
         self.connecting = Some(tokio::spawn(async move {
+            let mut refused = false;
             loop {
                 match connector.clone().connect(&options.hosts.connect_string()).await {
                     Ok(client) => {
+                        // The prompt that stands there says something else.
+                        if options.interactive && (refused || begun.elapsed() > FIRST_LOOK) {
+                            events.session(client.state());
+                        }
                         tokio::spawn(follow(client.state_watcher(), link.clone(), events));
                         link.send_replace(Link::Up(client));
                         return;
@@ -157,6 +166,7 @@ impl Session {
                         return;
                     }
                     Err(_) => {
+                        refused = true;
                         link.send_replace(Link::Down);
                     }
                 }
@@ -169,9 +179,9 @@ impl Session {
     }
 
     /// Waits until the first attempt has an end, but not for long: a prompt should say how things are.
-    pub async fn look(&self, limit: Duration) {
+    pub async fn look(&self) {
         let mut link = self.link.subscribe();
-        let _ = tokio::time::timeout(limit, link.wait_for(|it| !matches!(it, Link::Connecting))).await;
+        let _ = tokio::time::timeout(FIRST_LOOK, link.wait_for(|it| !matches!(it, Link::Connecting))).await;
     }
 
     /// The client, as soon as the first attempt to connect has an end. The failure speaks of `path`.
@@ -188,7 +198,7 @@ impl Session {
         match now {
             Link::Up(client) if !client.state().is_terminated() => Ok(client),
             Link::Connecting | Link::Down => {
-                let why = diagnose(&self.options.hosts).await;
+                let why = diagnose(&self.options).await;
                 Err(Failure::code(Code::CONNECTION_LOSS, path).cause(why).hint(NOBODY_HINT))
             }
             Link::Over(SessionState::AuthFailed) => {
@@ -286,9 +296,10 @@ async fn follow(mut states: zookeeper_client::StateWatcher, link: Arc<watch::Sen
 }
 
 /// Why nobody answers, as far as it can be seen from here: host by host, all asked at once.
-async fn diagnose(hosts: &Hosts) -> String {
+async fn diagnose(options: &Options) -> String {
+    let Options { hosts, read_only, .. } = options;
     let shown = hosts.servers.iter().take(DIAGNOSED_MAX);
-    let probes: Vec<_> = shown.map(|(host, port)| tokio::spawn(probe(host.clone(), *port))).collect();
+    let probes: Vec<_> = shown.map(|(host, port)| tokio::spawn(probe(host.clone(), *port, *read_only))).collect();
     let mut causes = Vec::new();
     for probe in probes {
         causes.extend(probe.await);
@@ -299,8 +310,9 @@ async fn diagnose(hosts: &Hosts) -> String {
     causes.join(", ")
 }
 
-/// What becomes of a plain TCP connection to a server.
-async fn probe(host: String, port: u16) -> String {
+/// What becomes of a plain TCP connection to a server. One that only reads says so; sessions that are not local it refuses
+/// from everybody. Source: `ReadOnlyRequestProcessor`.
+async fn probe(host: String, port: u16, read_only: bool) -> String {
     let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let found = match tokio::time::timeout(PROBE_LIMIT, tokio::net::lookup_host((host.as_str(), port))).await {
         Ok(Ok(found)) => found.collect::<Vec<_>>(),
@@ -308,12 +320,30 @@ async fn probe(host: String, port: u16) -> String {
         Err(_) => return format!("{host}: no answer to the question for the name's address"),
     };
     let why = match tokio::time::timeout(PROBE_LIMIT, tokio::net::TcpStream::connect(found.as_slice())).await {
-        Ok(Ok(_)) => "accepts connections, but opened no session: it may be starting, without a quorum, or speak TLS",
+        Ok(Ok(stream)) => match (only_reads(stream).await, read_only) {
+            (true, false) => "is cut off from its ensemble and only reads; `-r` makes do with it",
+            (true, true) => {
+                "is cut off from its ensemble, and opens no session: only with localSessionsEnabled=true it can"
+            }
+            (false, _) => {
+                "accepts connections, but opened no session: it may be starting, without a quorum, or speak TLS"
+            }
+        },
         Ok(Err(e)) if e.kind() == std::io::ErrorKind::ConnectionRefused => "connection refused",
         Ok(Err(e)) => return format!("{at}: {e}"),
         Err(_) => "no answer",
     };
     format!("{at}: {why}")
+}
+
+/// Asks as clients do that look for a server that writes; such a server answers this whatever its whitelist says.
+async fn only_reads(mut stream: tokio::net::TcpStream) -> bool {
+    let mut answer = [0; 2];
+    let asking = async {
+        stream.write_all(b"isro").await?;
+        stream.read_exact(&mut answer).await
+    };
+    matches!(tokio::time::timeout(PROBE_LIMIT, asking).await, Ok(Ok(_))) && answer == *b"ro"
 }
 
 /// A resolver's error in short; its words stand behind where they say more than that.

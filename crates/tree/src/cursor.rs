@@ -407,4 +407,94 @@ mod tests {
         let counted: Vec<_> = ids.iter().map(|id| tree.count(*id, 10).unwrap() - DEPTH as i64).collect();
         assert_eq!(counted, [-2, -2, -1, -2]);
     }
+    /// `/d` with children of eight letters each, one txn after the other; their slots.
+    fn directory(tree: &mut Tree, children: usize) -> (NodeId, Vec<(NodeId, String)>) {
+        let parent = tree.insert(NodeId::ROOT, "/d", "d", None, AclVec::OPEN, &StatPersisted::default());
+        let child = |at: usize| {
+            let (name, zxid) = (format!("child-{at:02}"), Zxid(1 + at as i64));
+            let (path, stat) = (format!("/d/{name}"), StatPersisted { czxid: zxid, ..StatPersisted::default() });
+            (tree.insert(parent, &path, &name, None, AclVec::OPEN, &stat), path)
+        };
+        let made = (0..children).map(child).collect();
+        tree.last_processed = Zxid(1 + children as i64);
+        (parent, made)
+    }
+
+    fn seen(tree: &Tree, id: CursorId, work_max: usize, most: usize) -> (Walked, usize) {
+        let mut seen = 0;
+        let walked = tree.walk(id, work_max, |_, _| {
+            seen += 1;
+            seen < most
+        });
+        (walked, seen)
+    }
+
+    #[test]
+    fn a_step_of_a_walk_ends_with_its_work_or_when_it_is_told_to() {
+        let mut tree = Tree::new(TreeConfig::default());
+        let (_, made) = directory(&mut tree, 20);
+        let id = tree.open_walk(tree.get("/d").unwrap(), Zxid(i64::MIN));
+        // A name of 8 and a look of 32.
+        assert_eq!(seen(&tree, id, 100, 20), (Walked::More, 3));
+        assert_eq!(seen(&tree, id, 1000, 2), (Walked::More, 2));
+        assert_eq!(seen(&tree, id, 80, 20), (Walked::More, 2));
+        // The same for those that are handed over.
+        made[7..17].iter().for_each(|(child, path)| tree.remove(*child, path));
+        assert_eq!(seen(&tree, id, 100, 20), (Walked::More, 3));
+        assert_eq!(seen(&tree, id, 1000, 2), (Walked::More, 2));
+        assert_eq!(seen(&tree, id, 81, 20), (Walked::More, 3));
+        assert_eq!(seen(&tree, id, 1000, 20), (Walked::Done, 5));
+        assert_eq!(tree.cursor_count(), 0);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_counted_until_it_is_seen_and_too_much_of_it_ends_the_walk() {
+        let mut tree = Tree::new(TreeConfig::default());
+        let (_, made) = directory(&mut tree, 20);
+        let id = tree.open_walk(tree.get("/d").unwrap(), Zxid(i64::MIN));
+        let bytes = |tree: &mut Tree| get_mut(&mut tree.cursors).walks[0].1.handed_bytes;
+        made[2..6].iter().for_each(|(child, path)| tree.remove(*child, path));
+        assert_eq!(bytes(&mut tree), 4 * (8 + HANDED_BYTES));
+        assert_eq!(seen(&tree, id, 1000, 5), (Walked::More, 5));
+        assert_eq!(bytes(&mut tree), 8 + HANDED_BYTES);
+        // What it has passed is not handed over.
+        tree.remove(made[1].0, &made[1].1);
+        assert_eq!(seen(&tree, id, 1, 20), (Walked::More, 1));
+        assert_eq!(bytes(&mut tree), 0);
+        // As much as is allowed, and then one byte more.
+        get_mut(&mut tree.cursors).walks[0].1.handed_bytes = HANDED_BYTES_MAX - 8 - HANDED_BYTES;
+        tree.remove(made[10].0, &made[10].1);
+        assert_eq!(bytes(&mut tree), HANDED_BYTES_MAX);
+        assert!(!get_mut(&mut tree.cursors).walks[0].1.is_lost);
+        tree.remove(made[11].0, &made[11].1);
+        assert!(get_mut(&mut tree.cursors).walks[0].1.handed.is_empty());
+        assert_eq!(seen(&tree, id, 1000, 20), (Walked::Lost, 0));
+        assert_eq!(tree.cursor_count(), 0);
+    }
+
+    #[test]
+    fn a_step_of_a_count_of_all_is_short_too() {
+        let mut tree = Tree::new(TreeConfig::default());
+        directory(&mut tree, 95);
+        let id = tree.open_count(tree.get("/").unwrap());
+        let steps = (1..100).find(|_| tree.count(id, 10).is_some());
+        assert!(steps.is_some_and(|steps| (10..=20).contains(&steps)), "{steps:?}");
+    }
+
+    #[test]
+    fn every_kind_of_cursor_is_counted_until_it_is_closed() {
+        let mut tree = Tree::new(TreeConfig::default());
+        directory(&mut tree, 3);
+        let node = tree.get("/d").unwrap();
+        let walk = tree.open_walk(node, Zxid(i64::MIN));
+        let count = tree.open_count(node);
+        let sets = [tree.open_read_set(), tree.open_read_set()];
+        assert_eq!(tree.cursor_count(), 4);
+        tree.close_cursor(count);
+        assert_eq!(tree.cursor_count(), 3);
+        for id in [walk, sets[0], sets[1]] {
+            tree.close_cursor(id);
+        }
+        assert_eq!(tree.cursor_count(), 0);
+    }
 }

@@ -9,7 +9,8 @@
 //! what the znodes below `/zookeeper/quota` say, parsed.
 //!
 //! It is counted, subtree and all, when `zookeeper_stats` is created and, where there are limits, when a snapshot is
-//! loaded. Counting holds the tree for as long as the walk takes.
+//! loaded. Who applies the creation can count before, in steps, while others read ([`Tree::open_usage_count`]); without
+//! that, as inside a multi, counting holds the tree for as long as the walk takes. The result is the same.
 //!
 //! Text that is no usage (a client may set what it likes) stays as it is, and nothing is charged; Apache's servers die of
 //! it, as they do of limits for the root.
@@ -17,6 +18,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use wire::Zxid;
+use wire::txn::{Txn, TxnEntry};
+
+use crate::apply::{Applied, Trigger};
 use crate::node::NodeId;
 use crate::stats_track::StatsTrack;
 use crate::tree::Tree;
@@ -32,6 +37,8 @@ pub(crate) struct Quotas {
     by_directory: BTreeMap<NodeId, Entry>,
     /// How many have limits; while 0, no write is charged.
     limited: usize,
+    /// What was counted for the creation that is being applied.
+    counted: Option<UsageCount>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -52,6 +59,20 @@ struct Text {
 struct Usage {
     count: i64,
     bytes: i64,
+}
+
+/// A count of what a usage will say that is about to be created, made over several guards. It is worth nothing once
+/// something else has been applied.
+#[derive(Debug, Clone)]
+pub struct UsageCount {
+    /// The path of the usage's znode.
+    stats: Box<str>,
+    /// The tree's last zxid.
+    at: Zxid,
+    root: NodeId,
+    /// The next znode of the walk; `None`: it is through.
+    next: Option<NodeId>,
+    usage: Usage,
 }
 
 /// The quota that a path falls under.
@@ -127,6 +148,36 @@ impl Tree {
         totals
     }
 
+    /// Begins to count for the creation of a znode at `path`, if that is a usage of something that is there.
+    pub fn open_usage_count(&self, path: &str) -> Option<UsageCount> {
+        let (kind, of) = quota_znode(path)?;
+        let root = self.find(of).filter(|_| kind == Kind::Stats)?;
+        let (at, usage) = (self.last_processed, Usage::default());
+        Some(UsageCount { stats: path.into(), at, root, next: Some(root), usage })
+    }
+
+    /// Goes on counting for about `looks_max` znodes; true when it is through. Nothing may have been applied since it began.
+    pub fn count_usage(&self, count: &mut UsageCount, looks_max: usize) -> bool {
+        for _ in 0..looks_max {
+            let Some(id) = count.next.filter(|_| count.at == self.last_processed) else { return true };
+            count.usage.count += 1;
+            count.usage.bytes += self.data_bytes(id);
+            count.next = self.next_in(count.root, id, true);
+        }
+        count.next.is_none()
+    }
+
+    /// [`Tree::apply`] of a creation that was counted for. A count of another moment, or one that is not through, is not used.
+    pub fn apply_counted(&mut self, entry: &TxnEntry<'_>, counted: UsageCount, triggers: &mut Vec<Trigger>) -> Applied {
+        // What a multi does before its creation is not counted.
+        let is_multi = matches!(entry.txn, Txn::Multi(_));
+        let is_through = counted.next.is_none() && counted.at == self.last_processed;
+        self.quotas.counted = Some(counted).filter(|_| is_through && !is_multi);
+        let applied = self.apply(entry, triggers);
+        self.quotas.counted = None;
+        applied
+    }
+
     /// A znode has been created.
     pub(crate) fn quota_created(&mut self, id: NodeId, path: &str) {
         // What it was created with: a usage that is counted below is written over it, and is nobody's to pay for.
@@ -134,7 +185,16 @@ impl Tree {
         if let Some((kind, of)) = quota_znode(path) {
             self.add_quota_znode(id, kind, of);
             if kind == Kind::Stats {
-                let usage = self.find(of).map_or_else(Usage::default, |root| self.usage_of(root, &BTreeMap::new()));
+                let usage = match (self.quotas.counted.take(), self.find(of)) {
+                    (_, None) => Usage::default(),
+                    (Some(UsageCount { stats, usage, .. }), _) if *stats == *path => {
+                        // Counted without the znode itself, which a quota of all, or one for quotas, has below it.
+                        let is_below = path.strip_prefix(of).is_some_and(|rest| rest.starts_with('/'));
+                        let own = if is_below { Usage { count: 1, bytes } } else { Usage::default() };
+                        Usage { count: usage.count + own.count, bytes: usage.bytes + own.bytes }
+                    }
+                    (_, Some(root)) => self.usage_of(root, &BTreeMap::new()),
+                };
                 self.put_usage(self.nodes.get(id.0).parent, usage);
             }
         }
@@ -309,5 +369,112 @@ impl Tree {
         let mut path = String::new();
         self.write_path(directory, &mut path);
         path.split_off(QUOTA.len().min(path.len()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::txn::{CreateTxn, MultiTxn, SubTxn, TxnHeader};
+    use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, Xid};
+
+    use super::*;
+    use crate::tree::TreeConfig;
+
+    fn create(path: &str, data: &[u8]) -> Vec<u8> {
+        let (path, acl) = (Some(path.into()), AclVec::OPEN);
+        CreateTxn { path, data: Some(data), acl, ephemeral: false, parent_cversion: -1 }.to_vec()
+    }
+
+    fn apply(tree: &mut Tree, op: OpCode, body: &[u8], counted: Option<UsageCount>) {
+        let txn = Txn::read_body(op, false, &mut Reader::new(body)).unwrap();
+        let zxid = Zxid(tree.last_processed().0 + 1);
+        let header = TxnHeader { session: SessionId(1), cxid: Xid(1), zxid, time_ms: 1, op };
+        let entry = TxnEntry { header, txn, digest: None };
+        let applied = match counted {
+            Some(counted) => tree.apply_counted(&entry, counted, &mut Vec::new()),
+            None => tree.apply(&entry, &mut Vec::new()),
+        };
+        assert_eq!(applied.err, ErrorCode::OK);
+    }
+
+    /// A few levels, with data of several lengths, and the directories of quotas.
+    fn filled() -> Tree {
+        let mut tree = Tree::new(TreeConfig::default());
+        let mut make = |path: &str, data: &[u8]| apply(&mut tree, OpCode::Create, &create(path, data), None);
+        make("/a", b"1");
+        make("/ab", b"not below");
+        for i in 0..20 {
+            make(&format!("/a/{i}"), &vec![b'x'; i]);
+            make(&format!("/a/{i}/below"), b"22");
+        }
+        make("/zookeeper/quota/a", b"");
+        make("/zookeeper/quota/zookeeper", b"");
+        make("/zookeeper/quota/zookeeper/quota", b"three");
+        tree
+    }
+
+    fn counted(tree: &Tree, path: &str, looks_max: usize) -> (UsageCount, usize) {
+        let mut count = tree.open_usage_count(path).unwrap();
+        let mut steps = 1;
+        while !tree.count_usage(&mut count, looks_max) {
+            steps += 1;
+        }
+        (count, steps)
+    }
+
+    #[test]
+    fn a_usage_counted_in_steps_is_the_one_that_is_counted_at_once() {
+        for of in ["/a", "", "/zookeeper/quota"] {
+            let stats = format!("/zookeeper/quota{of}/zookeeper_stats");
+            let (mut one, mut other) = (filled(), filled());
+            apply(&mut one, OpCode::Create, &create(&stats, b"own"), None);
+            let (count, steps) = counted(&other, &stats, 7);
+            apply(&mut other, OpCode::Create, &create(&stats, b"own"), Some(count));
+            let text = |tree: &Tree| String::from_utf8(tree.get(&stats).unwrap().data().unwrap().to_vec()).unwrap();
+            assert_eq!(text(&one), text(&other), "{of}");
+            if of == "/a" {
+                assert_eq!((text(&one).as_str(), steps), ("count=41,bytes=231", 6));
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_of_another_moment_is_not_used() {
+        let stats = "/zookeeper/quota/a/zookeeper_stats";
+        let text = |tree: &Tree| String::from_utf8(tree.get(stats).unwrap().data().unwrap().to_vec()).unwrap();
+        let mut tree = filled();
+        let (count, _) = counted(&tree, stats, 1000);
+        apply(&mut tree, OpCode::Create, &create("/a/more", b"333"), None);
+        apply(&mut tree, OpCode::Create, &create(stats, b""), Some(count));
+        assert_eq!(text(&tree), "count=42,bytes=234");
+        // One that something came in between of ends, and is none.
+        let mut tree = filled();
+        let mut count = tree.open_usage_count(stats).unwrap();
+        assert!(!tree.count_usage(&mut count, 3));
+        apply(&mut tree, OpCode::Create, &create("/a/more", b"333"), None);
+        assert!(tree.count_usage(&mut count, 3));
+        apply(&mut tree, OpCode::Create, &create(stats, b""), Some(count));
+        assert_eq!(text(&tree), "count=42,bytes=234");
+        // Inside a multi, behind something that counts; and one for another usage.
+        let mut tree = filled();
+        let (count, _) = counted(&tree, stats, 1000);
+        let subs = [create("/a/more", b"333"), create(stats, b"")];
+        let subs = subs.iter().map(|body| SubTxn { kind: OpCode::Create.code(), data: Some(body) }).collect();
+        apply(&mut tree, OpCode::Multi, &MultiTxn { txns: Some(subs) }.to_vec(), Some(count));
+        assert_eq!(text(&tree), "count=42,bytes=234");
+        let mut tree = filled();
+        let (count, _) = counted(&tree, "/zookeeper/quota/zookeeper_stats", 1000);
+        apply(&mut tree, OpCode::Create, &create(stats, b""), Some(count));
+        assert_eq!(text(&tree), "count=41,bytes=231");
+    }
+
+    #[test]
+    fn nothing_is_counted_for_other_znodes_and_for_what_is_not_there() {
+        let tree = filled();
+        for path in
+            ["/a/x", "/zookeeper/quota/a/zookeeper_limits", "/zookeeper/quota/none/zookeeper_stats", "/zookeeper_stats"]
+        {
+            assert!(tree.open_usage_count(path).is_none(), "{path}");
+        }
     }
 }

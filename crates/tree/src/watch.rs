@@ -87,6 +87,11 @@ pub struct WatchTable {
     table_entries: usize,
 }
 
+/// A path with its place in the index, and that of the tree, without its text.
+const PATH_BYTES: usize = 88;
+/// A watcher of a path, and the path in its list.
+const WATCHER_BYTES: usize = 12;
+
 /// What a trigger led to.
 #[derive(Debug, Clone, Default)]
 pub struct Fired {
@@ -115,6 +120,11 @@ impl WatchTable {
     /// How many paths are watched.
     pub fn path_count(&self) -> usize {
         self.paths.len()
+    }
+
+    /// About how many bytes they take, here and in the tree, which keeps the paths where there are no znodes once more.
+    pub fn bytes(&self) -> usize {
+        self.paths.len() * PATH_BYTES + 2 * self.paths.text_bytes() + self.count * WATCHER_BYTES
     }
 
     /// On how many paths `watcher` has watches.

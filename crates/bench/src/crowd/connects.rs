@@ -1,11 +1,13 @@
 //! Sessions that live for an instant: connect, ask for a session, get it, close it, get the reply, see the socket closed.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use wire::OpCode;
 
 use super::waiter::Waiter;
@@ -41,6 +43,40 @@ struct One {
     stream: TcpStream,
     began: Instant,
     got: usize,
+}
+
+/// What was read.
+enum Read {
+    /// Less than was waited for.
+    Nothing,
+    /// The answer to the ConnectRequest.
+    Connected,
+    /// The reply to closeSession, and the end.
+    Ended,
+}
+
+impl One {
+    /// Reads what is there. The end mostly comes with the last reply, so that is looked for at once.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<Read> {
+        let was = self.got;
+        loop {
+            match recv(&self.stream, &mut *buffer, RecvFlags::DONTWAIT) {
+                Ok((0, _)) => {
+                    ensure!(self.got == CONNECTED + CLOSED, "the server hung up after {} bytes", self.got);
+                    return Ok(Read::Ended);
+                }
+                Ok((n, _)) => self.got += n,
+                Err(Errno::AGAIN | Errno::INTR) => return Ok(Read::Nothing),
+                Err(e) => return Err(e).context("reading from the server"),
+            }
+            if was < CONNECTED && self.got >= CONNECTED {
+                return Ok(Read::Connected);
+            }
+            if self.got < CONNECTED + CLOSED {
+                return Ok(Read::Nothing);
+            }
+        }
+    }
 }
 
 pub(super) fn run(options: &Options) -> Result<Report> {
@@ -79,22 +115,15 @@ pub(super) fn run(options: &Options) -> Result<Report> {
         let ready: Vec<usize> = waiter.wait(Duration::from_millis(100))?.collect();
         for number in ready {
             let one = &mut all[number];
-            // Something is there, so that the read does not block; what is more is told of again. So this side makes few
-            // calls: what it takes of the machine, the server does not have.
-            match one.stream.read(&mut buffer).context("reading from the server")? {
-                0 => {
-                    ensure!(one.got == CONNECTED + CLOSED, "the server hung up after {} bytes", one.got);
+            // This side makes few calls: what it takes of the machine, the server does not have.
+            match one.read(&mut buffer)? {
+                Read::Nothing => {}
+                Read::Connected => one.stream.write_all(&goodbye).context("sending to the server")?,
+                Read::Ended => {
                     let now = Instant::now();
                     latency.saturating_record((now - one.began).as_nanos() as u64);
                     last = now;
                     *one = start(&waiter, number)?;
-                }
-                n => {
-                    let was = one.got;
-                    one.got += n;
-                    if was < CONNECTED && one.got >= CONNECTED {
-                        one.stream.write_all(&goodbye).context("sending to the server")?;
-                    }
                 }
             }
         }

@@ -61,6 +61,7 @@ pub fn check(world: &World) -> History {
     use std::sync::atomic::Ordering::Relaxed;
     assert_eq!(world.shared.in_flight.load(Relaxed), 0, "nothing is in flight");
     assert_eq!(world.shared.in_flight_bytes.load(Relaxed), 0, "nor any bytes");
+    assert_eq!(world.shared.unprocessed.load(Relaxed), 0, "nor is anything kept that was received");
     history
 }
 

@@ -71,6 +71,8 @@ pub struct Options {
     pub out_pause: usize,
     pub out_max: usize,
     pub out_total_max: usize,
+    pub unprocessed_max: usize,
+    pub watch_bytes_max: usize,
     pub large_threshold: usize,
     pub large_bytes_max: usize,
     pub throttle: RequestThrottle,
@@ -97,6 +99,8 @@ impl Default for Options {
             out_pause: 1 << 20,
             out_max: 16 << 20,
             out_total_max: usize::MAX,
+            unprocessed_max: usize::MAX,
+            watch_bytes_max: usize::MAX,
             large_threshold: usize::MAX,
             large_bytes_max: usize::MAX,
             throttle: RequestThrottle::default(),
@@ -169,6 +173,8 @@ pub struct World {
     pub logged: Zxid,
     /// Reads that are made in steps make none but by hand.
     pub holds_long: bool,
+    /// The log acknowledges nothing.
+    pub holds_log: bool,
     inbox: Vec<Submission>,
     woken: ShardSet,
 }
@@ -218,6 +224,8 @@ impl World {
                     out_pause: options.out_pause,
                     out_max: options.out_max,
                     out_total_max: options.out_total_max,
+                    unprocessed_max: options.unprocessed_max,
+                    watch_bytes_max: options.watch_bytes_max,
                     large_bytes_max: options.large_bytes_max,
                     throttle: options.throttle,
                     steps: options.steps,
@@ -237,6 +245,7 @@ impl World {
             entries: Vec::new(),
             logged: Zxid(0),
             holds_long: false,
+            holds_log: false,
             inbox: Vec::new(),
             woken: ShardSet::default(),
             options,
@@ -256,6 +265,7 @@ impl World {
             entries: self.entries.clone(),
             logged: self.logged,
             holds_long: self.holds_long,
+            holds_log: self.holds_log,
             inbox: self.inbox.clone(),
             woken: self.woken,
         }
@@ -356,6 +366,10 @@ impl World {
             return;
         }
         let client = *self.rng.pick(&ready);
+        let conn = self.clients[client].conn;
+        if !self.shards[conn.shard as usize].may_read(&self.shared, conn) {
+            return;
+        }
         let length = self.clients[client].unfed.len().min(1 + self.rng.below(self.options.chunk_max));
         let found = &mut self.clients[client];
         let bytes: Vec<u8> = found.unfed.drain(..length).collect();
@@ -394,7 +408,7 @@ impl World {
     fn acknowledge(&mut self) {
         let first = self.entries.partition_point(|entry| entry.zxid <= self.logged);
         let waiting = self.entries.len() - first;
-        if waiting > 0 {
+        if waiting > 0 && !self.holds_log {
             let last = first + self.rng.below(waiting);
             self.logged = self.entries[last].zxid;
             let woken = self.pipeline.logged(self.now, &self.shared, self.logged);
@@ -405,12 +419,18 @@ impl World {
     /// A shard that was woken, or swept because it has connections that wait.
     fn drain(&mut self) {
         let ready: Vec<usize> = (0..self.shards.len())
-            .filter(|&shard| self.woken.0 & (1 << shard) != 0 || self.shards[shard].has_paused())
+            .filter(|&shard| {
+                let found = &self.shards[shard];
+                self.woken.0 & (1 << shard) != 0 || found.has_paused() || found.needs_room(&self.shared)
+            })
             .collect();
         if !ready.is_empty() {
             let shard = *self.rng.pick(&ready);
             self.woken.0 &= !(1 << shard);
             self.shards[shard].drain(self.now, &self.shared);
+            let clients = &self.clients;
+            let is_silent = |conn| !clients.iter().any(|client| client.conn == conn && !client.unfed.is_empty());
+            self.shards[shard].make_room(self.now, &self.shared, is_silent);
         }
     }
 

@@ -125,6 +125,8 @@ fn limits(settings: &mut Settings) -> Result<LimitsConfig, ConfigError> {
         record_bytes_max: frame_bytes_max.saturating_add(extra).min(i32::MAX as u32),
         outstanding_max: settings.limit("globalOutstandingLimit")?.unwrap_or(0),
         unsent_bytes_max: settings.number("ostler.unsent.bytesMax")?,
+        unprocessed_bytes_max: settings.number("ostler.unprocessed.bytesMax")?,
+        watch_bytes_max: settings.number("ostler.watches.bytesMax")?,
         large_request_bytes: settings.limit("largeRequestThreshold")?,
         large_requests_bytes_max: positive(settings, "largeRequestMaxBytes", 100 << 20)?,
     })

@@ -13,7 +13,6 @@
 //!
 //! | file | job |
 //! |---|---|
-//! | `properties` | Java's file format |
 //! | `java` | Java's numbers and booleans |
 //! | `jvm_flags` | `-D` out of `SERVER_JVMFLAGS` and `JVMFLAGS` |
 //! | `keys/` | the table of keys, from which `docs/configuration.md` is made too |
@@ -29,7 +28,6 @@ mod every_key;
 mod java;
 mod jvm_flags;
 mod keys;
-mod properties;
 mod reference;
 mod resolve;
 mod single_server;
@@ -50,8 +48,10 @@ pub use reference::reference;
 use storage::snapshot::stream::Compression;
 
 use crate::four_letter::Whitelist;
-use properties::FILE_BYTES_MAX;
 use resolve::Resolver;
+
+/// Longest file that is read, in bytes. Real files have a few hundred lines at most.
+const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Everything that an operator decides. Built once; passed on by reference or in parts.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,6 +125,11 @@ pub struct LimitsConfig {
     pub outstanding_max: u32,
     /// Bytes to be sent to all clients together, beyond which those that read least are closed.
     pub unsent_bytes_max: usize,
+    /// Bytes received from all clients together that are not processed, beyond which who sends a lot waits, and those that
+    /// do not go on are closed.
+    pub unprocessed_bytes_max: usize,
+    /// Bytes of the watches of all sessions, beyond which more are refused.
+    pub watch_bytes_max: usize,
     /// Size from which a request counts as large; `None`: none does.
     pub large_request_bytes: Option<u32>,
     /// Bytes of large requests in process, above which the next one's connection is closed.

@@ -12,7 +12,7 @@ use super::error::{ConfigError, Place};
 use super::java;
 use super::jvm_flags::Environment;
 use super::keys::{self, Key, Kind, Support, ZERO_OR_LESS};
-use super::properties::{self, Properties};
+use wire::properties::{self, Properties};
 
 /// A value that was read by the rule of its key.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,14 +79,14 @@ impl Resolver {
     }
 
     pub(super) fn add_file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-        if bytes.len() > properties::FILE_BYTES_MAX {
+        if bytes.len() > super::FILE_BYTES_MAX {
             return Err(ConfigError::Malformed {
                 place: Place::file(path, 0),
-                what: format!("longer than {} bytes: not a configuration file", properties::FILE_BYTES_MAX),
+                what: format!("longer than {} bytes: not a configuration file", super::FILE_BYTES_MAX),
             });
         }
         let Properties { entries, first_non_ascii_line } =
-            properties::parse(bytes).map_err(|malformed| ConfigError::Malformed {
+            properties::parse_file(bytes).map_err(|malformed| ConfigError::Malformed {
                 place: Place::file(path, malformed.line),
                 what:
                     "\\u without four hexadecimal digits; allowed: \\u0000 to \\uffff, or \\\\u for a backslash and a u"

@@ -1,7 +1,8 @@
 //! `mntr`: every metric, one a line.
 //!
 //! The keys are those of Apache, all of them: a dashboard that asks for one finds it. What this server does not count
-//! is 0, as it is in an Apache server to which it never happened; the tables are in `metric_names`.
+//! is 0, as it is in an Apache server to which it never happened; the tables are in `metric_names`. What Apache has no name
+//! for comes last, under names that begin with `zk_ostler_`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -49,6 +50,21 @@ pub struct Gauges {
     pub quotas: BTreeMap<String, tree::QuotaTotals>,
 }
 
+/// How the disks are, under names of our own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskGauges {
+    /// Are writes refused because the log's disk is full?
+    pub is_log_full: bool,
+    /// Bytes of txns that surely fit; -1 while there is no sign of an end.
+    pub log_room_bytes: i64,
+    /// Requests that were refused for want of room.
+    pub refused: i64,
+    /// How long the write or sync of the log that is under way takes already.
+    pub log_sync_ms: i64,
+    /// Snapshots that came to nothing, in a row.
+    pub snapshots_failed: i64,
+}
+
 /// What happened since the start or the last `srst`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metrics {
@@ -78,7 +94,7 @@ pub struct Summary {
 }
 
 /// The answer to `mntr` of a standalone server.
-pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics) -> String {
+pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &DiskGauges) -> String {
     let mut lines = Lines(String::with_capacity(32 * 1024));
     lines.text("version", &stats.version);
     lines.text("server_state", stats.mode.name());
@@ -106,6 +122,11 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics) -> String {
     for (name, summary) in &metrics.summary_sets {
         lines.summary(name, summary, false);
     }
+    lines.integer("ostler_log_disk_full", i64::from(disk.is_log_full));
+    lines.integer("ostler_log_room_bytes", disk.log_room_bytes);
+    lines.integer("ostler_log_refused_count", disk.refused);
+    lines.integer("ostler_log_sync_under_way_ms", disk.log_sync_ms);
+    lines.integer("ostler_snapshot_failures_in_a_row", disk.snapshots_failed);
     lines.0
 }
 
@@ -180,7 +201,7 @@ mod tests {
 
     #[test]
     fn shape_of_every_line() {
-        let text = mntr(&stats(), &Gauges::default(), &Metrics::default());
+        let text = mntr(&stats(), &Gauges::default(), &Metrics::default(), &DiskGauges::default());
         let mut keys = BTreeSet::new();
         for (number, line) in text.lines().enumerate() {
             let (key, value) = line.split_once('\t').unwrap_or_default();
@@ -190,9 +211,10 @@ mod tests {
         }
         assert!(text.starts_with("zk_version\t3.9.5-ostler-0.1.0, built on"));
         assert_eq!(text.lines().nth(1), Some("zk_server_state\tstandalone"));
-        // All that a standalone Apache 3.9.5 prints, and nothing else.
+        // All that a standalone Apache 3.9.5 prints, and nothing else but what says whose it is.
         let apache: BTreeSet<&str> = include_str!("testdata/mntr-keys-3.9.5.txt").lines().collect();
-        assert_eq!(keys, apache);
+        let (ours, shared): (BTreeSet<&str>, _) = keys.iter().partition(|key| key.starts_with("zk_ostler_"));
+        assert_eq!((shared, ours.len()), (apache, 5));
         // What exporters, dashboards and alerts look for.
         for key in [
             "zk_avg_latency",
@@ -230,8 +252,11 @@ mod tests {
             summaries: [("fsynctime", fsync), ("readlatency", read)].into(),
             summary_sets: [("app_read_per_namespace".to_owned(), fsync)].into(),
         };
-        let text = mntr(&stats(), &gauges, &metrics);
+        let disk = DiskGauges { is_log_full: true, log_room_bytes: 77, ..DiskGauges::default() };
+        let text = mntr(&stats(), &gauges, &metrics, &disk);
         for line in [
+            "zk_ostler_log_disk_full\t1",
+            "zk_ostler_log_room_bytes\t77",
             "zk_avg_latency\t0.4286",
             "zk_uptime\t17",
             "zk_znode_count\t5",

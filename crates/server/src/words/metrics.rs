@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use peer::stats::{Distribution, Namespaces, Outline, ResponseSizes, ShardStats, Summary as Parts};
 
 use super::Words;
-use crate::four_letter::{self as text, Gauges, Metrics, Summary};
+use crate::four_letter::{self as text, DiskGauges, Gauges, Metrics, Summary};
 
 /// The percentiles of Apache's advanced summaries, in thousandths.
 const PERCENTILES: [u64; 4] = [500, 950, 990, 999];
@@ -22,7 +22,18 @@ impl Words {
             std::fs::read_dir("/proc/self/fd").map_or(-1, |dir| (dir.count() as i64).saturating_sub(1))
         });
         let open_files = open_files.await.unwrap_or(-1);
-        text::mntr(&self.stats(), &self.gauges(open_files), &self.metrics())
+        text::mntr(&self.stats(), &self.gauges(open_files), &self.metrics(), &self.disk_gauges())
+    }
+
+    fn disk_gauges(&self) -> DiskGauges {
+        let (room, snapshots_failed) = self.core.disk_watch.room_and_failures();
+        DiskGauges {
+            is_log_full: self.core.disk_watch.refuses(),
+            log_room_bytes: room.map_or(-1, |room| i64::try_from(room.bytes).unwrap_or(i64::MAX)),
+            refused: self.core.shared.pipeline_stats.refused.get() as i64,
+            log_sync_ms: self.core.disk_watch.hangs_ms(self.core.clock.now().mono_us),
+            snapshots_failed,
+        }
     }
 
     fn gauges(&self, open_files: i64) -> Gauges {

@@ -147,7 +147,8 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
             .details
             .get_or_insert(format!("at byte {offset} there is {what}, while txn {zxid} is whole at byte {at}"));
     } else if flaw.is_some() || behind.is_dirty() {
-        let explained = behind.is_explained();
+        let again = File::open(&file.path).and_then(|mut source| behind.is_explained(&mut source));
+        let explained = again.with_context(|| file.shown())?;
         if report.verdict == "whole" {
             report.verdict = if explained { "torn end" } else { "damaged" };
         }

@@ -31,6 +31,8 @@ pub(super) struct Paths {
     index: Vec<HashTable<u32>>,
     hasher: RandomState,
     count: usize,
+    /// Bytes of the paths.
+    text_bytes: usize,
 }
 
 fn part(hash: u64) -> usize {
@@ -39,11 +41,16 @@ fn part(hash: u64) -> usize {
 
 impl Paths {
     pub(super) fn new(hasher: RandomState) -> Self {
-        Self { entries: Slab::default(), texts: Arena::default(), index: Vec::new(), hasher, count: 0 }
+        Self { entries: Slab::default(), texts: Arena::default(), index: Vec::new(), hasher, count: 0, text_bytes: 0 }
     }
 
     pub(super) fn len(&self) -> usize {
         self.count
+    }
+
+    /// Bytes of the paths themselves.
+    pub(super) fn text_bytes(&self) -> usize {
+        self.text_bytes
     }
 
     /// Ids are below this. One that is free has no watchers.
@@ -92,6 +99,7 @@ impl Paths {
             hasher.hash_one(&texts.get(entry.text)[..entry.length as usize])
         });
         self.count += 1;
+        self.text_bytes += path.len();
         id
     }
 
@@ -105,6 +113,7 @@ impl Paths {
         if index.is_empty() {
             *index = HashTable::new();
         }
+        self.text_bytes -= self.entries.get(id).length as usize;
         self.texts.free(self.entries.get(id).text);
         self.entries.free(id);
         self.count -= 1;

@@ -68,6 +68,20 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Ostler's own. Bytes to be sent to all clients together; beyond, those that have read nothing for the longest time are closed.",
         )
         .bare(),
+        key(
+            "ostler.unprocessed.bytesMax",
+            Kind::Decoded(1 << 20, 1 << 40),
+            "268435456",
+            "Ostler's own. Bytes received from all clients together that are not processed: parts of requests, and requests that wait. Beyond, large requests wait, and connections that do not go on with theirs are closed.",
+        )
+        .bare(),
+        key(
+            "ostler.watches.bytesMax",
+            Kind::Decoded(1 << 20, 1 << 40),
+            "2147483648",
+            "Ostler's own. Bytes of the watches of all sessions together, about 100 and twice its path for each path that is watched and 12 for each watcher; more are refused with QuotaExceeded.",
+        )
+        .bare(),
         key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
             .file_only()
             .no_effect(NO_LOCAL_SESSIONS),
