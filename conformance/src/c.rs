@@ -1,4 +1,4 @@
-//! The C programs in `conformance/c`, with ZooKeeper's C client as Debian ships it.
+//! The C programs in `conformance/c`: with ZooKeeper's C client as Debian ships it, and one that makes disk calls fail.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,5 +22,19 @@ pub fn compile(name: &str, dir: &Path) -> Result<PathBuf> {
         "{name}.c can't be compiled; it needs libzookeeper-mt-dev:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
+    Ok(made)
+}
+
+/// Compiles `faults.c` into `dir`: a library for `LD_PRELOAD` that makes calls fail as the file of `OSTLER_FAULTS` says.
+pub fn compile_faults(dir: &Path) -> Result<PathBuf> {
+    let made = dir.join("faults.so");
+    let output = Command::new("cc")
+        .args(["-Wall", "-Wextra", "-O1", "-shared", "-fPIC", "-o"])
+        .arg(&made)
+        .arg(workspace().join("conformance/c/faults.c"))
+        .arg("-ldl")
+        .output()
+        .context("cc cannot be started; on Debian: apt-get install gcc libc6-dev")?;
+    ensure!(output.status.success(), "faults.c can't be compiled:\n{}", String::from_utf8_lossy(&output.stderr));
     Ok(made)
 }

@@ -8,12 +8,14 @@
 //!   deterministic workload of Apache's own client.
 //! * [`python`] runs programs with kazoo, the Python client, [`c`] with the C client.
 //! * [`generated`] makes conversations up, and makes those short that show a difference; [`proxy`] cuts connections.
+//! * [`ensemble`] is a few Apache servers that elect a leader; [`recorder`] writes down what they say to each other.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
 
 pub mod apache;
 pub mod c;
+pub mod ensemble;
 pub mod four_letter;
 pub mod generated;
 pub mod java;
@@ -23,6 +25,7 @@ mod process;
 pub mod proxy;
 pub mod python;
 pub mod raw;
+pub mod recorder;
 pub mod script;
 mod server;
 

@@ -209,3 +209,20 @@ fn sigterm_under_load_leaves_a_clean_directory() {
         }
     }
 }
+
+#[test]
+fn a_second_server_on_the_same_directory_is_turned_away() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let mut first = ostler::Server::start(&options(dirs[0].path())).unwrap();
+    let there = first.data_dir();
+    let second = options(dirs[1].path()).cfg(format!("dataDir={}", there.display()));
+    let why = format!("{:#}", ostler::Server::start(&second).unwrap_err());
+    assert!(why.contains("exit status: 3"), "{why}");
+    let lock = there.join("version-2/ostler.lock");
+    assert!(why.contains(&format!("another server uses it (it holds the lock {})", lock.display())), "{why}");
+    let (mut client, _) = Connection::session(first.addr()).unwrap();
+    assert_eq!(client.call(1, 1, &create("/goes-on", b"", 0)).unwrap().err, 0, "the first one does not notice");
+    // A lock goes with its process, however that ends.
+    first.kill().unwrap();
+    ostler::Server::start(&second).unwrap();
+}

@@ -1,7 +1,8 @@
-//! The project tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask compare`.
+//! The project tasks: `cargo xtask test`, `cargo xtask tidy`, `cargo xtask compare`, `cargo xtask soak`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a task talks to the person who runs it")]
 
 mod compare;
+mod soak;
 mod test;
 mod tidy;
 
@@ -27,6 +28,8 @@ enum Task {
     Supply,
     /// Apache ZooKeeper and Ostler side by side: CPU, throughput, latency, memory.
     Compare(compare::Args),
+    /// The proofs on virtual hardware, for as long as one likes.
+    Soak(soak::Args),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Supply => tidy::run_supply(),
         Task::Compare(args) => compare::run(&args),
+        Task::Soak(args) => soak::run(&args),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,28 +1,41 @@
 //! Scripts that nobody thought of: pseudo-random, the same for a seed for ever.
 //!
 //! What the two servers answer otherwise on purpose is left out; it stands in `tests/conversation/deviations.rs`.
+//!
+//! Where quotas are, there are barriers (`barrier`): a burst is cut in two where its answers would depend on how far
+//! a server has come with applying it.
 
+use super::barrier::Barrier;
 use super::step::{ACLS, Request, Step, What};
 
 const CLIENTS: [char; 5] = ['a', 'b', 'c', 'd', 'e'];
 const NAMES: [&str; 4] = ["x", "y", "z-", "\u{e9}"];
 
+/// The paths that quotas are for; few in each script, so that not all of its bursts need barriers.
+const LIMITED: [&str; 8] = ["/r", "/r/x", "/r/x", "/r/y", "/r/\u{e9}", "/r/x/y", "/r/x/x/x", "/r/none/none"];
+
 /// What a script may ask for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Features {
-    /// Limits and usage under `/zookeeper/quota`.
+    /// Limits and usage under `/zookeeper/quota`, in two of three scripts. The servers must enforce them.
     pub quotas: bool,
 }
 
 /// A generator that gives the same for a seed, for ever.
 struct Random {
     state: u64,
-    features: Features,
+    /// What quotas are for.
+    limited: Vec<&'static str>,
+    barrier: Barrier,
 }
 
 /// A script of `turns` turns.
 pub fn script(seed: u64, turns: usize, features: Features) -> Vec<Step> {
-    let mut random = Random { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, features };
+    let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = Random { state, limited: Vec::new(), barrier: Barrier::default() };
+    if features.quotas && !seed.is_multiple_of(3) {
+        random.limited = (0..=random.below(4)).map(|_| random.pick(&LIMITED)).collect();
+    }
     let mut steps = Vec::new();
     let mut turn = |client: char, what: What| steps.push(Step { client, what });
     for client in &CLIENTS[..3 + random.below(3) as usize] {
@@ -44,7 +57,7 @@ pub fn script(seed: u64, turns: usize, features: Features) -> Vec<Step> {
             3 => {
                 turn(client, What::Drop);
                 let other = random.pick(&CLIENTS);
-                turn(other, What::Ask(random.burst(6)));
+                random.burst(6).into_iter().for_each(|part| turn(other, What::Ask(part)));
                 turn(client, What::Resume);
                 turn(client, What::Ask(vec![Request::new(&["rewatch"])]));
             }
@@ -69,8 +82,14 @@ pub fn script(seed: u64, turns: usize, features: Features) -> Vec<Step> {
                 turn(client, What::Ask(vec![Request::new(&["op", op])]));
                 turn(client, What::Resume);
             }
-            9..=24 => turn(client, What::Ask(random.burst(30))),
-            _ => turn(client, What::Ask(vec![random.request()])),
+            9..=24 => random.burst(30).into_iter().for_each(|part| turn(client, What::Ask(part))),
+            25..=28 if !random.limited.is_empty() => {
+                random.quota().into_iter().for_each(|part| turn(client, What::Ask(part)));
+            }
+            _ => {
+                let request = random.request();
+                random.parts(vec![request]).into_iter().for_each(|part| turn(client, What::Ask(part)));
+            }
         }
     }
     steps
@@ -89,6 +108,11 @@ impl Random {
     }
 
     fn path(&mut self) -> String {
+        if !self.limited.is_empty() && self.below(3) == 0 {
+            // Where limits are, close below.
+            let of = self.pick(&self.limited.clone());
+            return (0..self.below(2)).fold(of.to_owned(), |path, _| path + "/" + self.pick(&NAMES));
+        }
         match self.below(60) {
             0 => "/".to_owned(),
             1 => "/zookeeper".to_owned(),
@@ -144,30 +168,92 @@ impl Random {
         }
     }
 
-    fn quota(&mut self) -> Request {
-        // Limits without data, or those of the whole tree, end Apache's server.
-        let of = self.pick(&["/r", "/r/x", "/r/y", "/r/x/y"]);
-        let node = format!("/zookeeper/quota{of}/zookeeper_limits");
-        let limits = self.pick(&[
-            "=count=5,bytes=-1",
-            "=count=-1,bytes=30",
-            "=count=3,bytes=100;byteHardLimit=40;countHardLimit=4",
-            "=countHardLimit=6",
-            "=byteHardLimit=20",
-        ]);
-        match self.below(8) {
-            0 => Request::new(&["create", &format!("/zookeeper/quota{of}"), "null", "open", "0"]),
-            1..=3 => Request::new(&["create", &node, limits, "open", "0"]),
-            4 => Request::new(&["set", &node, limits, "-1"]),
-            5 => Request::new(&["delete", &node, "-1"]),
-            6 => Request::new(&[
-                "create",
-                &format!("/zookeeper/quota{of}/zookeeper_stats"),
-                "=count=0,bytes=0",
-                "open",
-                "0",
-            ]),
-            _ => Request::new(&["get", &format!("/zookeeper/quota{of}/zookeeper_stats")]),
+    /// As `setquota` of Apache's shell, or a part of it.
+    fn quota(&mut self) -> Vec<Vec<Request>> {
+        let mut requests = Vec::new();
+        let of = self.pick(&self.limited.clone());
+        let directories: Vec<&str> = of.match_indices('/').skip(1).map(|(at, _)| &of[..at]).chain([of]).collect();
+        for directory in &directories {
+            requests.push(Request::new(&["create", &format!("/zookeeper/quota{directory}"), "null", "open", "0"]));
+        }
+        // Something to charge: limits of what is not there refuse nothing.
+        if self.below(2) == 0 {
+            let made: Vec<Request> =
+                directories.iter().map(|it| Request::new(&["create", it, "2", "open", "0"])).collect();
+            requests.splice(0..0, made);
+        }
+        let (limits, stats) = (self.limits_of(of), self.stats_of(of));
+        match self.below(6) {
+            // Usage first, limits first, limits without usage.
+            0 => requests.extend([stats, limits]),
+            1 => requests.push(limits),
+            _ => requests.extend([limits, stats]),
+        }
+        self.parts(requests)
+    }
+
+    fn limits_of(&mut self, of: &str) -> Request {
+        let text = self.limits();
+        Request::new(&["create", &format!("/zookeeper/quota{of}/zookeeper_limits"), &text, "open", "0"])
+    }
+
+    fn stats_of(&mut self, of: &str) -> Request {
+        let text = self.pick(&["=count=0,bytes=0", "null", "3"]);
+        Request::new(&["create", &format!("/zookeeper/quota{of}/zookeeper_stats"), text, "open", "0"])
+    }
+
+    /// The text of limits: soft, hard, or both; some that are reached soon, some that are not. Each says a number: limits
+    /// without data, or with data that are none, end Apache's server when they are charged, and so do those of the root.
+    fn limits(&mut self) -> String {
+        let tight = self.below(4) > 0;
+        let mut number = |most: u64| match self.below(8) {
+            0 => -1,
+            _ => i64::try_from(self.below(if tight { most } else { most * 6 })).unwrap_or(-1),
+        };
+        let (count, bytes, count_hard, bytes_hard) = (number(5), number(60), number(6), number(80));
+        match self.below(6) {
+            0 => format!("=count={count},bytes={bytes}"),
+            1 => format!("=countHardLimit={count_hard}"),
+            2 => format!("=byteHardLimit={bytes_hard}"),
+            3 => format!("=count=-1,bytes=-1=;byteHardLimit={bytes_hard};countHardLimit={count_hard}"),
+            4 => format!("=count={count},bytes=-1=;countHardLimit={count_hard}"),
+            _ => format!("=count={count},bytes={bytes}=;byteHardLimit={bytes_hard};countHardLimit={count_hard}"),
+        }
+    }
+
+    /// A write of a quota's znodes. No ephemerals: a session that ends takes its own in no particular order, so that a
+    /// usage would miss some of them or not.
+    fn quota_write(&mut self) -> Request {
+        let of = self.pick(&self.limited.clone());
+        let [directory, limits, stats] =
+            ["", "/zookeeper_limits", "/zookeeper_stats"].map(|name| format!("/zookeeper/quota{of}{name}"));
+        match self.below(9) {
+            0 => Request::new(&["create", &directory, "null", "open", "0"]),
+            1 => self.limits_of(of),
+            2 => self.stats_of(of),
+            3 | 4 => {
+                let text = self.limits();
+                Request::new(&["set", &limits, &text, self.version()])
+            }
+            5 => Request::new(&["delete", &limits, self.version()]),
+            6 => Request::new(&["delete", &stats, self.version()]),
+            7 => Request::new(&["delete", &directory, "-1"]),
+            // Any text that is a usage: what is none ends Apache's server.
+            _ => {
+                let text = self.pick(&["=count=1,bytes=2", "=count=-9,bytes=0=;zeta=1;Alpha=2", "=bytes=7"]);
+                Request::new(&["set", &stats, text, self.version()])
+            }
+        }
+    }
+
+    fn quota_read(&mut self) -> Request {
+        let of = self.pick(&self.limited.clone());
+        let path = format!("/zookeeper/quota{of}{}", self.pick(&["", "/zookeeper_limits", "/zookeeper_stats"]));
+        match self.below(6) {
+            0 => Request::new(&["acl", &path]),
+            1 => Request::new(&["add-watch", &path, self.pick(&["0", "1"])]),
+            2 | 3 => Request::new(&[self.pick(&["get", "exists", "children2"]), &path, "watch"]),
+            _ => Request::new(&["get", &path]),
         }
     }
 
@@ -211,8 +297,8 @@ impl Random {
     }
 
     fn request(&mut self) -> Request {
-        if self.features.quotas && self.below(12) == 0 {
-            return self.quota();
+        if !self.limited.is_empty() && self.below(8) == 0 {
+            return if self.below(2) == 0 { self.quota_write() } else { self.quota_read() };
         }
         match self.below(22) {
             0..=6 => loop {
@@ -224,8 +310,10 @@ impl Random {
             },
             7 => Request::new(&["set-acl", &self.path(), self.acl(), self.version()]),
             8 | 9 => {
-                let ops = (0..self.below(6)).map(|_| self.write()).collect();
-                Request::of("multi", ops)
+                let quotas = !self.limited.is_empty();
+                let count = self.below(6);
+                let op = |_| if quotas && self.below(8) == 0 { self.quota_write() } else { self.write() };
+                Request::of("multi", (0..count).map(op).collect())
             }
             10..=13 => self.read(&["exists", "get", "children", "children2"]),
             14 => Request::new(&[self.pick(&["acl", "sync", "ephemerals", "count"]), &self.path()]),
@@ -244,7 +332,7 @@ impl Random {
         }
     }
 
-    fn burst(&mut self, most: u64) -> Vec<Request> {
+    fn burst(&mut self, most: u64) -> Vec<Vec<Request>> {
         let count = 2 + self.below(most);
         let mut requests = Vec::new();
         for _ in 0..count {
@@ -256,7 +344,24 @@ impl Random {
                 break;
             }
         }
-        requests
+        self.parts(requests)
+    }
+
+    /// The bursts that these requests are sent in: one, where no quota can refuse any.
+    fn parts(&mut self, requests: Vec<Request>) -> Vec<Vec<Request>> {
+        self.barrier.answered();
+        let mut parts = vec![Vec::new()];
+        for request in requests {
+            if !self.barrier.passes(&request) {
+                self.barrier.answered();
+                parts.push(Vec::new());
+            }
+            self.barrier.sent(&request);
+            if let Some(part) = parts.last_mut() {
+                part.push(request);
+            }
+        }
+        parts
     }
 }
 
@@ -282,5 +387,19 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), 8 + 26, "{seen:?}");
+    }
+    #[test]
+    fn some_scripts_have_quotas_and_their_bursts_are_not_all_cut() {
+        let mut of_many = 0;
+        for seed in 1..30 {
+            let steps = script(seed, 400, Features { quotas: true });
+            assert_eq!(step::print(&steps).contains("_limits"), seed % 3 > 0, "seed {seed}");
+            let creates = |step: &&Step| match &step.what {
+                What::Ask(requests) => requests.iter().filter(|it| it.word() == "create").count() > 1,
+                _ => false,
+            };
+            of_many += if seed % 3 > 0 { steps.iter().filter(creates).count() } else { 0 };
+        }
+        assert!(of_many > 300, "{of_many} bursts with two creates");
     }
 }

@@ -4,6 +4,7 @@
 //! every event and the tree at the end, [`hunt`] does so for many seeds. What differs is made short by [`shrink`], and
 //! told as lines that can be kept in `tests/generated/scripts`.
 
+mod barrier;
 pub mod generate;
 mod play;
 mod shrink;
@@ -29,6 +30,7 @@ const CFG: &[&str] = &[
     "extendedTypesEnabled=true",
     "DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=",
     "znode.container.checkIntervalMs=86400000",
+    "enforceQuota=true",
 ];
 
 /// An Apache server and an Ostler, with the same history.
@@ -37,8 +39,8 @@ pub struct Pair {
     cfg: Vec<String>,
     tamper: Option<Tamper>,
     running: Option<Running>,
-    /// Scripts that the running servers have played.
-    played: u64,
+    /// Requests that both refused with QuotaExceeded.
+    over_quota: u64,
 }
 
 #[derive(Debug)]
@@ -63,7 +65,7 @@ impl Pair {
     /// Servers with more lines of `zoo.cfg`; they start when they are needed.
     pub fn new(cfg: &[&str]) -> Self {
         let cfg = CFG.iter().chain(cfg).map(|it| (*it).to_owned()).collect();
-        Self { cfg, tamper: None, running: None, played: 0 }
+        Self { cfg, tamper: None, running: None, over_quota: 0 }
     }
 
     /// Falsifies what Ostler says: shows that a difference is found.
@@ -83,7 +85,7 @@ impl Pair {
             let talks = [running.apache.addr(), ostler].map(|addr| scope.spawn(move || play::play(addr, steps)));
             talks.map(|it| it.join().unwrap_or_else(|_| (vec!["the player panicked".to_owned()], Ok(()))))
         });
-        self.played += 1;
+        self.over_quota += one.iter().filter(|it| it.contains(OVER_QUOTA)).count() as u64;
         let at = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
         if at == one.len().max(other.len()) {
             // Equal, but for what went wrong with both.
@@ -127,10 +129,12 @@ impl Pair {
         let (apache, ostler) = (apache?, ostler?);
         let proxy = self.tamper.map(|tamper| Proxy::start(ostler.addr(), Some(tamper))).transpose()?;
         self.running = Some(Running { proxy, apache, ostler, dirs });
-        self.played = 0;
         Ok(())
     }
 }
+
+/// How a transcript tells of a request that a hard limit refused.
+const OVER_QUOTA: &str = " err=-125 ";
 
 /// Where two transcripts part.
 fn told(at: usize, apache: &[String], ostler: &[String]) -> String {
@@ -173,9 +177,21 @@ pub struct Found {
     pub told: String,
 }
 
-/// Plays script after script on pairs that `pair` makes. The seeds done, and the first difference of each pair.
-pub fn hunt(hunt: Hunt, pair: impl Fn() -> Pair + Sync) -> Result<(u64, Vec<Found>)> {
+/// What a hunt came back with.
+#[derive(Debug)]
+pub struct Hunted {
+    /// The seeds done.
+    pub played: u64,
+    /// The requests that both servers refused with QuotaExceeded, by themselves: not those in multis.
+    pub over_quota: u64,
+    /// The first difference of each pair.
+    pub found: Vec<Found>,
+}
+
+/// Plays script after script on pairs that `pair` makes.
+pub fn hunt(hunt: Hunt, pair: impl Fn() -> Pair + Sync) -> Result<Hunted> {
     let next = AtomicU64::new(0);
+    let over_quota = AtomicU64::new(0);
     let until = Instant::now() + hunt.time;
     let one = || -> Result<Option<Found>> {
         let mut pair = pair();
@@ -191,6 +207,7 @@ pub fn hunt(hunt: Hunt, pair: impl Fn() -> Pair + Sync) -> Result<(u64, Vec<Foun
                 return Ok(Some(shorten(&mut pair, seed, script, found)));
             }
         }
+        over_quota.fetch_add(pair.over_quota, Ordering::SeqCst);
         pair.finish()?;
         Ok(None)
     };
@@ -205,12 +222,16 @@ pub fn hunt(hunt: Hunt, pair: impl Fn() -> Pair + Sync) -> Result<(u64, Vec<Foun
     for result in results {
         found.extend(result?);
     }
-    Ok((next.load(Ordering::SeqCst).min(hunt.seeds), found))
+    Ok(Hunted {
+        played: next.load(Ordering::SeqCst).min(hunt.seeds),
+        over_quota: over_quota.load(Ordering::SeqCst),
+        found,
+    })
 }
 
 /// The most scripts that are tried to make one short, and the longest that it may take.
-const TRIES: usize = 500;
-const SHRINK_LIMIT: Duration = Duration::from_mins(3);
+const TRIES: usize = 1000;
+const SHRINK_LIMIT: Duration = Duration::from_mins(10);
 
 fn shorten(pair: &mut Pair, seed: u64, script: Vec<Step>, first: Difference) -> Found {
     let mut last = first;

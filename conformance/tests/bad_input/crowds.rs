@@ -169,3 +169,46 @@ fn two_thousand_half_open_connections() {
     }
     bystander.works("their end");
 }
+
+/// `ostler.watches.bytesMax` in the flood, and what the server may grow by: what is counted, tables that double, and what
+/// is on its way.
+const WATCH_BYTES_MAX: usize = 8 << 20;
+const WATCH_GROWTH_MAX: usize = 48 << 20;
+
+/// One session watches paths that are not there, long ones, as fast as it can.
+#[test]
+fn a_flood_of_watches() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path()).cfg(format!("ostler.watches.bytesMax={WATCH_BYTES_MAX}"));
+    let mut bystander = Bystander::with(dir, &options);
+    let mut flooder = bystander.other();
+    let before = bystander.resident();
+    let (rounds, in_a_round) = (60, 1000);
+    let (mut taken, mut refused) = (0, 0);
+    for round in 0..rounds {
+        for at in 0..in_a_round {
+            let path = format!("/{}-{round}-{at}", "long".repeat(50));
+            flooder.send(at + 1, 3, &watch(&path, true)).unwrap();
+        }
+        for _ in 0..in_a_round {
+            match flooder.read().unwrap().err {
+                -101 => taken += 1,
+                -125 => refused += 1,
+                err => panic!("{err}"),
+            }
+        }
+    }
+    eprintln!("{taken} watches were taken, {refused} refused");
+    assert!(taken > 10_000 && refused > 10_000, "{taken} were taken, {refused} refused");
+    bystander.works("a flood of watches");
+    let grown = bystander.resident().saturating_sub(before);
+    assert!(grown < WATCH_GROWTH_MAX, "{} MB for the watches of one client", grown >> 20);
+    // Whoever reads without a watch is served; when the flooder goes, there is room for others.
+    assert_eq!(flooder.call(1, 3, &watch("/bystander", false)).unwrap().err, 0);
+    drop(flooder);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while bystander.other().call(1, 3, &watch("/not-there", true)).unwrap().err == -125 {
+        assert!(Instant::now() < deadline, "the watches of a client that is gone take room");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,11 +1,13 @@
 //! What no client should do, and what no operator means to do: after each of it the server lives, and the session of
 //! another client works; or the server says in its last line why it does not start.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+#![allow(clippy::print_stderr, reason = "a test tells what it measured, and what a server said that did not do well")]
 
 mod crowds;
 mod frames;
 mod good;
 mod hostile;
+mod multitude;
 mod renewals;
 mod starts;
 
@@ -62,9 +64,28 @@ impl Bystander {
 
     /// The server's resident memory in bytes.
     fn resident(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    fn peak(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.server.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a size");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("a process has a size");
         line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.server.log()).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("the server's last lines:\n{}", lines[lines.len().saturating_sub(20)..].join("\n"));
+        }
     }
 }
 
@@ -73,4 +94,16 @@ fn room_for_files(files: u64) {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
     assert!(limit.maximum.is_none_or(|max| max > files), "this machine allows fewer than {files} open files");
+}
+
+/// Room for `wanted` open files beside `others`, or, where this machine allows fewer, for how many of them.
+fn room_for_some_files(wanted: usize, others: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    let allowed = limit.maximum.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    let room = wanted.min(allowed.saturating_sub(others));
+    if room < wanted {
+        eprintln!("this machine allows {allowed} open files: {room} connections instead of {wanted}");
+    }
+    room
 }

@@ -97,6 +97,18 @@ fn a_null_id_is_no_id_of_its_scheme() {
     });
 }
 
+/// A character beyond U+FFFF is sent as UTF-8, in four bytes. Java writes it as two surrogates of three bytes each, which
+/// Java itself reads back as something else.
+#[test]
+fn characters_of_four_bytes_are_sent_as_they_came() {
+    both(|name, mut client| {
+        let asked = Body::new().text("/\u{1f600}").0;
+        let reply = client.call(1, 9, &asked).unwrap();
+        let as_java = Body::new().buffer(Some(b"/\xed\xa0\xbd\xed\xb8\x80")).0;
+        assert_eq!(reply.body, if name == "ostler" { asked } else { as_java }, "{name}");
+    });
+}
+
 /// A null path can't be watched: -5, as for every other request about a path. Apache keeps such a watch, which nothing can
 /// fire.
 #[test]

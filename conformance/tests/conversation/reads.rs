@@ -31,7 +31,8 @@ pub fn run(talk: &mut Talk) -> Result<()> {
         talk.call("a", 12, &watch(target, false))?;
     }
     talk.part("getEphemerals");
-    for prefix in ["/r", "/r/", "/rr", "/", "", "  ", "r", "/none"] {
+    for prefix in ["/r", "/r/", "/rr", "/", "", "  ", "r", "/none", "/\u{1}", " \t/\0", "\u{1f}", "\u{a0}", "\u{3000}/"]
+    {
         talk.call("a", 103, &path(prefix))?;
         talk.call("b", 103, &path(prefix))?;
     }

@@ -45,6 +45,7 @@ pub fn run(talk: &mut Talk) -> Result<()> {
     cut_and_longer(talk)?;
     numbers(talk)?;
     lists(talk)?;
+    texts(talk)?;
     xids(talk)?;
     alone(talk)?;
     unknown(talk)
@@ -181,6 +182,11 @@ fn lists(talk: &mut Talk) -> Result<()> {
                 talk.outcome("t", 1, op, &body.0)?;
             }
         }
+        // The others may find the null paths that Apache has kept of a setWatches2.
+        for kind in 1..=2 {
+            talk.outcome("t", 1, 17, &Body::new().int(length).int(kind).0)?;
+            talk.outcome("t", 1, 18, &Body::new().int(length).int(kind).0)?;
+        }
         talk.outcome("t", 1, 14, &multi(&[(13, Body::new().int(length).int(-1).0)]))?;
         talk.outcome("t", 1, 14, &multi(&[(2, Body::new().int(length).int(-1).0)]))?;
         talk.outcome("t", 1, 14, &multi(&[(5, Body::new().int(length).int(-1).int(-1).0)]))?;
@@ -190,6 +196,44 @@ fn lists(talk: &mut Talk) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Strings that are no UTF-8: what is put in place of the bytes is sent back. Four bytes for a character are in `deviations`.
+fn texts(talk: &mut Talk) -> Result<()> {
+    talk.part("strings that are no UTF-8");
+    let broken: [&[u8]; 18] = [
+        b"\xed\xa0\x80",
+        b"\xed\xbf\xbf",
+        b"\xed\xa0\xbd\xed\xb8\x80",
+        b"\xed\xa0",
+        b"\xed\xa0x",
+        b"\xed\xb0\xed",
+        b"\xed\xc0\x80",
+        b"\xed",
+        b"\xc0\x80",
+        b"\xc1x",
+        b"\xe0\x80\x80",
+        b"\xe2\x82",
+        b"\xe2\x82x",
+        b"\xf0\x80\x80\x80",
+        b"\xf0\x9f\x98",
+        b"\xf4\x90\x80\x80",
+        b"\xf8\x88\x80\x80\x80",
+        b"\x80\xff",
+    ];
+    for bytes in broken {
+        let at = [b"/", bytes].concat();
+        talk.outcome("t", 1, 9, &Body::new().buffer(Some(&at)).0)?;
+        talk.outcome("t", 1, 101, &Body::new().long(0).int(1).buffer(Some(&at)).int(0).int(0).0)?;
+        talk.outcome("t", 1, 20, &Body::new().buffer(Some(&at)).0)?;
+        talk.outcome("t", 1, 2, &Body::new().buffer(Some(&at)).int(-1).0)?;
+        let id = [bytes, b":x"].concat();
+        let acl = Body::new().int(1).int(31).text("digest").buffer(Some(&id)).0;
+        talk.outcome("t", 1, 1, &Body::new().text("/t/text").buffer(None).raw(&acl).int(0).0)?;
+        talk.outcome("t", 1, 2, &path_version("/t/text", -1))?;
+        talk.outcome("t", 1, 100, &Body::new().int(0).text("digest").buffer(Some(&id)).0)?;
+    }
+    talk.outcome("t", 1, 3, &watch("/t/text", false))
 }
 
 fn xids(talk: &mut Talk) -> Result<()> {

@@ -1,11 +1,9 @@
-//! Conversations that nobody wrote: random operations, watches, multis, ACLs and ends of sessions of several clients, the
-//! same for Apache and for Ostler. Every reply, every event and the final tree are compared.
+//! Conversations that nobody wrote: random operations, watches, multis, ACLs, quotas and ends of sessions of several clients,
+//! the same for Apache and for Ostler. Every reply, every event and the final tree are compared.
 //!
 //! `OSTLER_CONVERSATION_SECONDS` lets the hunt run longer, `OSTLER_CONVERSATION_SEEDS` says how many scripts it plays at
 //! most, `OSTLER_CONVERSATION_FROM` where it begins. A difference is told as a short script; kept in `scripts`, it is played
 //! at each run.
-//!
-//! `OSTLER_CONVERSATION_QUOTAS=1` has quotas among what is asked for, 2 has servers that enforce them.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
@@ -29,21 +27,20 @@ fn number(name: &str, default: u64) -> u64 {
 fn nothing_differs_in_generated_conversations() {
     let seconds = number("OSTLER_CONVERSATION_SECONDS", SECONDS);
     let seeds = number("OSTLER_CONVERSATION_SEEDS", if seconds == SECONDS { SEEDS } else { u64::MAX / 2 });
-    let quotas = number("OSTLER_CONVERSATION_QUOTAS", 0);
     let wanted = Hunt {
         from: number("OSTLER_CONVERSATION_FROM", 1),
         seeds,
         time: Duration::from_secs(seconds),
         turns: 300,
         pairs: 2,
-        features: Features { quotas: quotas > 0 },
+        features: Features { quotas: true },
     };
-    let pair = || Pair::new(if quotas > 1 { &["enforceQuota=true"] } else { &[] });
-    let (played, found) = hunt(wanted, pair).unwrap();
-    let told: Vec<&str> = found.iter().map(|it| it.told.as_str()).collect();
+    let hunted = hunt(wanted, || Pair::new(&[])).unwrap();
+    let told: Vec<&str> = hunted.found.iter().map(|it| it.told.as_str()).collect();
     assert!(told.is_empty(), "{}", told.join("\n\n"));
-    assert!(played > 3, "only {played} scripts");
-    println!("{played} scripts");
+    assert!(hunted.played > 3, "only {} scripts", hunted.played);
+    assert!(hunted.over_quota > 0, "no script went over a quota");
+    println!("{} scripts, {} requests over a quota", hunted.played, hunted.over_quota);
 }
 
 /// A server that says NoNode where it should say NotEmpty is found out, and the script that shows it is short.
@@ -58,7 +55,7 @@ fn a_false_reply_is_found_and_told_in_few_lines() {
             }
         })
     };
-    let (_, found) = hunt(wanted, tampered).unwrap();
+    let found = hunt(wanted, tampered).unwrap().found;
     let script = step::print(&found[0].script);
     // A parent, a child, and the delete that is refused.
     assert!(found[0].script.len() <= 4 && script.contains("delete"), "{script}");

@@ -17,6 +17,17 @@ use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);
+/// The pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Waits until something holds.
+pub fn until(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "it does not come to that within {LIMIT:?}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
 
 pub struct Terminal {
     master: File,
@@ -32,6 +43,11 @@ pub struct Terminal {
 impl Terminal {
     /// Starts `ostler shell` at a server, on a terminal with so many columns; its history is below `home`.
     pub fn start(addr: SocketAddr, columns: u16, home: &Path) -> Self {
+        Self::start_with(addr, &[], columns, home)
+    }
+
+    /// The same with more words on its command line.
+    pub fn start_with(addr: SocketAddr, words: &[&str], columns: u16, home: &Path) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -45,6 +61,7 @@ impl Terminal {
             .arg("--ctty")
             .arg(ostler::binary().unwrap())
             .args(["shell", "-s", &addr.to_string()])
+            .args(words)
             .env("TERM", "xterm-256color")
             .env("LC_ALL", "C.UTF-8")
             .env("XDG_STATE_HOME", home)
@@ -95,6 +112,46 @@ impl Terminal {
         self.expect(&format!(" {number}] "));
     }
 
+    /// The same with the state of the session in it.
+    pub fn expect_state(&mut self, state: &str, number: usize) {
+        self.expect(&format!("{state}\x1b[0m) {number}] "));
+    }
+
+    /// Types a command, and waits until it runs.
+    pub fn begin(&mut self, command: &str) {
+        self.send(command);
+        self.send("\r");
+        self.expect(command);
+        self.expect("\x1b[?2004l\r\n");
+    }
+
+    /// Ctrl-C while a command runs. Before that, it would clear a line: it is pressed again until the command has heard.
+    pub fn interrupt_command(&mut self, heard: &str) {
+        until(|| {
+            self.send("\x03");
+            self.has_come(heard)
+        });
+        self.expect(heard);
+    }
+
+    /// Whether this comes within a moment.
+    fn has_come(&mut self, text: &str) -> bool {
+        while let Ok(bytes) = self.output.recv_timeout(LOOK_EVERY * 10) {
+            self.seen.extend(bytes);
+        }
+        String::from_utf8_lossy(&self.seen[self.at..]).contains(text)
+    }
+
+    /// Waits until the process handles SIGINT itself.
+    pub fn wait_for_signals(&self) {
+        let status = format!("/proc/{}/status", self.child.id());
+        until(|| {
+            let text = std::fs::read_to_string(&status).unwrap();
+            let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+            u64::from_str_radix(caught, 16).unwrap() & (1 << (Signal::INT.as_raw() - 1)) != 0
+        });
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.child.id() as i32).unwrap(), signal).unwrap();
     }
@@ -103,21 +160,28 @@ impl Terminal {
         tcsetwinsize(&self.slave, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     }
 
+    /// What a person sees who closes the window.
+    pub fn hang_up(mut self) -> ExitStatus {
+        let null = File::from(open("/dev/null", OFlags::RDWR, Mode::empty()).unwrap());
+        drop(std::mem::replace(&mut self.master, null));
+        self.signal(Signal::HUP);
+        self.wait()
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        until(|| self.child.try_wait().unwrap().is_some());
+        self.child.wait().unwrap()
+    }
+
     /// Waits for its end; the terminal must be as it was before.
     pub fn end(&mut self) -> ExitStatus {
-        let until = Instant::now() + LIMIT;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < until, "it does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        };
+        let status = self.wait();
         let now = tcgetattr(&self.slave).unwrap();
         assert_eq!(now.local_modes, self.before.local_modes);
         assert_eq!(now.input_modes, self.before.input_modes);
         assert_eq!(now.output_modes, self.before.output_modes);
         assert_eq!(now.control_modes, self.before.control_modes);
+        assert_eq!(format!("{:?}", now.special_codes), format!("{:?}", self.before.special_codes));
         while let Ok(bytes) = self.output.try_recv() {
             self.seen.extend(bytes);
         }

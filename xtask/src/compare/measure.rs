@@ -150,7 +150,21 @@ pub(crate) const MEASURES: &[Measure] = &[
         must: 0.10,
         aim: 0.03,
     },
+    of_restart("restart with 1 000 000 znodes", "ms", |it| it.restart_us / 1e3, 0.30, 0.15),
+    of_restart("snapshot of 1 000 000 znodes", "ms", |it| it.snapshot_us / 1e3, 0.40, 0.20),
+    of_restart("written per create of 100 B", "B", |it| it.written_bytes, 0.50, 0.25),
 ];
+
+/// A figure of a server that is killed with a million znodes and starts again.
+const fn of_restart(
+    name: &'static str,
+    unit: &'static str,
+    figure: fn(&Figures) -> f64,
+    must: f64,
+    aim: f64,
+) -> Measure {
+    Measure { scenario: "restart", name, unit, figure, better: Better::Less, must, aim }
+}
 
 /// A figure of Ostler's alone, in bytes: what a heap of Java's grows by says little.
 const fn of_ostler(name: &'static str, figure: fn(&Figures) -> f64, must: f64, aim: f64) -> Measure {

@@ -64,6 +64,15 @@ pub(crate) struct Figures {
     /// The longest that another client waited for a small read meanwhile.
     #[serde(default)]
     pub(crate) stall_us: f64,
+    /// Bytes written to disk for each request.
+    #[serde(default)]
+    pub(crate) written_bytes: f64,
+    /// From the start of the process until it granted a session, in microseconds.
+    #[serde(default)]
+    pub(crate) restart_us: f64,
+    /// The longest snapshot, in microseconds.
+    #[serde(default)]
+    pub(crate) snapshot_us: f64,
 }
 
 impl Figures {
@@ -80,6 +89,11 @@ impl Figures {
         if self.list_us > 0.0 {
             let (list, stall) = (self.list_us / 1e3, self.stall_us / 1e3);
             return format!("a list {list:.0} ms  longest wait of others {stall:.1} ms");
+        }
+        if self.restart_us > 0.0 {
+            let (restart, snapshot) = (self.restart_us / 1e6, self.snapshot_us / 1e6);
+            let written = self.written_bytes;
+            return format!("restart {restart:.2} s  snapshot {snapshot:.2} s  {written:.0} B written a create");
         }
         if self.ops == 0.0 {
             return format!("{:.1} MiB", mib(self.rss_bytes));

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use bench::{Report, crowd, procfs};
-use ostler_conformance::{Options, Server, apache, ostler, target};
+use ostler_conformance::raw::Connection;
+use ostler_conformance::{Options, Server, apache, four_letter, ostler, target};
 use serde::de::DeserializeOwned;
 
 use super::results::{Figures, Side};
@@ -32,6 +33,8 @@ enum Load {
     Counted(&'static [&'static str]),
     /// A load of many sessions.
     Crowd(&'static [&'static str]),
+    /// A load of so many requests, on a cold server, which is then killed and starts again.
+    Restart(&'static [&'static str]),
 }
 
 const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
@@ -98,7 +101,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         about: "ls of a znode with 1 000 000 children, 20 times, while 4 sessions read something small",
         load: Load::Crowd(&["list", "--children", "1000000", "--lists", "20", "--readers", "4"]),
     },
+    Scenario {
+        name: "restart",
+        about: "1 000 000 creates of 100 B, kill -9, and a start; then a snapshot while others write",
+        load: Load::Restart(&["create", "--payload", "100", "--count", "1000000"]),
+    },
 ];
+
+/// What is written behind a restart, so that a snapshot is due on both sides, and how often one is.
+const SNAPSHOT_LOAD: &[&str] =
+    &["set", "--payload", "100", "--connections", "8", "--outstanding", "8", "--duration", "5"];
+const SNAPSHOT_EVERY: &str = "snapCount=1000";
+/// How long it may take.
+const SNAPSHOT_LIMIT: Duration = Duration::from_mins(1);
 
 /// The load before those of many sessions: it warms what they use.
 const CROWD_WARMING: &[&str] = &["connects", "--warmup", "0", "--duration"];
@@ -113,8 +128,14 @@ impl Scenario {
             fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
         }
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        let mut server = start(side, dir)?;
-        let figures = self.measure(server.as_ref(), seconds, warmup)?;
+        let mut server = start(side, &options(dir))?;
+        let figures = if let Load::Restart(load) = self.load {
+            let (again, figures) = restart(server, side, dir, load)?;
+            server = again;
+            figures
+        } else {
+            self.measure(server.as_ref(), seconds, warmup)?
+        };
         let status = server.process_mut().exited()?;
         if let Some(status) = status {
             bail!("{} ended during the measurement ({status}); its log is {}", server.name(), server.log().display());
@@ -139,6 +160,7 @@ impl Scenario {
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
             Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
+            Load::Restart(_) => bail!("a restart is measured around two servers"),
         };
         let used = report.server.context("the load generator did not look at the server's process")?;
         Ok(Figures {
@@ -165,13 +187,41 @@ pub(crate) fn ostler_binary() -> Result<PathBuf> {
     Ok(binary)
 }
 
-fn start(side: Side, dir: &Path) -> Result<Box<dyn Server>> {
-    // As many connections from one address as the loads need.
-    let options = Options::new(dir).cfg("maxClientCnxns=0");
+/// As many connections from one address as the loads need.
+fn options(dir: &Path) -> Options {
+    Options::new(dir).cfg("maxClientCnxns=0")
+}
+
+fn start(side: Side, options: &Options) -> Result<Box<dyn Server>> {
     Ok(match side {
-        Side::Apache => Box::new(apache::Server::start(&options)?),
-        Side::Ostler => Box::new(ostler::Server::start_binary(&ostler_binary()?, &options)?),
+        Side::Apache => Box::new(apache::Server::start(options)?),
+        Side::Ostler => Box::new(ostler::Server::start_binary(&ostler_binary()?, options)?),
     })
+}
+
+/// Fills a server, kills it, starts it again, and lets it take a snapshot.
+fn restart(mut server: Box<dyn Server>, side: Side, dir: &Path, load: &[&str]) -> Result<(Box<dyn Server>, Figures)> {
+    let before = procfs::written_bytes(server.pid())?;
+    let report = run_bench(server.as_ref(), load, &[])?;
+    let ops = report.ops as f64;
+    let written_bytes = procfs::written_bytes(server.pid())?.saturating_sub(before) as f64 / ops;
+    server.process_mut().kill()?;
+    let began = Instant::now();
+    let server = start(side, &options(dir).cfg(SNAPSHOT_EVERY))?;
+    let _session = Connection::session(server.addr())?;
+    let restart_us = began.elapsed().as_micros() as f64;
+    run_bench(server.as_ref(), SNAPSHOT_LOAD, &[])?;
+    let until = Instant::now() + SNAPSHOT_LIMIT;
+    let snapshot_us = loop {
+        let mntr = four_letter::ask(server.addr(), "mntr")?;
+        let longest = mntr.lines().find_map(|it| it.strip_prefix("zk_max_snapshottime\t")).map(str::parse::<f64>);
+        match longest {
+            Some(Ok(ms)) if ms > 0.0 => break ms * 1e3,
+            _ => ensure!(Instant::now() < until, "{} took no snapshot within {SNAPSHOT_LIMIT:?}", server.name()),
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    Ok((server, Figures { ops, written_bytes, restart_us, snapshot_us, ..Figures::default() }))
 }
 
 /// Runs a load of many sessions.

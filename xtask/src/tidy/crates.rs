@@ -36,15 +36,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("ostler-conformance", &["ostler-wire"]),
-    ("xtask", &["ostler-conformance", "ostler-bench"]),
+    ("xtask", &["ostler-conformance", "ostler-bench", "ostler-sim"]),
     ("ostler-fuzz", &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage"]),
 ];
 
 /// All that this crate may use, from outside or inside.
 const WIRE_MAY_USE: &[&str] = &["bytes"];
 
-/// The deciding crates, whose code does no IO, and what would let it.
-const DECIDING: &[&str] = &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage"];
+/// The deciding crates and their simulator, whose code does no IO, and what would let it.
+const DECIDING: &[&str] =
+    &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage", "ostler-sim"];
 const IO_CRATES: &[&str] = &["tokio", "mio", "rand", "fastrand", "getrandom", "socket2", "rustix", "libc", "nix"];
 
 /// Checks the manifests.

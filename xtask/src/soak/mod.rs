@@ -1,0 +1,216 @@
+//! `cargo xtask soak --storage`: the proofs of storage for as long as one likes, and what they have covered.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+use sim::store::random::{Tally, history};
+use sim::store::sabotage::Sabotage;
+use sim::store::scenarios;
+
+/// What to play, and for how long.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The storage machines on the virtual disk.
+    #[arg(long)]
+    storage: bool,
+    /// For so many seconds.
+    #[arg(long, default_value_t = 60, value_name = "N")]
+    seconds: u64,
+    /// The first seed; the others follow. Without it, one that was not played before.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// Play only the history of --seed, and show what it comes to.
+    #[arg(long, requires = "seed")]
+    one: bool,
+    /// The result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A promise that was broken.
+#[derive(Debug, Serialize)]
+struct Violation {
+    seed: u64,
+    what: String,
+    replay: String,
+}
+
+/// The most violations that are kept; the others are counted.
+const VIOLATIONS_MAX: usize = 20;
+
+#[derive(Debug, Serialize)]
+struct Report {
+    seconds: f64,
+    first_seed: u64,
+    histories: u64,
+    starts: u64,
+    acknowledged_txns: u64,
+    crash_states: u64,
+    enumerated_crash_states: u64,
+    faults: Vec<(String, u64)>,
+    starts_refused: u64,
+    losses_told: u64,
+    losses_nobody_can_see: u64,
+    starts_refused_in_doubt: u64,
+    violations: u64,
+    shown: Vec<Violation>,
+}
+
+/// What all threads add to.
+#[derive(Debug, Default)]
+struct Found {
+    tally: Tally,
+    violations: u64,
+    shown: Vec<Violation>,
+}
+
+/// Plays until the time is up; the exit code says whether a promise was broken.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if !args.storage {
+        bail!("nothing to play: --storage is what there is");
+    }
+    if let (Some(seed), true) = (args.seed, args.one) {
+        let outcome = history(seed);
+        println!("{:#?}", outcome.tally);
+        let Some(what) = outcome.violation else { return Ok(ExitCode::SUCCESS) };
+        println!("{what}");
+        return Ok(ExitCode::FAILURE);
+    }
+    let began = Instant::now();
+    let first_seed = args.seed.unwrap_or_else(|| {
+        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since_1970.map_or(0, |at| at.as_secs()) << 24
+    });
+    let mut found = Found::default();
+    let enumerated = enumerate(args.json, &mut found);
+    let found = Mutex::new(found);
+    let (next, stop) = (AtomicU64::new(first_seed), AtomicBool::new(false));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let time = Duration::from_secs(args.seconds);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while !stop.load(Relaxed) {
+                    play(next.fetch_add(1, Relaxed), &found);
+                }
+            });
+        }
+        while began.elapsed() < time {
+            std::thread::sleep(Duration::from_millis(200).min(time.saturating_sub(began.elapsed())));
+            progress(began.elapsed(), args.seconds, &found);
+        }
+        stop.store(true, Relaxed);
+    });
+    let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let report = report(found, began.elapsed(), first_seed, enumerated);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print_table(&report);
+    }
+    Ok(if report.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every crash of every scenario; how many states there were.
+fn enumerate(json: bool, found: &mut Found) -> u64 {
+    let mut states = 0;
+    for scenario in scenarios::all() {
+        match scenario.explore(&Sabotage::None) {
+            Ok(report) => {
+                states += report.counts.states;
+                if !json {
+                    println!("{:<28} {report}", scenario.name);
+                }
+            }
+            Err(violation) => {
+                let replay = "cargo test -p ostler-sim --test enumerate".to_owned();
+                found.violations += 1;
+                found.shown.push(Violation { seed: 0, what: violation.to_string(), replay });
+            }
+        }
+    }
+    states
+}
+
+fn play(seed: u64, found: &Mutex<Found>) {
+    // A panic is one more thing that must not happen, and not the end of the soak.
+    let outcome = std::panic::catch_unwind(|| history(seed));
+    let mut found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let violation = match outcome {
+        Ok(outcome) => {
+            found.tally.add(&outcome.tally);
+            outcome.violation
+        }
+        Err(_) => Some("it panicked".to_owned()),
+    };
+    if let Some(what) = violation {
+        found.violations += 1;
+        if found.shown.len() < VIOLATIONS_MAX {
+            let replay = format!("cargo xtask soak --storage --one --seed {seed}");
+            found.shown.push(Violation { seed, what, replay });
+        }
+    }
+}
+
+fn progress(elapsed: Duration, seconds: u64, found: &Mutex<Found>) {
+    let mut terminal = std::io::stderr();
+    if !terminal.is_terminal() {
+        return;
+    }
+    let found = found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // A terminal that is gone is no reason to stop.
+    let _ = write!(
+        terminal,
+        "\r{} of {seconds} s: {} histories, {} crash states, {} violations ",
+        elapsed.as_secs(),
+        found.tally.histories,
+        found.tally.crash_states,
+        found.violations
+    );
+}
+
+fn report(found: Found, took: Duration, first_seed: u64, enumerated: u64) -> Report {
+    let Found { tally, violations, shown } = found;
+    Report {
+        seconds: took.as_secs_f64(),
+        first_seed,
+        histories: tally.histories,
+        starts: tally.starts,
+        acknowledged_txns: tally.acknowledged,
+        crash_states: tally.crash_states,
+        enumerated_crash_states: enumerated,
+        faults: tally.faults.iter().map(|(kind, count)| (format!("{kind:?}"), *count)).collect(),
+        starts_refused: tally.refused,
+        losses_told: tally.told,
+        losses_nobody_can_see: tally.unseen,
+        starts_refused_in_doubt: tally.in_doubt,
+        violations,
+        shown,
+    }
+}
+
+fn print_table(report: &Report) {
+    let line = |what: &str, count: u64| println!("{what:<44} {count:>12}");
+    println!("\n{:.0} s from seed {}", report.seconds, report.first_seed);
+    line("crash states, every one of the scenarios", report.enumerated_crash_states);
+    line("random histories", report.histories);
+    line("starts", report.starts);
+    line("txns acknowledged", report.acknowledged_txns);
+    line("crash states of the histories", report.crash_states);
+    for (kind, count) in &report.faults {
+        line(&format!("fault: {kind}"), *count);
+    }
+    line("starts refused after a fault or damage", report.starts_refused);
+    line("losses by damage that a start told", report.losses_told);
+    line("losses that no start can see", report.losses_nobody_can_see);
+    line("starts refused in doubt", report.starts_refused_in_doubt);
+    line("violations", report.violations);
+    for violation in &report.shown {
+        println!("\nseed {}: {}\n  again: {}", violation.seed, violation.what, violation.replay);
+    }
+}
