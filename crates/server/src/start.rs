@@ -48,6 +48,8 @@ pub enum StartError {
         /// Why.
         error: Box<RecoverError>,
     },
+    /// The configuration asks for what is not there yet.
+    NotYet(&'static str),
     /// The client port can't be opened.
     Listen(io::Error),
     /// A thread can't be started, or the like.
@@ -59,6 +61,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory { .. } | Self::Recover { .. } => 3,
+            Self::NotYet(_) => 2,
             Self::Listen(_) | Self::System(_) => 1,
         }
     }
@@ -69,6 +72,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Directory { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Recover { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::NotYet(what) => f.write_str(what),
             Self::Listen(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
@@ -110,6 +114,11 @@ pub const LAST_QUIET_STEP: &str = "sessions";
 
 /// Starts a server. `show` is told each step as it is done.
 pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> Result<Running, StartError> {
+    if config.ensemble.is_some() {
+        return Err(StartError::NotYet(
+            "server.N: members of an ensemble are not built yet; without these lines this server runs standalone",
+        ));
+    }
     let clock = Clock::default();
     let storage = &config.storage;
     // A port that is taken should cost neither a replay nor a directory.

@@ -3,27 +3,24 @@
 use std::path::PathBuf;
 
 use super::build_auth::auth;
+use super::ensemble::{ensemble, set_client, written_client};
 use super::error::{ConfigError, Place};
 use super::resolve::Settings;
 use super::single_server::single_server;
 use super::{
-    AdminConfig, ClientConfig, Config, LimitsConfig, MetricsConfig, MetricsProvider, Note, PurgeConfig, SessionConfig,
-    SessionWeights, StorageConfig, ThrottleConfig, TreeConfig,
+    AdminConfig, ClientConfig, Config, EnsembleConfig, LimitsConfig, MetricsConfig, MetricsProvider, Note, Outside,
+    PurgeConfig, SessionConfig, SessionWeights, StorageConfig, ThrottleConfig, TreeConfig,
 };
 use storage::snapshot::stream::Compression;
 
 use crate::four_letter::Whitelist;
 
-/// Builds the value; `source` is where a missing key should have been, `lookup` tells whether a name has an address.
-pub(super) fn build(
-    mut settings: Settings,
-    source: &Place,
-    lookup: impl FnOnce(&str) -> Result<(), String>,
-) -> Result<Config, ConfigError> {
+/// Builds the value; `source` is where a missing key should have been.
+pub(super) fn build(mut settings: Settings, source: &Place, outside: &dyn Outside) -> Result<Config, ConfigError> {
     let storage = storage(&mut settings, source)?;
-    let client = client(&mut settings, source)?;
+    let (client, ensemble) = client(&mut settings, source, &storage, outside)?;
     if let Some(name) = &client.address {
-        lookup(name).map_err(|what| {
+        outside.has_address(name).map_err(|what| {
             settings.bad("clientPortAddress", what, "an address of this machine, or a name that has one")
         })?;
     }
@@ -58,24 +55,35 @@ pub(super) fn build(
         tree: tree(&settings)?,
         admin: admin(&settings)?,
         metrics: metrics(&settings)?,
+        ensemble,
         notes: settings.notes,
     })
 }
 
-fn client(settings: &mut Settings, source: &Place) -> Result<ClientConfig, ConfigError> {
-    let single = single_server(settings)?;
+fn client(
+    settings: &mut Settings,
+    source: &Place,
+    storage: &StorageConfig,
+    outside: &dyn Outside,
+) -> Result<(ClientConfig, Option<EnsembleConfig>), ConfigError> {
     let (mut port, mut address) = (settings.limit("clientPort")?, settings.text("clientPortAddress")?);
-    if let Some(other) = single.port.filter(|_| port.is_some() && single.port != port) {
-        let what = format!("the server line names the client port {other}");
-        return Err(settings.bad("clientPort", what, &format!("{other}, or no clientPort at all")));
+    let mut written = written_client(port, address.as_deref());
+    let ensemble = ensemble(settings, source, &mut written, &storage.data_dir, outside)?;
+    if ensemble.is_none() {
+        let single = single_server(settings)?;
+        if let Some(other) = single.port.filter(|_| port.is_some() && single.port != port) {
+            let what = format!("the server line names the client port {other}");
+            return Err(settings.bad("clientPort", what, &format!("{other}, or no clientPort at all")));
+        }
+        port = port.or(single.port);
+        address = single.address.or(address);
+        settings.say_what_only_members_use();
     }
-    port = port.or(single.port);
-    address = single.address.or(address);
     let configured: i32 = settings.number("maxClientCnxns")?;
     let backlog: i32 = settings.number("clientPortListenBacklog")?;
-    Ok(ClientConfig {
+    let mut client = ClientConfig {
         address,
-        port: port.ok_or(ConfigError::Missing {
+        port: port.or(written.as_ref().map(|it| it.port)).ok_or(ConfigError::Missing {
             place: source.clone(),
             key: "clientPort",
             what: "the port for clients, by convention 2181",
@@ -87,7 +95,11 @@ fn client(settings: &mut Settings, source: &Place) -> Result<ClientConfig, Confi
         connections_max: settings.limit("maxCnxns")?,
         tcp_keep_alive: settings.bool("clientTcpKeepAlive")?,
         sessionless_timeout_ms: settings.number("nio.sessionlessCnxnTimeout")?,
-    })
+    };
+    if let (Some(_), Some(at)) = (&ensemble, &written) {
+        set_client(&mut client, at);
+    }
+    Ok((client, ensemble))
 }
 
 fn sessions(settings: &Settings) -> Result<SessionConfig, ConfigError> {

@@ -17,11 +17,14 @@
 //! | `jvm_flags` | `-D` out of `SERVER_JVMFLAGS` and `JVMFLAGS` |
 //! | `keys/` | the table of keys, from which `docs/configuration.md` is made too |
 //! | `resolve` | who wins, what is refused |
-//! | `build`, `build_auth`, `single_server` | the typed value |
+//! | `build`, `build_auth`, `single_server`, `ensemble` | the typed value |
 //! | `reference` | `docs/configuration.md` |
 
 mod build;
 mod build_auth;
+mod ensemble;
+#[cfg(test)]
+mod ensemble_tests;
 mod error;
 #[cfg(test)]
 mod every_key;
@@ -41,6 +44,7 @@ use std::path::{Path, PathBuf};
 use auth::AuthConfig;
 use peer::throttle::SessionWeights;
 
+pub use ensemble::EnsembleConfig;
 pub use error::{ConfigError, Place};
 pub use jvm_flags::Environment;
 pub use reference::reference;
@@ -76,6 +80,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// Where metrics go.
     pub metrics: MetricsConfig,
+    /// The ensemble that it is a member of; `None`: a standalone server.
+    pub ensemble: Option<EnsembleConfig>,
     /// What the start has to tell the operator, one line each, in order.
     pub notes: Vec<Note>,
 }
@@ -332,7 +338,7 @@ impl Config {
                 for (name, text) in SHORT_FORM.into_iter().zip(arguments) {
                     resolver.set(name, text, Place::CommandLine)?;
                 }
-                build::build(resolver.check()?, &Place::CommandLine, has_address)
+                build::build(resolver.check()?, &Place::CommandLine, &System)
             }
             _ => Err(ConfigError::Usage(format!(
                 "{} arguments; allowed: none, a file, or port dataDir [tickTime] [maxClientCnxns]",
@@ -350,27 +356,28 @@ impl Config {
         std::fs::File::open(path)
             .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
             .map_err(|error| ConfigError::Unreadable { place: Place::file(path, 0), reason: error.to_string() })?;
-        Self::parse_with(path, &bytes, environment, has_address)
+        Self::parse_with(path, &bytes, environment, &System)
     }
 
-    /// Reads the bytes of a file; `path` is for messages only. No name is looked up.
+    /// Reads the bytes of a file; `path` is for messages only. No name is looked up, and no other file is
+    /// read: it is as if there were none.
     ///
     /// # Errors
     /// Everything of [`ConfigError`] that a file can have.
     pub fn parse(path: &Path, bytes: &[u8], environment: &Environment) -> Result<Self, ConfigError> {
-        Self::parse_with(path, bytes, environment, |_| Ok(()))
+        Self::parse_with(path, bytes, environment, &Nothing)
     }
 
     fn parse_with(
         path: &Path,
         bytes: &[u8],
         environment: &Environment,
-        lookup: impl FnOnce(&str) -> Result<(), String>,
+        outside: &dyn Outside,
     ) -> Result<Self, ConfigError> {
         let mut resolver = Resolver::default();
         resolver.add_environment(environment);
         resolver.add_file(path, bytes)?;
-        build::build(resolver.check()?, &Place::file(path, 0), lookup)
+        build::build(resolver.check()?, &Place::file(path, 0), outside)
     }
 
     /// No file: a server on 127.0.0.1:2181 with its data in `ostler-data`, safe to start anywhere.
@@ -383,14 +390,45 @@ impl Config {
             resolver.set(name, text, Place::BuiltIn)?;
         }
         resolver.add_environment(environment);
-        build::build(resolver.check()?, &Place::BuiltIn, has_address)
+        build::build(resolver.check()?, &Place::BuiltIn, &System)
     }
 }
 
-/// Asks the system for the addresses of a name, or says why there is none.
-fn has_address(name: &str) -> Result<(), String> {
-    match (name, 0).to_socket_addrs() {
-        Ok(mut addresses) => addresses.next().map(|_| ()).ok_or_else(|| "it has no address".to_owned()),
-        Err(error) => Err(error.to_string()),
+/// What a configuration needs to know of the system beside its own file.
+trait Outside {
+    /// Does this name have an address? Or why not.
+    fn has_address(&self, name: &str) -> Result<(), String>;
+    /// What is in another file.
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>>;
+}
+
+/// The system.
+struct System;
+
+impl Outside for System {
+    fn has_address(&self, name: &str) -> Result<(), String> {
+        match (name, 0).to_socket_addrs() {
+            Ok(mut addresses) => addresses.next().map(|_| ()).ok_or_else(|| "it has no address".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(path)?.take(FILE_BYTES_MAX as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// A system where each name has an address, and there is no file.
+struct Nothing;
+
+impl Outside for Nothing {
+    fn has_address(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn read(&self, _: &Path) -> std::io::Result<Vec<u8>> {
+        Err(std::io::ErrorKind::NotFound.into())
     }
 }

@@ -68,6 +68,7 @@ fn support(support: Support) -> (String, String) {
     };
     match support {
         Support::Honoured => ("yes".to_owned(), String::new()),
+        Support::Ensemble => ("in an ensemble".to_owned(), String::new()),
         Support::Refused(asks_nothing, why) => (format!("refused{}", except(asks_nothing)), format!(" ({why})")),
         Support::Absent(_, why) => ("absent".to_owned(), format!(" ({why})")),
         Support::Idle { with } => ("idle".to_owned(), format!(" (Counts only with `{with}`.)")),
@@ -101,6 +102,7 @@ keeps its data in `ostler-data` in the current folder.
 | in the table | at the start of the server |
 |---|---|
 | yes | it acts as in Apache ZooKeeper |
+| in an ensemble | a member of an ensemble acts on it as in Apache ZooKeeper; a standalone server: one information line |
 | refused | the server does not start, and says which line asks for what it does not have; values in brackets pass |
 | absent | one warning line: the server has no such thing, and starts without it |
 | idle | one information line: it tunes what another key asks for, which is refused |

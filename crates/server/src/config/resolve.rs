@@ -32,7 +32,7 @@ pub(super) struct Written {
     pub(super) text: String,
     pub(super) place: Place,
     /// Position in reading order, so that complaints come in it too.
-    order: usize,
+    pub(super) order: usize,
 }
 
 /// Collects what is written, then checks it.
@@ -49,6 +49,8 @@ pub(super) struct Settings {
     values: BTreeMap<&'static str, (Value, Written)>,
     /// Members of families, in the order of writing.
     members: Vec<Written>,
+    /// What to say of keys that only members of an ensemble use, where it turns out to be none.
+    for_members: Vec<(usize, Note)>,
     pub(super) notes: Vec<Note>,
 }
 
@@ -123,7 +125,8 @@ impl Resolver {
 
     /// Reads every winner by the rule of its key, in the order of writing; the first complaint ends it.
     pub(super) fn check(self) -> Result<Settings, ConfigError> {
-        let mut settings = Settings { values: BTreeMap::new(), members: Vec::new(), notes: self.notes };
+        let mut settings =
+            Settings { values: BTreeMap::new(), members: Vec::new(), for_members: Vec::new(), notes: self.notes };
         let mut winners: Vec<Written> = self.written.into_values().collect();
         winners.sort_by_key(|written| written.order);
         for written in winners {
@@ -133,6 +136,10 @@ impl Resolver {
             }
             match written.key.support {
                 Support::Honoured => {}
+                Support::Ensemble => {
+                    let note = Note::info(written.line("has no effect: a standalone server has no peers"));
+                    settings.for_members.push((settings.notes.len(), note));
+                }
                 Support::Refused(asks_nothing, why) if !is_one_of(&value, asks_nothing) => {
                     return Err(written.not_supported(why));
                 }
@@ -166,6 +173,12 @@ impl Written {
         // `…password` is one, `…passwordPath` names a file.
         let is_secret = self.key.kind == Kind::Secret || spelling.ends_with("password");
         if is_secret { "(hidden)" } else { &self.text }
+    }
+
+    /// As the line of a configuration of members.
+    pub(super) fn entry(&self) -> properties::Entry {
+        let line = if let Place::File { line, .. } = self.place { line } else { 0 };
+        properties::Entry { line, key: self.spelling.clone(), value: self.text.clone() }
     }
 
     fn line(&self, what: &str) -> String {
@@ -232,6 +245,13 @@ impl Settings {
             Some(Value::Text(text)) if !text.is_empty() => Some(text),
             _ => None,
         })
+    }
+
+    /// It is a standalone server: what only members use has no effect. Said where it would have been said.
+    pub(super) fn say_what_only_members_use(&mut self) {
+        for (at, note) in std::mem::take(&mut self.for_members).into_iter().rev() {
+            self.notes.insert(at.min(self.notes.len()), note);
+        }
     }
 
     /// The members of a family that somebody wrote, in the order of writing.

@@ -6,7 +6,6 @@
 
 use super::Note;
 use super::error::ConfigError;
-use super::keys::cluster::STANDALONE;
 use super::resolve::{Settings, Written};
 
 /// The client address of the one `server.N` line.
@@ -18,12 +17,10 @@ pub(super) struct SingleServer {
     pub(super) port: Option<u16>,
 }
 
-/// Looks at the `server.N` lines. None: nothing to say. More than one, or an observer: refused.
+/// Looks at the `server.N` lines. Others than one: nothing to say.
 pub(super) fn single_server(settings: &mut Settings) -> Result<SingleServer, ConfigError> {
     let members: Vec<&Written> = settings.members("server.").collect();
-    let [member] = members[..] else {
-        return members.first().map_or(Ok(SingleServer::default()), |first| Err(first.not_supported(STANDALONE)));
-    };
+    let [member] = members[..] else { return Ok(SingleServer::default()) };
     let form = "host:port:port, then :participant if you like, then ;[address:]clientport if you like";
     let bad = |what: &str| member.bad(what.to_owned(), form.to_owned());
     if member.spelling.trim_start_matches("server.").parse::<i64>().is_err() {
@@ -44,7 +41,9 @@ pub(super) fn single_server(settings: &mut Settings) -> Result<SingleServer, Con
     match ports.get(2) {
         None => {}
         Some(role) if role.eq_ignore_ascii_case("participant") => {}
-        Some(role) if role.eq_ignore_ascii_case("observer") => return Err(member.not_supported(STANDALONE)),
+        Some(role) if role.eq_ignore_ascii_case("observer") => {
+            return Err(bad("an observer, and no participant to observe"));
+        }
         Some(_) => return Err(bad("neither participant nor observer")),
     }
     let mut found = SingleServer::default();

@@ -1,11 +1,9 @@
-//! Keys about ensembles. This server is standalone for now: what would make it a member is refused, what only tunes
-//! membership has no effect.
+//! Keys about ensembles. What a member acts on says `ensemble()`: in a standalone server it has no effect.
 
-use super::{Chapter, Kind, key};
+use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
-pub(in crate::config) const STANDALONE: &str =
-    "ensembles are not built yet; this server runs standalone, without this line";
-const ALONE: &str = "a standalone server has no peers";
+const NOT_YET: &str = "this part of ensembles is not built yet";
+const ALONE: &str = "there is no such part here";
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Ensembles",
@@ -14,11 +12,11 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "server.",
             Kind::Text,
             "",
-            "A member of the ensemble. A single one runs standalone, at the client port behind its semicolon; more than one is refused.",
+            "A member of the ensemble: host:quorumPort:electionPort[:role][;[clientHost:]clientPort]. A single one runs standalone, at the client port behind its semicolon, unless standaloneEnabled=false.",
         )
         .file_only(),
-        key("group", Kind::Text, "", "A group of a hierarchical quorum.").file_only().refused(&[], STANDALONE),
-        key("weight", Kind::Text, "", "Weight of a member.").file_only().refused(&[], STANDALONE),
+        key("group", Kind::Text, "", "A group of a hierarchical quorum.").file_only(),
+        key("weight", Kind::Text, "", "Weight of a member.").file_only(),
         key("fastleader.", Kind::Text, "", "Pauses of the election.").no_effect(ALONE),
         key("leader.", Kind::Text, "", "Tuning of the leader.").no_effect(ALONE),
         key("learner.", Kind::Text, "", "Tuning of learners.").no_effect(ALONE),
@@ -27,53 +25,63 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("observerMaster.", Kind::Text, "", "Tuning of learner masters.").no_effect(ALONE),
         key("multiAddress.reachabilityCheck", Kind::Text, "", "Checks of several addresses.")
             .file_only()
-            .no_effect(ALONE),
+            .no_effect("all addresses are tried, and the first that answers is taken"),
     ],
     keys: &[
-        key("dynamicConfigFile", Kind::Text, "", "File with the members.").file_only().refused(&[], STANDALONE),
-        key("peerType", Kind::Text, "participant", "Whether this member votes.")
-            .file_only()
-            .refused(&["participant"], "only members of an ensemble observe, and ensembles are not built yet"),
-        key("observerMasterPort", Kind::Decimal(super::I32_MIN, 65535), "0", "Port for observers.")
-            .file_only()
-            .refused(&["0", "-1"], STANDALONE),
-        key("multiAddress.enabled", Kind::StrictBool, "false", "Several addresses of one member.")
-            .file_only()
-            .refused(&["false"], STANDALONE),
-        key("oraclePath", Kind::Text, "", "File that says who of two may lead.").file_only().refused(&[], STANDALONE),
-        key("standaloneEnabled", Kind::StrictBool, "true", "A file without members starts a standalone server.")
-            .file_only()
-            .refused(&["true"], "without members there is only the standalone mode; ensembles are not built yet"),
-        key("electionAlg", Kind::Decimal(3, 3), "3", "The election; only 3 exists.").file_only().no_effect(ALONE),
-        key("initLimit", Kind::Decimal(super::I32_MIN, super::I32_MAX), "", "Ticks to connect and sync.")
-            .file_only()
-            .no_effect(ALONE),
-        key("syncLimit", Kind::Decimal(super::I32_MIN, super::I32_MAX), "", "Ticks that a learner may lag.")
-            .file_only()
-            .no_effect(ALONE),
-        key("connectToLearnerMasterLimit", Kind::Decimal(super::I32_MIN, super::I32_MAX), "0", "Ticks to connect.")
-            .file_only()
-            .no_effect(ALONE),
-        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time. A standalone server has \
-            none: it answers -6 (Unimplemented) instead of -123 (ReconfigDisabled).")
+        key("dynamicConfigFile", Kind::Text, "", "File with the members, and nothing else. Its name ends with their version.").file_only(),
+        key("peerType", Kind::Choice(&["participant", "observer"]), "participant", "Whether this member votes. The role in its own server.N line is what counts; this only warns when they differ.")
             .file_only(),
-        key("syncEnabled", Kind::StrictBool, "true", "Observers write logs.").file_only().no_effect(ALONE),
+        key("observerMasterPort", Kind::Decimal(I32_MIN, 65535), "0", "Port for observers.")
+            .file_only()
+            .refused(&["0", "-1"], NOT_YET),
+        key("multiAddress.enabled", Kind::StrictBool, "false", "Several addresses of one member.").file_only(),
+        key("oraclePath", Kind::Text, "", "File that says who of two may lead.").file_only().refused(&[], NOT_YET),
+        key("standaloneEnabled", Kind::StrictBool, "true", "A file with no or one member starts a standalone server.")
+            .file_only(),
+        key("electionAlg", Kind::Decimal(3, 3), "3", "The election; only 3 exists.").file_only().ensemble(),
+        key("initLimit", Kind::Decimal(I32_MIN, I32_MAX), "", "Ticks to connect and sync. A member needs it.")
+            .file_only()
+            .ensemble(),
+        key("syncLimit", Kind::Decimal(I32_MIN, I32_MAX), "", "Ticks that a learner may lag. A member needs it.")
+            .file_only()
+            .ensemble(),
+        key("connectToLearnerMasterLimit", Kind::Decimal(I32_MIN, I32_MAX), "0", "Ticks to connect to a leader. 0: initLimit.")
+            .file_only()
+            .ensemble(),
+        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time; refused in an ensemble, where it \
+            is not built yet. A standalone server has none: it answers -6 (Unimplemented) instead of -123 \
+            (ReconfigDisabled).")
+            .file_only(),
+        key("syncEnabled", Kind::StrictBool, "true", "Observers write logs; false is refused in an ensemble.")
+            .file_only()
+            .ensemble(),
         key("quorumListenOnAllIPs", Kind::StrictBool, "false", "Quorum ports on all interfaces.")
             .file_only()
-            .no_effect(ALONE),
-        key("quorum.cnxn.threads.size", Kind::Decimal(super::I32_MIN, super::I32_MAX), "20", "Election threads.")
+            .ensemble(),
+        key("quorum.cnxn.threads.size", Kind::Decimal(I32_MIN, I32_MAX), "20", "Election threads.")
             .file_only()
-            .no_effect(ALONE),
-        key("leaderServes", Kind::Text, "yes", "The leader takes clients.").no_effect(ALONE),
-        key("cnxTimeout", Kind::Text, "5000", "Time to connect for an election.").no_effect(ALONE),
-        key("quorumCnxnTimeoutMs", Kind::Text, "-1", "Read timeout of an election.").no_effect(ALONE),
-        key("tcpKeepAlive", Kind::Text, "false", "SO_KEEPALIVE between servers.").no_effect(ALONE),
-        key("electionPortBindRetry", Kind::Text, "3", "Tries to bind the election port.").no_effect(ALONE),
-        key("leaderConnectDelayDuringRetryMs", Kind::Text, "100", "Pause between tries to reach a leader.")
-            .no_effect(ALONE),
+            .no_effect("connections of elections need no threads"),
+        key("leaderServes", Kind::NotNo, "yes", "The leader takes clients.").ensemble(),
+        key("cnxTimeout", Kind::Decoded(1, I32_MAX), "5000", "Time in ms to connect for an election.").ensemble(),
+        key("quorumCnxnTimeoutMs", Kind::Decoded(I32_MIN, I32_MAX), "-1", "Time in ms for a peer to say who it is, on the election port. -1: syncLimit.").ensemble(),
+        key("tcpKeepAlive", Kind::PropertyBool, "false", "SO_KEEPALIVE between servers.").ensemble(),
+        key("electionPortBindRetry", Kind::Decoded(I32_MIN, I32_MAX), "3", "Tries to bind the election port, a second apart. 0: for ever.").ensemble(),
+        key("leaderConnectDelayDuringRetryMs", Kind::Decoded(0, I32_MAX), "100", "Pause in ms between tries to reach a leader.")
+            .ensemble(),
         key("forward_learner_requests_to_commit_processor_disabled", Kind::Text, "false", "Memory of a leader.")
             .no_effect(ALONE),
-        key("maxConcurrentSnapSyncs", Kind::Text, "10", "Snapshots sent at the same time.").no_effect(ALONE),
-        key("maxTimeToWaitForEpoch", Kind::Text, "-1", "Patience in discovery.").no_effect(ALONE),
+        key("leader.maxConcurrentSnapSyncs", Kind::Decoded(1, I32_MAX), "10", "Observers that are sent a snapshot at the same time.")
+            .also(&["maxConcurrentSnapSyncs"])
+            .ensemble(),
+        key("leader.maxConcurrentDiffSyncs", Kind::Decoded(1, I32_MAX), "100", "Observers that are sent a part of the log at the same time.")
+            .also(&["maxConcurrentDiffSyncs"])
+            .ensemble(),
+        key("leader.maxTimeToWaitForEpoch", Kind::Decoded(I32_MIN, I32_MAX), "-1", "Patience of a leader in discovery, in ms.")
+            .also(&["maxTimeToWaitForEpoch"])
+            .no_effect("discovery lasts for initLimit"),
+        key("fastleader.minNotificationInterval", Kind::Decoded(1, I32_MAX), "200", "Time in ms after which a vote is sent again, at first.")
+            .ensemble(),
+        key("fastleader.maxNotificationInterval", Kind::Decoded(1, I32_MAX), "60000", "And at last, after doubling each time.")
+            .ensemble(),
     ],
 };

@@ -77,6 +77,8 @@ pub(super) enum Kind {
 pub(super) enum Support {
     /// Acts as in Apache.
     Honoured,
+    /// Acts as in Apache, in a member of an ensemble; a standalone server says that it has no effect.
+    Ensemble,
     /// Asks for something that is missing: the start is refused, except for these values, which ask for nothing.
     Refused(&'static [&'static str], &'static str),
     /// Asks for something that is missing and that a server can do without: the start says so in a warning, except for
@@ -194,6 +196,10 @@ impl Key {
 
     const fn absent(self, asks_nothing: &'static [&'static str], why: &'static str) -> Self {
         Self { support: Support::Absent(asks_nothing, why), ..self }
+    }
+
+    const fn ensemble(self) -> Self {
+        Self { support: Support::Ensemble, ..self }
     }
 
     const fn idle(self, with: &'static str) -> Self {

@@ -1,6 +1,6 @@
 //! Keys about the data directory, the transaction log, snapshots and the tree.
 
-use super::{Chapter, I32_MAX, Kind, key};
+use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Files and the tree",
@@ -23,7 +23,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         ),
         key(
             "snapCount",
-            Kind::Decimal(super::I32_MIN, I32_MAX),
+            Kind::Decimal(I32_MIN, I32_MAX),
             "100000",
             "Transactions between two snapshots; the real number is random between half of it and all of it, and up to ten times that while the log since the last snapshot is smaller than that snapshot. Below 2: 2, and a warning.",
         ),
@@ -67,14 +67,14 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("maxBatchSize", Kind::Decimal(0, I32_MAX), "1000", "Transactions in one sync. 0: no limit."),
         key(
             "autopurge.snapRetainCount",
-            Kind::Decimal(super::I32_MIN, I32_MAX),
+            Kind::Decimal(I32_MIN, I32_MAX),
             "3",
             "Valid snapshots that a purge keeps, with their logs. Below 3: 3, and a warning.",
         )
         .file_only(),
         key(
             "autopurge.purgeInterval",
-            Kind::Decimal(super::I32_MIN, I32_MAX),
+            Kind::Decimal(I32_MIN, I32_MAX),
             "0",
             "Hours between purges. 0 or less: never.",
         )
@@ -140,11 +140,10 @@ pub(super) const CHAPTER: Chapter = Chapter {
         )
         .bare(),
         key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a hard limit of a quota, and log those above a soft one."),
-        key("commitLogCount", Kind::Text, "500", "Transactions kept in memory for learners.")
-            .no_effect("a standalone server has no learners"),
+        key("commitLogCount", Kind::Decoded(I32_MIN, I32_MAX), "500", "Transactions kept in memory for learners; 500 at least.")
+            .ensemble(),
         key("snapshotSizeFactor", Kind::Text, "0.33", "Share of a snapshot up to which learners are synced from the log.")
-            .no_effect("a standalone server has no learners"),
-        key("forceSnapshotSync", Kind::Text, "false", "Always send a snapshot to learners.")
-            .no_effect("a standalone server has no learners"),
+            .no_effect("it is decided as by its default"),
+        key("forceSnapshotSync", Kind::PropertyBool, "false", "Always send a snapshot to learners.").ensemble(),
     ],
 };
