@@ -145,16 +145,6 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         txns: (!matches!(recovered.origin, Origin::New | Origin::Nothing)).then_some(recovered.txns_replayed),
     };
     let (tree, sessions, warnings) = rebuilt.finish();
-    if recovered.is_suspect && !storage.accept_suspect_tail {
-        let why = recovered.warnings.join("; ");
-        return Err(StartError::Directory {
-            path: storage.data_dir.clone(),
-            reason: format!(
-                "{why}; what was acknowledged behind that is missing. Bring the missing files back, or, to go on without \
-                 it, start once with ostler.log.acceptSuspectTail=true"
-            ),
-        });
-    }
     for warning in recovered.warnings.iter().chain(&warnings) {
         tracing::warn!("{warning}");
     }
@@ -328,7 +318,9 @@ fn launch(
     if let Some(purge) = &storage.purge {
         let (core, disk) = (core.clone(), disk());
         let (retain, interval) = (purge.snapshots_kept as usize, Duration::from_hours(u64::from(purge.interval_hours)));
-        other_threads.push(spawn("ostler-purge", move || threads::run_purge(&core, disk, retain, interval))?);
+        let length_max = config.limits.record_bytes_max as usize;
+        let run = move || threads::run_purge(&core, disk, retain, length_max, interval);
+        other_threads.push(spawn("ostler-purge", run)?);
     }
 
     let (shards, mut inboxes): (Vec<_>, Vec<_>) =

@@ -241,14 +241,15 @@ fn walk(
     Ok(true)
 }
 
-/// Removes old files at the start and then at each interval, until the server stops.
-pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, interval: Duration) {
+/// Removes old files at the start and then at each interval, until the server stops. `length_max` is the longest string or
+/// buffer of a snapshot, in bytes.
+pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, length_max: usize, interval: Duration) {
     yield_to_others();
     let mut next = Instant::now();
     while !core.is_stopping() {
         if Instant::now() >= next {
             next += interval;
-            let done = storage::purge::plan(&disk, retain).and_then(|files| {
+            let done = storage::purge::plan(&disk, retain, length_max).and_then(|files| {
                 for file in &files {
                     disk.execute(&Effect::Remove(file.clone()))?;
                 }

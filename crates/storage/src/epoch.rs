@@ -13,6 +13,8 @@ use crate::names::FileName;
 
 /// The longest file that is read.
 const LENGTH_MAX: u64 = 64;
+/// How many characters of a file that holds no epoch are shown.
+const FOUND_SHOWN: usize = 20;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -78,6 +80,8 @@ pub enum EpochError {
     NotANumber {
         /// The file.
         file: FileRef,
+        /// The beginning of what it holds.
+        found: String,
     },
     /// The history is of a later epoch than `currentEpoch`.
     Behind {
@@ -101,7 +105,11 @@ impl fmt::Display for EpochError {
             move it away and let the server sync from the others";
         match self {
             Self::Io { file, error } => write!(f, "{file}: {error}"),
-            Self::NotANumber { file } => write!(f, "{file} does not hold an epoch; {ADVICE}"),
+            Self::NotANumber { file, found } => write!(
+                f,
+                "{file} holds {found:?}, which is no epoch; move the data directory away and let the server sync from the \
+                 others"
+            ),
             Self::Behind { current, last } => {
                 write!(f, "currentEpoch is {current}, but the last txn is {last}, of epoch {}; {ADVICE}", last.epoch())
             }
@@ -142,6 +150,14 @@ pub fn read(disk: &dyn Disk, last: Zxid) -> Result<Epochs, EpochError> {
     if accepted < current {
         return Err(EpochError::AcceptedBehind { accepted, current });
     }
+    // What a crash has left of a write, ours or Apache's: nobody was told of it, and Apache would believe it (ZOOKEEPER-4269).
+    for temp in [EpochFile::Accepted.temp(), EpochFile::Current.temp()] {
+        match disk.open(&temp) {
+            Ok(_) => effects.push(Effect::Remove(temp)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(EpochError::Io { file: temp, error }),
+        }
+    }
     Ok(Epochs { accepted, current, effects })
 }
 
@@ -156,80 +172,8 @@ fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError
     };
     let mut bytes = Vec::new();
     source.take(LENGTH_MAX).read_to_end(&mut bytes).map_err(io)?;
-    let text = str::from_utf8(&bytes).ok().and_then(|text| text.lines().next());
-    let epoch = text.and_then(|line| line.trim().parse().ok());
-    epoch.map(|epoch| Some(Epoch(epoch))).ok_or_else(|| EpochError::NotANumber { file: file.clone() })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::mem_disk::MemDisk;
-
-    const LAST: Zxid = Zxid(0x3_0000_0007);
-
-    fn run(disk: &mut MemDisk, effects: &[Effect]) {
-        for effect in effects {
-            disk.execute(effect).unwrap();
-        }
-    }
-
-    #[test]
-    fn missing_ones_are_written() {
-        let mut disk = MemDisk::default();
-        let epochs = read(&disk, LAST).unwrap();
-        assert_eq!((epochs.accepted, epochs.current), (Epoch(3), Epoch(3)));
-        run(&mut disk, &epochs.effects);
-        disk.crash();
-        assert_eq!(disk.bytes(&EpochFile::Current.file()), Some(&b"3"[..]));
-        assert!(read(&disk, LAST).unwrap().effects.is_empty());
-        assert_eq!(read(&MemDisk::default(), Zxid(-1)).unwrap().current, Epoch(0));
-    }
-
-    #[test]
-    fn a_crash_between_the_history_and_current_epoch_is_made_up_for() {
-        // Epoch 4 was accepted, its leader has told txns of epoch 3, and whatever of the temporary file there is.
-        for temp in [None, Some(&b""[..]), Some(b"4")] {
-            let mut disk = MemDisk::default();
-            disk.put(&EpochFile::Current.file(), b"2");
-            disk.put(&EpochFile::Accepted.file(), b"4");
-            if let Some(temp) = temp {
-                disk.put(&EpochFile::Current.temp(), temp);
-            }
-            let epochs = read(&disk, LAST).unwrap();
-            assert_eq!((epochs.accepted, epochs.current), (Epoch(4), Epoch(3)));
-            run(&mut disk, &epochs.effects);
-            disk.crash();
-            assert!(read(&disk, LAST).unwrap().effects.is_empty());
-        }
-    }
-
-    #[test]
-    fn each_crash_leaves_the_old_or_the_new() {
-        let effects = EpochFile::Accepted.write(Epoch(12));
-        for crash_at in 0..=effects.len() {
-            for survives in [false, true] {
-                let mut disk = MemDisk::default();
-                disk.put(&EpochFile::Current.file(), b"3\n");
-                disk.put(&EpochFile::Accepted.file(), b"5");
-                run(&mut disk, &effects[..crash_at]);
-                disk.crash_torn(&mut || survives);
-                let accepted = read(&disk, LAST).unwrap().accepted;
-                assert!(accepted == Epoch(5) || accepted == Epoch(12) && crash_at > 3, "{crash_at}");
-                assert!(crash_at < 5 || accepted == Epoch(12));
-            }
-        }
-    }
-
-    #[test]
-    fn what_does_not_belong_together_is_refused() {
-        let mut disk = MemDisk::default();
-        disk.put(&EpochFile::Current.file(), b"2");
-        disk.put(&EpochFile::Accepted.file(), b"2");
-        assert!(matches!(read(&disk, LAST), Err(EpochError::Behind { .. })));
-        disk.put(&EpochFile::Current.file(), b"3");
-        assert!(matches!(read(&disk, LAST), Err(EpochError::AcceptedBehind { .. })));
-        disk.put(&EpochFile::Accepted.file(), b"x");
-        assert!(matches!(read(&disk, LAST), Err(EpochError::NotANumber { .. })));
-    }
+    let text = String::from_utf8_lossy(&bytes);
+    let epoch = text.lines().next().and_then(|line| line.trim().parse().ok());
+    let no_number = || EpochError::NotANumber { file: file.clone(), found: text.chars().take(FOUND_SHOWN).collect() };
+    epoch.map(|epoch| Some(Epoch(epoch))).ok_or_else(no_number)
 }

@@ -1,14 +1,12 @@
 //! Txn log, snapshots and recovery, byte for byte as Apache ZooKeeper 3.9 keeps them.
 //!
 //! Everything here *decides* which bytes go where and *asks others* to put them there: the machines give [`Effect`]s, an
-//! executor (the server's disk threads on real files, [`MemDisk`] or a simulator on virtual ones) carries them out and
-//! reports back. There is no file system, clock, thread or random number in this crate, and every machine is `Clone`, so
+//! executor (the server's disk threads on real files, a simulator on virtual ones) carries them out and reports back. There is no file system, clock, thread or random number in this crate, and every machine is `Clone`, so
 //! a world that holds one can be forked between any two effects.
 //!
 //! | room | job |
 //! |---|---|
 //! | [`disk`] | what a disk must offer: effects, listing, reading |
-//! | [`mem_disk`] | a disk in memory that can crash, for tests |
 //! | [`names`] | the names of files, as Apache gives and sorts them |
 //! | [`log`] | the txn log: records, reading, which files to read, writing |
 //! | [`snapshot`] | snapshot files: encoding, writing, decoding |
@@ -22,7 +20,6 @@
 pub mod disk;
 pub mod epoch;
 pub mod log;
-pub mod mem_disk;
 pub mod names;
 pub mod policy;
 pub mod purge;
@@ -33,6 +30,5 @@ pub mod snapshot;
 pub use disk::{Dir, Disk, Effect, FileRef};
 pub use log::room::{Room, Stopped};
 pub use log::writer::{FillJob, LogJob, LogOptions, LogWriter};
-pub use mem_disk::MemDisk;
 pub use names::FileName;
 pub use recover::{RecoverError, RecoverOptions, Recovered, Restore, recover};

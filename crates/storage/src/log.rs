@@ -3,6 +3,7 @@
 //! Source: Apache `FileTxnLog`, `FilePadding`, `TxnLogToolkit`; `docs/formats/txn-log.md`.
 
 pub mod dir;
+pub mod error;
 pub mod reader;
 pub mod record;
 pub mod room;

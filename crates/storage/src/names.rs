@@ -95,10 +95,16 @@ impl Numbered {
     }
 }
 
-/// The files of `listing` with this prefix and a zxid, oldest first.
+/// What a name ends with while Apache is still writing the file (`AtomicFileOutputStream`): a snapshot that came from a
+/// leader, or an epoch. Nothing is acknowledged before the file has lost it.
+pub const UNFINISHED: &str = ".tmp";
+
+/// The files of `listing` with this prefix and a zxid, oldest first. One that was never finished is none of them, other
+/// than in Apache, which takes `snapshot.5.tmp` for a snapshot.
 pub fn numbered(listing: &[crate::disk::Entry], prefix: &str) -> Vec<Numbered> {
     let mut files: Vec<_> = listing
         .iter()
+        .filter(|entry| !entry.name.ends_with(UNFINISHED))
         .filter_map(|entry| {
             let zxid = zxid_of(&entry.name, prefix)?;
             Some(Numbered { zxid, name: FileName::parse(&entry.name), length: entry.length })

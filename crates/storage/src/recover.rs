@@ -3,28 +3,30 @@
 //! The newest snapshot that is whole, and then every txn behind it, without a gap. Whatever is not certain is either said
 //! ([`Recovered::warnings`]) or ends the recovery with the file, the offset and the zxid; nothing is skipped in silence.
 
-use std::fmt;
-use std::io::{self, Read, SeekFrom};
+mod error;
+mod mend;
+
+use std::io::{self, SeekFrom};
 
 use wire::jute::{Buffer, Field, Reader};
 use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use crate::disk::{Dir, Disk, Effect, FileRef};
-use crate::log::dir::{History, ReadLogError, ReadOptions, Tail, TailEnd, read_history};
-use crate::log::reader::Record;
+use crate::log;
+use crate::log::dir::{History, ReadLogError, ReadOptions, read_history};
+use crate::log::reader::{Header, Record};
 use crate::names::{self, FileName, Numbered};
 use crate::settle::settle;
 use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
 use crate::snapshot::stream::Compression;
-use crate::snapshot::{SEAL_LENGTH, SnapshotDigest};
+use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
+pub use error::RecoverError;
 
 /// How many snapshots are tried (`FileSnap.deserialize`).
 const CANDIDATES: usize = 100;
 /// After how many txns progress is told.
 const PROGRESS_TXNS: u64 = 10_000;
-/// How many bytes of a tail are copied at a time.
-const KEPT_CHUNK: u64 = 1 << 20;
 
 /// What is to be rebuilt: the tree and the sessions.
 pub trait Restore {
@@ -141,111 +143,6 @@ pub struct Recovered {
     pub when_begun: Vec<Effect>,
 }
 
-/// Why there is no tree.
-#[derive(Debug)]
-pub enum RecoverError {
-    /// The disk failed.
-    Io {
-        /// The file, or what was tried.
-        what: String,
-        /// How.
-        error: io::Error,
-    },
-    /// A log file is in the snapshots' directory, or the other way round (`LogDirContentCheckException`).
-    Misplaced {
-        /// The file.
-        file: String,
-        /// Where it is.
-        dir: Dir,
-    },
-    /// There are snapshots, but none can be loaded.
-    NoSnapshot {
-        /// Each with its reason, newest first.
-        tried: Vec<(String, LoadSnapshotError)>,
-    },
-    /// There are txns but no snapshot (ZOOKEEPER-2325).
-    SnapshotMissing {
-        /// The oldest log.
-        log: FileRef,
-    },
-    /// The log is damaged or has a gap.
-    Log {
-        /// How.
-        error: ReadLogError,
-        /// The snapshots that could not be loaded before: the cause, if the history is missing only behind an older one.
-        failed_snapshots: Vec<String>,
-    },
-    /// The last record is broken, no interrupted write explains it, and `accept_suspect_tail` is not set.
-    SuspectTail {
-        /// Where, and behind which txn.
-        tail: Tail,
-    },
-    /// A record whose checksum is right holds no txn that this version knows, or one that the tree refuses.
-    BadTxn {
-        /// The file.
-        file: FileRef,
-        /// Where the record begins.
-        offset: u64,
-        /// The txn.
-        zxid: Zxid,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for RecoverError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { what, error } => write!(f, "{what}: {error}"),
-            Self::Misplaced { file, dir } => write!(
-                f,
-                "{file} is in the {dir} directory; with a dataLogDir of its own, snapshots belong into dataDir and logs \
-                 into dataLogDir: move the files to where they belong"
-            ),
-            Self::NoSnapshot { tried } => {
-                write!(f, "no snapshot can be loaded")?;
-                for (name, error) in tried {
-                    write!(f, "; {name}: {error}")?;
-                }
-                write!(f, "; restore one from a copy, or, in an ensemble, move this server's data directory away")
-            }
-            Self::SnapshotMissing { log } => write!(
-                f,
-                "no snapshot was found, but there are txns in {log}: was the dataDir lost or changed? If these logs are \
-                 of 3.4 or older and never had a snapshot, set snapshot.trust.empty=true for one start"
-            ),
-            Self::Log { error, failed_snapshots } => {
-                error.fmt(f)?;
-                if !failed_snapshots.is_empty() {
-                    write!(f, " (newer snapshots could not be loaded: {})", failed_snapshots.join("; "))?;
-                }
-                Ok(())
-            }
-            Self::SuspectTail { tail } => write!(
-                f,
-                "{tail}; it may have been acknowledged, so nothing was changed; in an ensemble, move this server's data \
-                 directory away and let it sync from the others; to go on from txn {} without what is behind it, start \
-                 once with ostler.log.acceptSuspectTail=true in zoo.cfg: it is cut then, and its bytes are kept in a \
-                 file {}.{:x}",
-                tail.after,
-                names::CUT,
-                tail.after.0
-            ),
-            Self::BadTxn { file, offset, zxid, reason } => {
-                write!(f, "txn {zxid}, at byte {offset} of {file}, can't be applied: {reason}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecoverError {}
-
-impl From<ReadLogError> for RecoverError {
-    fn from(error: ReadLogError) -> Self {
-        Self::Log { error, failed_snapshots: Vec::new() }
-    }
-}
-
 /// Rebuilds what the directory holds. `progress` is told now and then.
 pub fn recover(
     disk: &mut dyn Disk,
@@ -258,35 +155,54 @@ pub fn recover(
     into.reset();
     let mut loaded = load_snapshot(disk, options, into, progress, &mut warnings)?;
     let start = loaded.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
-    if loaded.is_none() && !options.trust_empty {
-        refuse_logs(disk, options)?;
-    }
+    let first = if loaded.is_none() { check_logs_alone(disk, options)? } else { None };
     let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
     let history = replay(disk, start, failed, options, into, progress);
     let history = history.map_err(|error| match error {
-        RecoverError::Log { error, .. } => RecoverError::Log { error, failed_snapshots: warnings.clone() },
+        RecoverError::Log { error, .. } => {
+            let failed_snapshots = failed.iter().rev().map(|(file, why)| format!("{}: {why}", file.name)).collect();
+            RecoverError::Log { error, failed_snapshots }
+        }
         other => other,
     })?;
+    check_headers(loaded.as_ref(), &history, &mut warnings)?;
     let suspect = history.tails.iter().find(|tail| tail.is_suspect());
-    if let Some(tail) = suspect.filter(|_| options.repair && !options.accept_suspect_tail) {
+    let may_lose = !options.repair || options.accept_suspect_tail;
+    if let Some(tail) = suspect.filter(|_| !may_lose) {
         return Err(RecoverError::SuspectTail { tail: tail.clone() });
     }
-    let mut is_suspect = suspect.is_some();
+    let newer = failed.last().filter(|(newer, _)| history.last < newer.zxid);
+    if let Some((newer, reason)) = newer {
+        let (last, zxid, reason) = (history.last, newer.zxid, reason.clone());
+        let snapshot = FileRef::new(Dir::Data, newer.name.clone());
+        if !may_lose {
+            return Err(RecoverError::EndsBeforeSnapshot { last, snapshot, zxid, reason });
+        }
+        warnings.push(format!(
+            "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} are lost \
+             to this server"
+        ));
+    }
+    for (file, reason) in failed.iter().rev().filter(|(file, _)| file.zxid <= history.last) {
+        warnings.push(format!(
+            "{} can't be loaded: {reason}; an older snapshot and the log behind it make up for it, and a purge removes it in \
+             time",
+            file.name
+        ));
+    }
+    let given_up: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| history.last < file.zxid).collect();
+    let is_suspect = suspect.is_some() || newer.is_some();
+    let has_logs = !names::numbered(&list(disk, Dir::Log)?, names::LOG).is_empty();
     // Nothing was changed before here.
     let marks = find_marks(disk)?;
-    remove_leftovers(disk, options, &mut warnings)?;
-    mend(disk, options, &history, &mut warnings)?;
+    if options.repair {
+        mend::tell_of_cuts(disk, &mut warnings)?;
+        mend::remove_leftovers(disk, &mut warnings)?;
+        mend::set_aside(disk, &given_up, &mut warnings)?;
+    }
+    mend::mend(disk, options, &history, &mut warnings)?;
     if options.repair {
         settle(disk, options, &history)?;
-    }
-    if let Some(newer) = failed.last()
-        && history.last < newer.zxid
-    {
-        is_suspect = true;
-        warnings.push(format!(
-            "the history ends at txn {}, before {}, which can't be loaded: the txns up to there are lost to this server",
-            history.last, newer.name
-        ));
     }
     let origin = match &loaded {
         Some(snapshot) => Origin::Snapshot { zxid: snapshot.zxid, bytes: snapshot.bytes, nodes: snapshot.nodes },
@@ -294,6 +210,7 @@ pub fn recover(
         None if !marks.is_empty() || options.autocreate => Origin::New,
         None => Origin::Nothing,
     };
+    warnings.extend(what_is_not_there(options, origin, first.zip(Some(history.last)), has_logs));
     let mut when_begun = Vec::new();
     if origin == Origin::New {
         when_begun = marks;
@@ -345,32 +262,16 @@ fn find_marks(disk: &dyn Disk) -> Result<Vec<Effect>, RecoverError> {
     Ok(marks)
 }
 
-/// Removes what our own machines have not finished.
-fn remove_leftovers(
-    disk: &mut dyn Disk,
-    options: &RecoverOptions,
-    warnings: &mut Vec<String>,
-) -> Result<(), RecoverError> {
-    let leftovers = [(Dir::Log, FileName::NextLog), (Dir::Log, FileName::NewLog), (Dir::Data, FileName::SnapshotTemp)];
-    for (dir, name) in leftovers {
-        if options.repair && list(disk, dir)?.iter().any(|entry| entry.name == name.to_string()) {
-            if name == FileName::SnapshotTemp {
-                warnings.push(format!("{name}, a snapshot that was never finished, was removed"));
-            }
-            execute(disk, &Effect::Remove(FileRef::new(dir, name)))?;
-        }
-    }
-    Ok(())
-}
-
 struct Loaded {
     zxid: Zxid,
     file: FileRef,
     bytes: u64,
     nodes: u64,
-    /// Newer ones that could not be loaded, oldest first. Each was the state after a txn that the logs must hold, unless it
-    /// came from a leader (SNAP).
-    failed: Vec<Numbered>,
+    /// What its header names.
+    header: Header,
+    /// Newer ones, and those of the same txn, that could not be loaded, oldest first, and why. Each was the state after a txn
+    /// that the logs must hold, unless it came from a leader (SNAP).
+    failed: Vec<(Numbered, String)>,
 }
 
 /// Loads the newest snapshot that can be. `None`: there is none at all.
@@ -382,26 +283,36 @@ fn load_snapshot(
     warnings: &mut Vec<String>,
 ) -> Result<Option<Loaded>, RecoverError> {
     let files = names::numbered(&list(disk, Dir::Data)?, names::SNAPSHOT);
-    let mut tried = Vec::new();
+    let mut tried: Vec<(Numbered, LoadSnapshotError)> = Vec::new();
     for file in files.iter().rev().take(CANDIDATES) {
         match load(disk, file, options, into, progress) {
             Ok(loaded) => {
-                let failed = files.iter().filter(|newer| newer.zxid > loaded.zxid).cloned().collect();
+                let failed = tried.into_iter().rev().map(|(file, error)| (file, error.to_string())).collect();
                 return Ok(Some(Loaded { failed, ..loaded }));
             }
             Err(error) => {
-                warnings.push(format!("snapshot {} was not loaded: {error}", file.name));
-                tried.push((file.name.to_string(), error));
+                tried.push((file.clone(), error));
                 into.reset();
             }
         }
     }
     // The first snapshot of all, of an empty tree, may be torn by a crash: nothing is lost with it if nothing was logged.
     let is_first = files.iter().all(|file| file.zxid == Zxid::ZERO);
-    if tried.is_empty() || (is_first && first_record(disk, options)?.is_none()) {
+    if is_first && first_record(disk, options)?.is_none() {
+        let told = |(file, error): &(Numbered, LoadSnapshotError)| {
+            format!(
+                "{} can't be loaded: {error}; nothing was ever logged, so it is the rest of a first start that was \
+                 interrupted, and the database begins anew",
+                file.name
+            )
+        };
+        warnings.extend(tried.iter().map(told));
         return Ok(None);
     }
-    Err(RecoverError::NoSnapshot { tried })
+    if tried.is_empty() {
+        return Ok(None);
+    }
+    Err(RecoverError::NoSnapshot { tried: tried.into_iter().map(|(file, why)| (file.name.to_string(), why)).collect() })
 }
 
 fn load(
@@ -424,7 +335,8 @@ fn load(
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
     into.snapshot_end(zxid, digest).map_err(refused)?;
-    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, failed: Vec::new() })
+    let header = Header { version: end.version, dbid: end.dbid };
+    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, header, failed: Vec::new() })
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a
@@ -466,34 +378,113 @@ pub(crate) fn read_options(options: &RecoverOptions) -> ReadOptions {
     ReadOptions { blob_max: options.length_max, batch_max: options.batch_max }
 }
 
-/// The file of the first record that any log holds, whatever its state.
-fn first_record(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<FileRef>, RecoverError> {
-    struct Found(Option<FileRef>);
-    impl From<ReadLogError> for Found {
-        fn from(_: ReadLogError) -> Self {
-            Self(None)
+/// The first record that any log holds, whatever its state.
+struct First {
+    file: FileRef,
+    /// Where it begins, and which txn it is, if it can be read.
+    txn: Option<(u64, Zxid)>,
+}
+
+fn first_record(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<First>, RecoverError> {
+    enum Stop {
+        Found(FileRef, u64, Zxid),
+        // A first record that does not follow the beginning of all.
+        Gap(FileRef, u64, Zxid),
+        Unreadable,
+    }
+    impl From<ReadLogError> for Stop {
+        fn from(error: ReadLogError) -> Self {
+            match error {
+                ReadLogError::Gap { file, offset, next, .. } => Self::Gap(file, offset, next),
+                _ => Self::Unreadable,
+            }
         }
     }
     let oldest = names::numbered(&list(disk, Dir::Log)?, names::LOG).into_iter().next();
     let oldest = oldest.map(|file| FileRef::new(Dir::Log, file.name));
-    let mut first = |file: &FileRef, _: &Record<'_>| Err(Found(Some(file.clone())));
-    match read_history::<Found>(disk, Zxid::ZERO, &read_options(options), &mut first) {
+    let mut first = |file: &FileRef, record: &Record<'_>| Err(Stop::Found(file.clone(), record.offset, record.zxid));
+    match read_history::<Stop>(disk, Zxid::ZERO, &read_options(options), &mut first) {
         Ok(_) => Ok(None),
-        Err(Found(Some(file))) => Ok(Some(file)),
-        // It can't be read: there is something, then.
-        Err(Found(None)) => Ok(oldest),
+        Err(Stop::Found(file, offset, zxid) | Stop::Gap(file, offset, zxid)) => {
+            Ok(Some(First { file, txn: Some((offset, zxid)) }))
+        }
+        // There is something, then.
+        Err(Stop::Unreadable) => Ok(oldest.map(|file| First { file, txn: None })),
     }
 }
 
-/// Txns without a snapshot are the rest of something bigger.
-fn refuse_logs(disk: &dyn Disk, options: &RecoverOptions) -> Result<(), RecoverError> {
-    first_record(disk, options)?.map_or(Ok(()), |log| Err(RecoverError::SnapshotMissing { log }))
+/// Txns without a snapshot are the rest of something bigger, unless somebody says that they are not. Even then they must
+/// begin where a history does: `snapshot.trust.empty` is left on after an upgrade, the `dataDir` gets lost, and what the last
+/// purge has left of the logs would pass for everything.
+/// Returns the first of them.
+fn check_logs_alone(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<Zxid>, RecoverError> {
+    let Some(First { file, txn }) = first_record(disk, options)? else { return Ok(None) };
+    if !options.trust_empty {
+        return Err(RecoverError::SnapshotMissing { log: file });
+    }
+    match txn {
+        Some((offset, first)) if first.counter() != 1 => Err(RecoverError::Beheaded { file, offset, first }),
+        txn => Ok(txn.map(|(_, first)| first)),
+    }
+}
+
+/// Nobody goes by what headers name, but two that contradict each other are of two databases.
+fn check_headers(loaded: Option<&Loaded>, history: &History, warnings: &mut Vec<String>) -> Result<(), RecoverError> {
+    let of_snapshot = loaded.map(|loaded| (loaded.file.clone(), loaded.header));
+    let mut named: Option<(FileRef, i64)> = None;
+    for (file, header) in of_snapshot.iter().chain(&history.odd_headers) {
+        warnings.extend(mend::odd_header(file, header.version, header.dbid));
+        if [log::record::DBID, snapshot::DBID].contains(&header.dbid) {
+            continue;
+        }
+        match &named {
+            Some(other) if other.1 != header.dbid => {
+                return Err(RecoverError::TwoDatabases { one: (file.clone(), header.dbid), other: other.clone() });
+            }
+            _ => named = Some((file.clone(), header.dbid)),
+        }
+    }
+    Ok(())
+}
+
+/// What is to be said of logs without a snapshot, and of a snapshot without logs. `replayed` are the first and the last of
+/// the former.
+fn what_is_not_there(
+    options: &RecoverOptions,
+    origin: Origin,
+    replayed: Option<(Zxid, Zxid)>,
+    has_logs: bool,
+) -> Vec<String> {
+    const TAKE_IT_OUT: &str = "take snapshot.trust.empty=true out of zoo.cfg now: with it, a dataDir that is lost may go \
+        unnoticed";
+    let mut warnings = Vec::new();
+    match (origin, replayed) {
+        (Origin::LogsOnly, Some((first, last))) => warnings.push(format!(
+            "no snapshot was found, and the txns from {first} to {last} were replayed on an empty tree; if there were \
+             earlier ones, they are missing; {TAKE_IT_OUT}"
+        )),
+        (Origin::Snapshot { .. }, _) if options.trust_empty => {
+            warnings.push(format!("there is a snapshot, so nothing depends on the logs alone; {TAKE_IT_OUT}"));
+        }
+        _ => {}
+    }
+    // A server that has logged anything, or taken a snapshot of it, leaves a log; one that came from a leader needs none.
+    if let Origin::Snapshot { zxid, .. } = origin
+        && zxid > Zxid::ZERO
+        && !has_logs
+    {
+        warnings.push(format!(
+            "there is no log beside the snapshot of txn {zxid}: whatever was acknowledged behind it is missing; was the \
+             dataLogDir lost or changed? After a restore from a snapshot alone, all is well"
+        ));
+    }
+    warnings
 }
 
 fn replay(
     disk: &dyn Disk,
     start: Zxid,
-    failed: &[Numbered],
+    failed: &[(Numbered, String)],
     options: &RecoverOptions,
     into: &mut dyn Restore,
     progress: &mut dyn FnMut(Progress),
@@ -502,11 +493,11 @@ fn replay(
     let (mut last, mut passed) = (start, 0);
     read_history(disk, start, &read_options(options), &mut |file, record| {
         // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does.
-        if failed.get(passed).is_some_and(|snapshot| snapshot.zxid < record.zxid) {
+        if failed.get(passed).is_some_and(|(snapshot, _)| snapshot.zxid < record.zxid) {
             let (file, next) = (file.clone(), record.zxid);
             return Err(ReadLogError::Gap { file, offset: record.offset, last, next }.into());
         }
-        passed += failed[passed..].iter().take_while(|snapshot| snapshot.zxid == record.zxid).count();
+        passed += failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid == record.zxid).count();
         last = record.zxid;
         let bad =
             |reason| RecoverError::BadTxn { file: file.clone(), offset: record.offset, zxid: record.zxid, reason };
@@ -519,69 +510,4 @@ fn replay(
         }
         Ok(())
     })
-}
-
-/// Cuts what is torn, and says what was found.
-fn mend(
-    disk: &mut dyn Disk,
-    options: &RecoverOptions,
-    history: &History,
-    warnings: &mut Vec<String>,
-) -> Result<(), RecoverError> {
-    for tail in &history.tails {
-        if tail.is_torn() {
-            let fate = match tail.end {
-                _ if !options.repair => "it is left out".to_owned(),
-                // Whole records, or what may have been one, are not thrown away.
-                TailEnd::Torn { offset, is_explained, behind, .. } if !is_explained || behind.is_some() => {
-                    let kept = keep(disk, tail, offset)?;
-                    format!("it was cut, and its bytes are kept in {kept}")
-                }
-                _ => "it was cut".to_owned(),
-            };
-            warnings.push(format!("{tail}; {fate}"));
-        }
-        if options.repair {
-            execute(disk, &tail.cut())?;
-        }
-    }
-    if history.repeated > 0 {
-        warnings.push(format!("{} log records repeat a txn and were left out", history.repeated));
-    }
-    if let Some(zxid) = history.odd_epoch {
-        warnings.push(format!("epoch {} begins with txn {zxid} instead of counter 1", zxid.epoch()));
-    }
-    Ok(())
-}
-
-/// Copies what stands from `offset` on into a file that nobody takes for a log, durably, without the zeros at its end.
-fn keep(disk: &mut dyn Disk, tail: &Tail, offset: u64) -> Result<FileRef, RecoverError> {
-    let taken = list(disk, Dir::Log)?;
-    let first = format!("{}.{:x}", names::CUT, tail.after.0);
-    // What an earlier cut has kept stays.
-    let mut names = std::iter::once(first.clone()).chain((2..).map(|i: u64| format!("{first}.{i}")));
-    let name = names.find(|name| taken.iter().all(|entry| entry.name != *name)).unwrap_or(first);
-    let kept = FileRef::new(Dir::Log, FileName::Other(name.into()));
-    execute(disk, &Effect::Create(kept.clone()))?;
-    let mut from = offset;
-    loop {
-        let mut bytes = Vec::new();
-        let read = disk.open(&tail.file).and_then(|mut source| {
-            source.seek(SeekFrom::Start(from))?;
-            source.take(KEPT_CHUNK).read_to_end(&mut bytes)
-        });
-        let read = read.map_err(|error| RecoverError::Io { what: tail.file.to_string(), error })?;
-        if read == 0 {
-            break;
-        }
-        // Where nothing is written before the end, there are zeros.
-        bytes.truncate(bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1));
-        if !bytes.is_empty() {
-            execute(disk, &Effect::WriteAt { file: kept.clone(), offset: from - offset, bytes })?;
-        }
-        from += read as u64;
-    }
-    execute(disk, &Effect::Fsync(kept.clone()))?;
-    execute(disk, &Effect::FsyncDir(Dir::Log))?;
-    Ok(kept)
 }

@@ -12,13 +12,14 @@ use ostler_storage::log::room::{LEAST_FILL, LOOK_AGAIN_MS, RESERVE_MAX};
 use ostler_storage::log::writer::{FIRST_FILL, FillJob, LogJob};
 use ostler_storage::names::FileName;
 use ostler_storage::recover::RecoverOptions;
-use ostler_storage::{LogOptions, LogWriter, MemDisk, Room, Stopped};
+use ostler_storage::{LogOptions, LogWriter, Room, Stopped};
 use proptest::prelude::*;
+use sim::VirtualDisk;
 use wire::Zxid;
 
 /// A disk with so many bytes for its log files.
 struct Full {
-    disk: MemDisk,
+    disk: VirtualDisk,
     capacity: u64,
     /// Zeros that were allocated are kept, as most file systems do it.
     keeps: bool,
@@ -26,7 +27,7 @@ struct Full {
 
 impl Full {
     fn new(capacity: u64) -> Self {
-        Self { disk: MemDisk::new(false), capacity, keeps: true }
+        Self { disk: VirtualDisk::new(false), capacity, keeps: true }
     }
 
     fn used(&self) -> u64 {
@@ -40,7 +41,7 @@ impl Full {
             Effect::ZeroFill { file, from, to } => (file, *from, *to),
             _ => return self.disk.execute(effect),
         };
-        let length = self.disk.bytes(file).map_or(0, |bytes| bytes.len() as u64);
+        let length = self.disk.length(file).unwrap_or(0);
         let free = self.capacity.saturating_sub(self.used());
         let fits = if self.keeps { length.max(from) + free } else { from + free };
         if to <= fits {
@@ -174,7 +175,7 @@ fn what_is_said_to_fit_fits_to_the_last_byte() {
     disk.disk.crash();
     let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
     let (found, memory) = recovered(&mut disk.disk, &trust).unwrap();
-    assert_eq!(found.warnings, Vec::<String>::new());
+    assert_eq!(told(&found), Vec::<String>::new());
     assert_eq!(memory.zxids(), (1..=zxid).collect::<Vec<_>>());
 }
 

@@ -10,10 +10,11 @@ use ostler_storage::log::writer::AppendError;
 use ostler_storage::names::FileName;
 use ostler_storage::recover::{Origin, RecoverOptions};
 use ostler_storage::snapshot::write::SnapshotWriter;
-use ostler_storage::{LogOptions, LogWriter, MemDisk};
+use ostler_storage::{LogOptions, LogWriter};
+use sim::VirtualDisk;
 use wire::Zxid;
 
-fn write(writer: &mut LogWriter, disk: &mut MemDisk, zxids: impl IntoIterator<Item = i64>) {
+fn write(writer: &mut LogWriter, disk: &mut VirtualDisk, zxids: impl IntoIterator<Item = i64>) {
     for zxid in zxids {
         writer.append(Zxid(zxid), &entry(Zxid(zxid), 50, zxid as u8)).unwrap();
         drain(writer, disk);
@@ -23,7 +24,7 @@ fn write(writer: &mut LogWriter, disk: &mut MemDisk, zxids: impl IntoIterator<It
 
 #[test]
 fn first_start_write_stop_start() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let (found, _) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
     assert_eq!((found.origin, found.last_zxid), (Origin::New, Zxid(0)));
     for effects in [
@@ -56,19 +57,19 @@ fn first_start_write_stop_start() {
 
 const FIRST_FILL: u64 = ostler_storage::log::writer::FIRST_FILL;
 
-fn log_of(disk: &MemDisk, zxid: i64) -> Option<usize> {
-    disk.bytes(&FileRef::log(Zxid(zxid))).map(<[u8]>::len)
+fn log_of(disk: &VirtualDisk, zxid: i64) -> Option<usize> {
+    disk.bytes(&FileRef::log(Zxid(zxid))).map(|bytes| bytes.len())
 }
 
 #[test]
 fn the_next_file_is_made_ahead_and_taken_when_the_current_one_is_full() {
-    let mut disk = MemDisk::new(true);
+    let mut disk = VirtualDisk::new(true);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     fill(&mut writer, &mut disk);
     assert!(writer.next_fill().is_none());
     let next = FileRef::new(Dir::Log, FileName::NextLog);
     assert_eq!(disk.bytes(&next).unwrap().len() as u64, FIRST_FILL);
-    let append = |writer: &mut LogWriter, disk: &mut MemDisk, zxid: i64| {
+    let append = |writer: &mut LogWriter, disk: &mut VirtualDisk, zxid: i64| {
         writer.append(Zxid(zxid), &entry(Zxid(zxid), 1 << 20, 1)).unwrap();
         drain(writer, disk);
     };
@@ -93,7 +94,7 @@ fn the_next_file_is_made_ahead_and_taken_when_the_current_one_is_full() {
 
 #[test]
 fn a_roll_gives_back_what_the_old_file_does_not_need() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     writer.roll();
     fill(&mut writer, &mut disk);
@@ -121,7 +122,7 @@ fn a_roll_gives_back_what_the_old_file_does_not_need() {
 
 #[test]
 fn without_preallocation_files_grow() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let options = LogOptions { preallocate: 0, size_limit: 300, ..LogOptions::default() };
     let mut writer = LogWriter::new(options, Zxid(0));
     assert!(writer.next_fill().is_none());
@@ -135,7 +136,7 @@ fn without_preallocation_files_grow() {
 
 #[test]
 fn a_disk_without_room_for_the_next_file_costs_speed_only() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     let job = writer.next_fill().unwrap();
     run(&mut disk, &job.effects()[..3]);
@@ -158,7 +159,7 @@ fn a_disk_without_room_for_the_next_file_costs_speed_only() {
 
 #[test]
 fn a_file_that_can_not_be_given_back_leaves_the_next_one_alone() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     fill(&mut writer, &mut disk);
     write(&mut writer, &mut disk, 1..=1);
@@ -212,7 +213,7 @@ fn what_does_not_follow_is_refused() {
 
 #[test]
 fn a_gap_that_a_snapshot_covers_lies_between_files() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
     fill(&mut writer, &mut disk);
     write(&mut writer, &mut disk, 1..=2);
@@ -242,7 +243,7 @@ fn steady_state_needs_no_allocation() {
 
 #[test]
 fn without_force_sync_nothing_is_synced() {
-    let mut disk = MemDisk::new(false);
+    let mut disk = VirtualDisk::new(false);
     let options = LogOptions { preallocate: 3000, force_sync: false, ..LogOptions::default() };
     let mut writer = LogWriter::new(options, Zxid(0));
     let mut effects = Vec::new();

@@ -5,12 +5,13 @@
 mod common;
 
 use common::*;
+use ostler_storage::FileName;
 use ostler_storage::disk::{Dir, Disk, Effect, FileRef};
 use ostler_storage::log::dir::ReadLogError;
 use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::recover::{Origin, RecoverError, RecoverOptions};
-use ostler_storage::{FileName, MemDisk};
 use proptest::prelude::*;
+use sim::VirtualDisk;
 use wire::Zxid;
 
 fn options() -> RecoverOptions {
@@ -30,15 +31,15 @@ fn log_of(zxids: &[i64], data: usize, padding: usize) -> (Vec<u8>, Vec<usize>) {
     (bytes, offsets)
 }
 
-fn disk_of(files: &[(i64, &[u8])]) -> MemDisk {
-    let mut disk = MemDisk::new(false);
+fn disk_of(files: &[(i64, &[u8])]) -> VirtualDisk {
+    let mut disk = VirtualDisk::new(false);
     for (zxid, bytes) in files {
         disk.put(&FileRef::log(Zxid(*zxid)), bytes);
     }
     disk
 }
 
-fn recover_logs(files: &[(i64, &[u8])]) -> Result<(Vec<i64>, bool, MemDisk), RecoverError> {
+fn recover_logs(files: &[(i64, &[u8])]) -> Result<(Vec<i64>, bool, VirtualDisk), RecoverError> {
     let mut disk = disk_of(files);
     let (found, memory) = recovered(&mut disk, &options())?;
     for (zxid, bytes) in &memory.txns {
@@ -57,10 +58,10 @@ fn every_truncation_is_a_prefix() {
             let (zxids, is_suspect, mut disk) = recover_logs(&[(1, &bytes[..length])]).unwrap();
             assert_eq!(zxids, (1..=whole).collect::<Vec<_>>(), "cut at {length}");
             assert!(!is_suspect);
-            let left = disk.bytes(&FileRef::log(Zxid(1))).map(<[u8]>::len);
+            let left = disk.bytes(&FileRef::log(Zxid(1))).map(|bytes| bytes.len());
             assert_eq!(left, (whole > 0).then(|| offsets[whole as usize]), "cut after its last record, or gone");
             let (again, memory) = recovered(&mut disk, &options()).unwrap();
-            assert_eq!((memory.zxids(), again.warnings), (zxids, Vec::new()), "mended for good");
+            assert_eq!((memory.zxids(), told(&again)), (zxids, Vec::new()), "mended for good");
         }
     }
 }
@@ -106,7 +107,7 @@ fn a_changed_byte_in_the_last_record_is_suspect() {
     assert_eq!((zxids, is_suspect), (vec![1], true), "no crash explains it: it may have been acknowledged");
 }
 
-fn refused(disk: &mut MemDisk, options: &RecoverOptions) -> RecoverError {
+fn refused(disk: &mut VirtualDisk, options: &RecoverOptions) -> RecoverError {
     let before = disk.clone();
     let error = recovered(disk, options).unwrap_err();
     assert_eq!(disk, &before, "nothing was changed");
@@ -133,11 +134,13 @@ fn a_suspect_tail_is_cut_on_demand_only() {
         disk.put(&FileRef::log(Zxid(1)), &bytes);
         let (found, memory) = recovered(&mut disk, &options()).unwrap();
         assert_eq!((memory.zxids(), found.is_suspect), (vec![1], true));
-        assert!(found.warnings[0].ends_with(&format!("kept in {name}")), "{:?}", found.warnings);
+        let is_named = |line: &String| line.contains(&format!("kept in {name};"));
+        assert!(found.warnings.iter().any(is_named), "{:?}", found.warnings);
         disk.crash();
         assert_eq!(disk.bytes(&kept(name)).unwrap(), &bytes[offsets[1]..offsets[2]]);
         assert_eq!(disk.bytes(&FileRef::log(Zxid(1))).unwrap().len(), offsets[1]);
-        assert_eq!(recovered(&mut disk, &ask).unwrap().0.warnings, Vec::<String>::new());
+        let again = told(&recovered(&mut disk, &ask).unwrap().0);
+        assert!(again.iter().all(|line| line.starts_with("ostler.cut.1")), "mended for good: {again:?}");
     }
 }
 
@@ -153,7 +156,7 @@ fn a_long_tail_is_kept_whole() {
     let mut disk = disk_of(&[(1, &bytes)]);
     assert!(recovered(&mut disk, &options).unwrap().0.is_suspect);
     let kept = FileRef::new(Dir::Log, FileName::parse("ostler.cut.1"));
-    assert!(disk.bytes(&kept).unwrap() == &bytes[offsets[1]..offsets[2]]);
+    assert!(disk.bytes(&kept).unwrap() == bytes[offsets[1]..offsets[2]]);
 }
 
 /// Gives a record the checksum and the length of what is in it.
@@ -289,7 +292,7 @@ fn a_batch_of_which_a_sector_is_missing_is_torn() {
     let (zxids, is_suspect, disk) = recover_logs(&[(1, &bytes)]).unwrap();
     assert_eq!((zxids, is_suspect), (vec![1], false));
     let kept = disk.bytes(&FileRef::new(Dir::Log, FileName::parse("ostler.cut.1"))).unwrap();
-    assert!(kept == &bytes[offsets[1]..offsets[4]]);
+    assert!(kept == bytes[offsets[1]..offsets[4]]);
     // The same so far from the next record that they can't be of one batch: damage.
     let mut options = options();
     options.batch_max = 512;

@@ -12,7 +12,8 @@ use ostler_storage::recover::{RecoverOptions, Restore, recover};
 use ostler_storage::snapshot::SnapshotDigest;
 use ostler_storage::snapshot::decode::{SnapshotVisitor, decode};
 use ostler_storage::snapshot::encode::SnapshotEncoder;
-use ostler_storage::{LogOptions, LogWriter, MemDisk};
+use ostler_storage::{LogOptions, LogWriter};
+use sim::VirtualDisk;
 use wire::jute::Buffer;
 use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
@@ -72,7 +73,7 @@ fn snapshot_of_a_million() {
 #[ignore = "a measurement"]
 fn log_of_a_hundred_thousand() {
     let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
-    let mut disk = MemDisk::default();
+    let mut disk = VirtualDisk::default();
     let mut bytes = entry(Zxid(0), 1024, 7);
     let (mut appending, mut last) = (std::time::Duration::ZERO, 0);
     for _ in 0..1000 {

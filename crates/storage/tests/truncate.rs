@@ -4,13 +4,13 @@
 mod common;
 
 use common::*;
-use ostler_storage::MemDisk;
 use ostler_storage::disk::{Dir, Disk, FileRef};
 use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::log::truncate::{TruncateError, plan};
 use ostler_storage::recover::RecoverOptions;
 use ostler_storage::snapshot::SnapshotDigest;
 use ostler_storage::snapshot::encode::SnapshotEncoder;
+use sim::VirtualDisk;
 use wire::{StatPersisted, Zxid};
 
 /// A snapshot that was ended at `last`.
@@ -24,8 +24,8 @@ fn snapshot(last: i64) -> Vec<u8> {
 }
 
 /// Txns 1 to 12 in three files with zeros behind; snapshots 0, 4 (which reaches to 6) and 9.
-fn disk() -> MemDisk {
-    let mut disk = MemDisk::new(true);
+fn disk() -> VirtualDisk {
+    let mut disk = VirtualDisk::new(true);
     for (zxid, last) in [(0, 0), (4, 6), (9, 9)] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot(last));
     }
@@ -43,7 +43,7 @@ fn disk() -> MemDisk {
 #[test]
 fn to_each_txn_with_a_crash_at_each_effect() {
     for target in 0..=12i64 {
-        let effects = plan(&disk(), Zxid(target), &RecoverOptions::default()).unwrap();
+        let effects = plan(&disk(), Zxid(target), &RecoverOptions::default()).unwrap().effects;
         for crash_at in 0..=effects.len() {
             for survives in [false, true] {
                 let mut disk = disk();
@@ -67,7 +67,7 @@ fn to_a_snapshot_whose_txn_is_not_in_the_log() {
     let mut disk = disk();
     disk.execute(&ostler_storage::Effect::Remove(FileRef::log(Zxid(5)))).unwrap();
     disk.put(&FileRef::snapshot(Zxid(8)), &snapshot(8));
-    let effects = plan(&disk, Zxid(8), &RecoverOptions::default()).unwrap();
+    let effects = plan(&disk, Zxid(8), &RecoverOptions::default()).unwrap().effects;
     run(&mut disk, &effects);
     let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
     assert_eq!((found.last_zxid, memory.zxids()), (Zxid(8), vec![]));
@@ -88,7 +88,7 @@ fn not_to_what_is_not_there() {
 fn back_over_a_snapshot_from_a_leader_with_a_crash_at_each_effect() {
     // Txns 7 to 9 came with the snapshot and are in no log.
     let from_leader = || {
-        let mut disk = MemDisk::new(true);
+        let mut disk = VirtualDisk::new(true);
         disk.put(&FileRef::snapshot(Zxid(0)), &snapshot(0));
         disk.put(&FileRef::snapshot(Zxid(9)), &snapshot(9));
         for (first, last) in [(1, 3), (4, 6), (10, 11), (12, 13)] {
@@ -101,7 +101,7 @@ fn back_over_a_snapshot_from_a_leader_with_a_crash_at_each_effect() {
         disk
     };
     for target in [2, 5, 6, 9, 10, 12] {
-        let effects = plan(&from_leader(), Zxid(target), &RecoverOptions::default()).unwrap();
+        let effects = plan(&from_leader(), Zxid(target), &RecoverOptions::default()).unwrap().effects;
         for crash_at in 0..=effects.len() {
             // Of the removals that were not synced any may have happened.
             for luck in 0..16 {

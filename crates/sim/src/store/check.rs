@@ -11,9 +11,8 @@ use storage::disk::{Dir, Disk, DiskRead, Effect, Entry, FileRef};
 use storage::epoch;
 use storage::log::record::HEADER;
 use storage::names::{self, FileName};
-use storage::snapshot::decode::{SnapshotVisitor, decode};
-use wire::jute::Buffer;
-use wire::{AclVec, SessionId, StatPersisted, Zxid};
+use storage::snapshot::decode::{Ignore, decode};
+use wire::Zxid;
 
 use super::history::{Data, History, Link};
 use super::life::{self, Actor, Command, Life, Memory, Setup};
@@ -271,14 +270,6 @@ pub fn compare_history(last: Zxid, link: Link, history: &History, floor: Zxid) -
 
 /// Each log has its header and each snapshot is whole, whatever crash came: what other servers rely on.
 fn purity(state: &VirtualDisk) -> Result<(), String> {
-    struct Ignore;
-    impl SnapshotVisitor for Ignore {
-        fn session(&mut self, _: SessionId, _: i32) {}
-        fn acl(&mut self, _: i64, _: AclVec<'_>) {}
-        fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
-            Ok(())
-        }
-    }
     for dir in [Dir::Log, Dir::Data] {
         for file in state.files(dir) {
             let bytes = state.bytes(&file).unwrap_or_default();

@@ -284,7 +284,7 @@ impl Life {
                 }
             }
             Command::Purge => {
-                let files = purge::plan(&self.disk, self.setup.retain)?;
+                let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max)?;
                 if !files.is_empty() {
                     let effects = files.into_iter().map(Effect::Remove).collect();
                     self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));
@@ -292,9 +292,9 @@ impl Life {
             }
             Command::Truncate(txns) => {
                 let zxid = self.memory.history.back(txns);
-                let effects = truncate::plan(&self.disk, zxid, &self.setup.recover).map_err(io::Error::other)?;
+                let plan = truncate::plan(&self.disk, zxid, &self.setup.recover).map_err(io::Error::other)?;
                 self.memory.floor = self.memory.floor.min(zxid);
-                self.chore(Machine::Truncate, effects, Chore::Truncate(zxid));
+                self.chore(Machine::Truncate, plan.effects, Chore::Truncate(zxid));
             }
             Command::SnapSync(txns) => {
                 let mut zxid = self.memory.history.last();

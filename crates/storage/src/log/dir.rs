@@ -2,14 +2,16 @@
 //!
 //! Checked across files: inside an epoch every zxid is one more than the last. What Apache's own files may have is
 //! tolerated and counted: a txn that is there twice, a torn record at the end of a file that is not the last one (Apache
-//! never cuts it), an epoch that begins with another counter than 1.
+//! never cuts it), an epoch that begins with another counter than 1. A zxid that is there twice, for two txns, is not.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, SeekFrom};
 
 use wire::Zxid;
 
-use super::reader::{End, Flaw, HeaderFlaw, LogReader, Record, Step, split_prefix};
+pub use super::error::ReadLogError;
+use super::reader::{End, Flaw, Header, HeaderFlaw, LogReader, Record, Step, split_prefix};
 use super::record::{self, BLOB_MIN, HEADER_LENGTH, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
@@ -23,102 +25,6 @@ pub fn files_from(listing: &[Entry], start: Zxid) -> Vec<Numbered> {
     files.drain(..before.saturating_sub(1));
     files
 }
-
-/// Why the logs can't be read as a history.
-#[derive(Debug)]
-pub enum ReadLogError {
-    /// The disk failed.
-    Io {
-        /// The file, or the directory.
-        what: String,
-        /// How.
-        error: io::Error,
-    },
-    /// A file is no log.
-    Header {
-        /// The file.
-        file: FileRef,
-        /// What is wrong with it.
-        flaw: HeaderFlaw,
-    },
-    /// A record is broken, and no crash explains it.
-    Damaged {
-        /// The file.
-        file: FileRef,
-        /// Where the record begins.
-        offset: u64,
-        /// What is wrong with it; `None`: there are zeros where it should be.
-        flaw: Option<Flaw>,
-        /// The last txn before it.
-        after: Zxid,
-        /// The first whole record behind it, if there is one: its offset and zxid.
-        next: Option<(u64, Zxid)>,
-    },
-    /// A record is whole, and longer than what is accepted. It was written under a higher limit.
-    OverLimit {
-        /// The file.
-        file: FileRef,
-        /// Where the record begins.
-        offset: u64,
-        /// Its txn.
-        zxid: Zxid,
-        /// The length of its blob in bytes.
-        length: u64,
-        /// The longest that is accepted.
-        limit: u64,
-    },
-    /// Txns are missing.
-    Gap {
-        /// The file in which the history goes on.
-        file: FileRef,
-        /// The record with which it does.
-        offset: u64,
-        /// The last txn before the gap.
-        last: Zxid,
-        /// The first one behind it.
-        next: Zxid,
-    },
-}
-
-impl fmt::Display for ReadLogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io { what, error } => write!(f, "{what}: {error}"),
-            Self::Header { file, flaw } => {
-                write!(
-                    f,
-                    "{file} is no txn log: {flaw}; if it is not the server's, move it elsewhere; otherwise: {ADVICE}"
-                )
-            }
-            Self::Damaged { file, offset, flaw, after, next } => {
-                write!(f, "{file} is damaged at byte {offset}, behind txn {after}: ")?;
-                match flaw {
-                    Some(flaw) => write!(f, "the record there is broken, {flaw}")?,
-                    None => write!(f, "there are zeros where a record should be")?,
-                }
-                if let Some((at, zxid)) = next {
-                    write!(f, ", while txn {zxid} is whole at byte {at}")?;
-                }
-                write!(f, "; {ADVICE}")
-            }
-            Self::OverLimit { file, offset, zxid, length, limit } => write!(
-                f,
-                "{file} holds txn {zxid} at byte {offset}, a whole record of {length} bytes, more than the {limit} that \
-                 are accepted; raise jute.maxbuffer (or jute.maxbuffer.extrasize) to at least {length} and start again; \
-                 nothing was changed"
-            ),
-            Self::Gap { file, offset, last, next } => {
-                write!(f, "txns are missing: {last} is followed by {next}, at byte {offset} of {file}; {ADVICE}")
-            }
-        }
-    }
-}
-
-/// What to do about a log that can't be read.
-const ADVICE: &str = "in an ensemble, move this server's data directory away and let it sync from the others; \
-    a standalone server needs a copy of the files from before the damage";
-
-impl std::error::Error for ReadLogError {}
 
 /// A file whose end is not clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -220,14 +126,29 @@ pub struct History {
     pub last: Zxid,
     /// How many txns were shown.
     pub txns: u64,
-    /// How many records repeated a txn and were left out.
-    pub repeated: u64,
-    /// The first epoch found to begin with another counter than 1.
-    pub odd_epoch: Option<Zxid>,
+    /// Records that repeat a txn and were left out.
+    pub repeated: Option<Repeated>,
+    /// The first txn of an epoch that begins with another counter than 1: its file, where it begins there, its zxid.
+    pub odd_epoch: Option<(FileRef, u64, Zxid)>,
     /// The files that don't end cleanly.
     pub tails: Vec<Tail>,
     /// The newest file that has a header, and where its records end.
     pub newest: Option<(FileRef, u64)>,
+    /// The files whose header is not the one that every server writes.
+    pub odd_headers: Vec<(FileRef, Header)>,
+}
+
+/// Records that repeat a txn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeated {
+    /// How many.
+    pub count: u64,
+    /// The first one's file.
+    pub file: FileRef,
+    /// Where it begins there.
+    pub offset: u64,
+    /// Its txn.
+    pub zxid: Zxid,
 }
 
 /// How to read.
@@ -259,9 +180,24 @@ pub fn read_history<E: From<ReadLogError>>(
     {
         files.insert(0, before.clone());
     }
-    let history = History { last, txns: 0, repeated: 0, odd_epoch: None, tails: Vec::new(), newest: None };
-    let mut reading =
-        Reading { disk, start: last.next(), options, history, only_at_the_end: None, only_in_epoch: None };
+    let history = History {
+        last,
+        txns: 0,
+        repeated: None,
+        odd_epoch: None,
+        tails: Vec::new(),
+        newest: None,
+        odd_headers: Vec::new(),
+    };
+    let mut reading = Reading {
+        disk,
+        start: last.next(),
+        options,
+        history,
+        recent: VecDeque::new(),
+        only_at_the_end: None,
+        only_in_epoch: None,
+    };
     for (i, numbered) in files.iter().enumerate() {
         let file = FileRef::new(Dir::Log, numbered.name.clone());
         let is_last = i + 1 == files.len();
@@ -289,6 +225,8 @@ struct Reading<'a> {
     start: Zxid,
     options: &'a ReadOptions,
     history: History,
+    /// The last txns that were taken, the newest in front: zxid, file, and header.
+    recent: VecDeque<(Zxid, FileRef, [u8; BLOB_MIN])>,
     /// A tail that is acceptable only if no txn follows in a later file.
     only_at_the_end: Option<ReadLogError>,
     /// Records behind zeros that are acceptable only if the same epoch goes on in a later file, without a gap.
@@ -308,6 +246,9 @@ impl Reading<'_> {
             Ok(reader) => reader,
             Err(flaw) => return self.header_flaw(file, is_last, flaw).map_err(E::from),
         };
+        if reader.header() != (Header { version: record::VERSION, dbid: record::DBID }) {
+            self.history.odd_headers.push((file.clone(), reader.header()));
+        }
         // The last txn that was seen, also of those before `start`.
         let mut after = Zxid::ZERO;
         let end = loop {
@@ -387,17 +328,26 @@ impl Reading<'_> {
             return Err(error);
         }
         if next <= last {
-            history.repeated += 1;
+            if let Some(before) = other_txn(&self.recent, record) {
+                let (file, before) = (file.clone(), before.clone());
+                return Err(ReadLogError::Forked { file, offset: record.offset, zxid: next, before });
+            }
+            let (file, offset) = (file.clone(), record.offset);
+            history.repeated.get_or_insert(Repeated { count: 0, file, offset, zxid: next }).count += 1;
             return Ok(false);
         }
         if !follows(last, next) {
             return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
         }
         if next.epoch() != last.epoch() && next.counter() != 1 {
-            history.odd_epoch.get_or_insert(next);
+            history.odd_epoch.get_or_insert_with(|| (file.clone(), record.offset, next));
         }
         history.last = next;
         history.txns += 1;
+        if let Some(header) = record.blob.first_chunk() {
+            self.recent.truncate(RECENT - 1);
+            self.recent.push_front((next, file.clone(), *header));
+        }
         Ok(true)
     }
 
@@ -417,6 +367,18 @@ impl Reading<'_> {
             _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
         }
     }
+}
+
+/// How many txns are remembered to compare repeated ones with. A server logs again what it gets again when it syncs anew,
+/// and those are the last ones.
+const RECENT: usize = 1024;
+
+/// The file of a txn with the record's zxid that is another one: of another session, time or type.
+fn other_txn<'a>(recent: &'a VecDeque<(Zxid, FileRef, [u8; BLOB_MIN])>, record: &Record<'_>) -> Option<&'a FileRef> {
+    // The newest are in front.
+    let at = recent.binary_search_by(|(zxid, ..)| record.zxid.cmp(zxid)).ok()?;
+    let (_, file, header) = recent.get(at)?;
+    (!record.blob.starts_with(header)).then_some(file)
 }
 
 /// The zxid of the record from `offset` to `end`, if it is whole, whatever length it names. In little memory, however

@@ -96,6 +96,16 @@ impl End {
     }
 }
 
+/// What a log's header says. Nobody goes by it: the version has always been 2, the database always 0, and Apache's reader
+/// looks at neither (`FileTxnLog.FileTxnIterator.inStreamCreated`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The version of the format.
+    pub version: i32,
+    /// Which database the file belongs to.
+    pub dbid: i64,
+}
+
 /// Why a file is no log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeaderFlaw {
@@ -187,6 +197,7 @@ impl<R: Read> Window<R> {
 #[derive(Debug, Clone)]
 pub struct LogReader<R> {
     pub(crate) window: Window<R>,
+    header: Header,
     blob_max: usize,
     /// Of the record that was given last; it is consumed when the next one is asked for.
     pending: usize,
@@ -206,12 +217,20 @@ impl<R: Read> LogReader<R> {
             let is_begun = record::HEADER.starts_with(header) || header.iter().all(|b| *b == 0);
             return Ok(Err(if is_begun { HeaderFlaw::CutOff { length } } else { HeaderFlaw::Foreign { length } }));
         };
-        let magic = i32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        if magic != record::MAGIC {
-            return Ok(Err(HeaderFlaw::Magic(magic)));
+        let (magic, version) = (&bytes[..4], &bytes[4..8]);
+        let int = |bytes: &[u8]| bytes.first_chunk().map_or(0, |bytes| i32::from_be_bytes(*bytes));
+        if int(magic) != record::MAGIC {
+            return Ok(Err(HeaderFlaw::Magic(int(magic))));
         }
+        let dbid = bytes.last_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
+        let header = Header { version: int(version), dbid };
         window.consume(HEADER_LENGTH as usize);
-        Ok(Ok(Self { window, blob_max, pending: 0 }))
+        Ok(Ok(Self { window, header, blob_max, pending: 0 }))
+    }
+
+    /// What the header says.
+    pub fn header(&self) -> Header {
+        self.header
     }
 
     pub(crate) fn blob_max(&self) -> usize {

@@ -12,9 +12,11 @@ use wire::Zxid;
 pub const MAGIC: i32 = 0x5a4b_4c47;
 /// The version that the header names. Readers don't look at it, as Apache's does not.
 pub const VERSION: i32 = 2;
+/// The database that the header names, here and in Apache.
+pub const DBID: i64 = 0;
 /// The bytes of the header.
 pub const HEADER_LENGTH: u64 = 16;
-/// The header of every file that we write. Apache leaves the dbid 0.
+/// The header of every file that we write.
 pub const HEADER: [u8; HEADER_LENGTH as usize] = *b"ZKLG\0\0\0\x02\0\0\0\0\0\0\0\0";
 /// What ends a record: `'B'`.
 pub const TERMINATOR: u8 = 0x42;

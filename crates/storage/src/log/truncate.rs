@@ -8,14 +8,13 @@
 use std::fmt;
 use std::io;
 
-use wire::jute::Buffer;
-use wire::{AclVec, SessionId, StatPersisted, Zxid};
+use wire::Zxid;
 
 use super::dir::{ReadLogError, read_history};
 use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::names::{self, Numbered};
 use crate::recover::{RecoverOptions, read_options};
-use crate::snapshot::decode::{SnapshotVisitor, decode_file};
+use crate::snapshot::decode::{Ignore, decode_file};
 use crate::snapshot::stream::Compression;
 
 /// Why there is no way back to that txn. Nothing was changed; a SNAP sync is the way out.
@@ -40,12 +39,18 @@ pub enum TruncateError {
 impl fmt::Display for TruncateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(e) => write!(f, "truncating the log: {e}"),
-            Self::Log(e) => write!(f, "truncating the log: {e}"),
-            Self::NotThere { zxid } => write!(f, "the log can't be truncated to {zxid}: that txn is not in it"),
-            Self::NoSnapshotBefore { zxid } => {
-                write!(f, "the log can't be truncated to {zxid}: no snapshot holds only what came before")
-            }
+            Self::Io(e) => write!(f, "the log can't be truncated, the disk fails: {e}"),
+            Self::Log(e) => write!(f, "the log can't be truncated: {e}"),
+            Self::NotThere { zxid } => write!(
+                f,
+                "the log can't be truncated to txn {zxid}, which is not in it; nothing was changed, and this server needs a \
+                 snapshot from the leader (SNAP)"
+            ),
+            Self::NoSnapshotBefore { zxid } => write!(
+                f,
+                "the log can't be truncated to txn {zxid}: no snapshot is known to hold only what came before it; nothing was \
+                 changed, and this server needs a snapshot from the leader (SNAP)"
+            ),
         }
     }
 }
@@ -58,9 +63,19 @@ impl From<io::Error> for TruncateError {
     }
 }
 
-/// The effects after which the directory's history ends with `zxid`. Execute them with no writer open, then recover
-/// again: the last zxid must be `zxid`.
-pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec<Effect>, TruncateError> {
+/// How to go back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    /// The effects after which the directory's history ends with the target. Execute them with no writer open, then recover
+    /// again: the last zxid must be the target.
+    pub effects: Vec<Effect>,
+    /// What an operator should know, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The way back to `zxid`.
+pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Truncation, TruncateError> {
+    let mut notes = Vec::new();
     let (mut fuzzy, mut exact) = (Vec::new(), Vec::new());
     let mut base = None;
     for file in names::numbered(&disk.list(Dir::Data)?, names::SNAPSHOT) {
@@ -68,8 +83,17 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
             // Unreadable ones are no help and no danger while older, and go when newer.
             None if file.zxid <= zxid => {}
             Some(newest) if newest <= zxid => base = Some(file.zxid),
-            Some(newest) if newest == file.zxid => exact.push(Effect::Remove(FileRef::new(Dir::Data, file.name))),
-            _ => fuzzy.push(Effect::Remove(FileRef::new(Dir::Data, file.name))),
+            newest => {
+                let what = match newest {
+                    Some(Zxid(i64::MAX)) => "may hold later txns and does not say so".to_owned(),
+                    Some(newest) => format!("holds txns up to {newest}"),
+                    None => "can't be read".to_owned(),
+                };
+                notes.push(format!("{} goes, it {what}: the leader takes back what came behind txn {zxid}", file.name));
+                let is_exact = newest == Some(file.zxid);
+                let gone = Effect::Remove(FileRef::new(Dir::Data, file.name));
+                if is_exact { exact.push(gone) } else { fuzzy.push(gone) }
+            }
         }
     }
     let base = base.ok_or(TruncateError::NoSnapshotBefore { zxid })?;
@@ -98,20 +122,12 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
         effects.append(&mut exact);
         effects.push(Effect::FsyncDir(Dir::Data));
     }
-    Ok(effects)
+    Ok(Truncation { effects, notes })
 }
 
 /// The last txn that a snapshot may hold; `None` if it can't be read. One of Apache's holds what was applied while it
 /// was taken, and says so at its end; an old one that does not say may hold anything.
 fn newest_in(disk: &dyn Disk, file: &Numbered, options: &RecoverOptions) -> io::Result<Option<Zxid>> {
-    struct Ignore;
-    impl SnapshotVisitor for Ignore {
-        fn session(&mut self, _: SessionId, _: i32) {}
-        fn acl(&mut self, _: i64, _: AclVec<'_>) {}
-        fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
-            Ok(())
-        }
-    }
     let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
     let compression = Compression::of(&file.name);
     let decoded = decode_file(source, compression, options.length_max, &mut Ignore, &mut |_| ());

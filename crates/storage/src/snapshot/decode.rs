@@ -32,9 +32,25 @@ pub trait SnapshotVisitor {
     fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String>;
 }
 
+/// A visitor for whom it is enough that the snapshot is whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ignore;
+
+impl SnapshotVisitor for Ignore {
+    fn session(&mut self, _: SessionId, _: i32) {}
+    fn acl(&mut self, _: i64, _: AclVec<'_>) {}
+    fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 /// What stands behind the znodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotEnd {
+    /// The version of the format that the header names. It has always been 2, and nobody goes by it.
+    pub version: i32,
+    /// The database that the header names. It has always been -1, and nobody goes by it.
+    pub dbid: i64,
     /// The digest section, if there is one.
     pub digest: Option<SnapshotDigest>,
     /// The last zxid the tree had when the section was written, if it is there (since 3.9). A load takes the zxid of
@@ -168,9 +184,9 @@ pub fn decode_with<V: SnapshotVisitor + ?Sized>(
     if magic != MAGIC {
         return Err(LoadSnapshotError::Magic(magic));
     }
-    // Version and dbid, which Apache's reader does not look at either.
-    from.fixed::<i32>(4)?;
-    from.fixed::<i64>(8)?;
+    // Apache's reader does not look at these.
+    let version = from.fixed(4)?;
+    let dbid = from.fixed(8)?;
     for _ in 0..from.count()? {
         let session = from.fixed::<SessionId>(8)?;
         visitor.session(session, from.fixed(4)?);
@@ -184,7 +200,7 @@ pub fn decode_with<V: SnapshotVisitor + ?Sized>(
     }
     from.seal()?;
     let (digest, last_processed) = from.sections()?;
-    Ok(SnapshotEnd { digest, last_processed, nodes, bytes: from.offset() })
+    Ok(SnapshotEnd { version, dbid, digest, last_processed, nodes, bytes: from.offset() })
 }
 
 /// The bytes of the file, of which as many as needed stand in one slice; checksummed in long runs.

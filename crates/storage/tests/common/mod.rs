@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use ostler_storage::LogWriter;
 use ostler_storage::disk::{Disk, Effect};
 use ostler_storage::recover::{RecoverError, RecoverOptions, Recovered, Restore, recover};
 use ostler_storage::snapshot::SnapshotDigest;
-use ostler_storage::{LogWriter, MemDisk};
+use sim::VirtualDisk;
 use wire::jute::{Buffer, Field};
 use wire::txn::{SetDataTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
 use wire::{AclVec, OpCode, SessionId, StatPersisted, Xid, Zxid};
@@ -63,35 +64,45 @@ impl Memory {
     }
 }
 
-pub fn run(disk: &mut MemDisk, effects: &[Effect]) {
+pub fn run(disk: &mut VirtualDisk, effects: &[Effect]) {
     for effect in effects {
         disk.execute(effect).unwrap();
     }
 }
 
 /// Does all that the writer wants done.
-pub fn drain(writer: &mut LogWriter, disk: &mut MemDisk) {
+pub fn drain(writer: &mut LogWriter, disk: &mut VirtualDisk) {
     while let Some(job) = writer.next_job() {
         run(disk, job.effects());
         writer.job_done(job);
     }
 }
 
-pub fn fill(writer: &mut LogWriter, disk: &mut MemDisk) {
+pub fn fill(writer: &mut LogWriter, disk: &mut VirtualDisk) {
     while let Some(job) = writer.next_fill() {
         run(disk, job.effects());
         writer.fill_done(job);
     }
 }
 
-pub fn recovered(disk: &mut MemDisk, options: &RecoverOptions) -> Result<(Recovered, Memory), RecoverError> {
+pub fn recovered(disk: &mut VirtualDisk, options: &RecoverOptions) -> Result<(Recovered, Memory), RecoverError> {
     let mut memory = Memory::default();
     let found = recover(disk, options, &mut memory, &mut |_| ())?;
     Ok((found, memory))
 }
 
+/// What a recovery has said beside that there was no snapshot, which many tests do without.
+pub fn told(found: &Recovered) -> Vec<String> {
+    found.warnings.iter().filter(|warning| !warning.starts_with("no snapshot was found")).cloned().collect()
+}
+
 /// A small whole snapshot.
 pub fn snapshot_bytes(nodes: usize, digest: bool, last: bool) -> Vec<u8> {
+    snapshot_ended_at(9, nodes, digest, last)
+}
+
+/// The same, whose digest and last zxid are those of `ended_at`.
+pub fn snapshot_ended_at(ended_at: i64, nodes: usize, digest: bool, last: bool) -> Vec<u8> {
     use ostler_storage::snapshot::encode::SnapshotEncoder;
     let (mut encoder, mut out) = (SnapshotEncoder::new(), Vec::new());
     let acl = AclVec::encode(&[wire::Acl::new(1, "ip", "10.0.0.1"), wire::Acl::new(31, "digest", "a:b")]);
@@ -104,8 +115,8 @@ pub fn snapshot_bytes(nodes: usize, digest: bool, last: bool) -> Vec<u8> {
         let stat = StatPersisted { mzxid: Zxid(i as i64), ..StatPersisted::default() };
         encoder.node(&path, (i % 3 != 2).then_some(&data), [-1, 1, 2][i % 3], &stat, &mut out);
     }
-    let digest = digest.then_some(SnapshotDigest { zxid: Zxid(9), version: 2, digest: -5 });
-    encoder.finish(digest, last.then_some(Zxid(9)), &mut out);
+    let digest = digest.then_some(SnapshotDigest { zxid: Zxid(ended_at), version: 2, digest: -5 });
+    encoder.finish(digest, last.then_some(Zxid(ended_at)), &mut out);
     out
 }
 

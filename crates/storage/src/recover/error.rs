@@ -1,0 +1,177 @@
+//! Why a directory gives no tree, and what to do about it: one line each, with file, place and txn.
+
+use std::fmt;
+use std::io;
+
+use wire::Zxid;
+
+use crate::disk::{Dir, FileRef};
+use crate::log::dir::{ReadLogError, Tail};
+use crate::names;
+use crate::snapshot::decode::LoadSnapshotError;
+
+/// Why there is no tree. Nothing was changed on the disk, unless the disk itself failed on the way.
+#[derive(Debug)]
+pub enum RecoverError {
+    /// The disk failed.
+    Io {
+        /// The file, or what was tried.
+        what: String,
+        /// How.
+        error: io::Error,
+    },
+    /// A log file is in the snapshots' directory, or the other way round (`LogDirContentCheckException`).
+    Misplaced {
+        /// The file.
+        file: String,
+        /// Where it is.
+        dir: Dir,
+    },
+    /// There are snapshots, but none can be loaded.
+    NoSnapshot {
+        /// Each with its reason, newest first.
+        tried: Vec<(String, LoadSnapshotError)>,
+    },
+    /// There are txns but no snapshot (ZOOKEEPER-2325).
+    SnapshotMissing {
+        /// The oldest log.
+        log: FileRef,
+    },
+    /// There are txns but no snapshot, `trust_empty` is set, and the txns are not all that there ever were.
+    Beheaded {
+        /// The file of the first txn that is left.
+        file: FileRef,
+        /// Where it begins.
+        offset: u64,
+        /// Its zxid.
+        first: Zxid,
+    },
+    /// The log is damaged or has a gap.
+    Log {
+        /// How.
+        error: ReadLogError,
+        /// The snapshots that could not be loaded before: the cause, if the history is missing only behind an older one.
+        failed_snapshots: Vec<String>,
+    },
+    /// The last record is broken, no interrupted write explains it, and `accept_suspect_tail` is not set.
+    SuspectTail {
+        /// Where, and behind which txn.
+        tail: Tail,
+    },
+    /// The log ends before a snapshot that can't be loaded, and `accept_suspect_tail` is not set.
+    EndsBeforeSnapshot {
+        /// The last txn that is left.
+        last: Zxid,
+        /// The snapshot.
+        snapshot: FileRef,
+        /// The zxid in its name.
+        zxid: Zxid,
+        /// Why it can't be loaded.
+        reason: String,
+    },
+    /// The headers of two files name two databases.
+    TwoDatabases {
+        /// A file and what it names.
+        one: (FileRef, i64),
+        /// Another one.
+        other: (FileRef, i64),
+    },
+    /// A record whose checksum is right holds no txn that this version knows, or one that the tree refuses.
+    BadTxn {
+        /// The file.
+        file: FileRef,
+        /// Where the record begins.
+        offset: u64,
+        /// The txn.
+        zxid: Zxid,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// How many of the snapshots that can't be loaded are named.
+const NAMED_MAX: usize = 5;
+/// Where a file header names its database.
+pub(super) const DBID_OFFSET: u64 = 8;
+/// Where a file header names its version.
+pub(super) const VERSION_OFFSET: u64 = 4;
+
+/// A member has the others.
+const SYNC_ANEW: &str = "in an ensemble, move this server's data directory away and let it sync from the others";
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Misplaced { file, dir } => write!(
+                f,
+                "{file} is in the {dir} directory; with a dataLogDir of its own, snapshots belong into dataDir and logs \
+                 into dataLogDir: move the files to where they belong"
+            ),
+            Self::NoSnapshot { tried } => {
+                write!(f, "no snapshot can be loaded")?;
+                for (name, error) in tried.iter().take(NAMED_MAX) {
+                    write!(f, "; {name}: {error}")?;
+                }
+                if let Some(more @ 1..) = tried.len().checked_sub(NAMED_MAX) {
+                    write!(f, "; and {more} others")?;
+                }
+                write!(f, "; restore one from a copy; {SYNC_ANEW}; nothing was changed")
+            }
+            Self::SnapshotMissing { log } => write!(
+                f,
+                "no snapshot was found, but there are txns in {log}: was the dataDir lost or changed? Bring its snapshots \
+                 back; {SYNC_ANEW}; if these logs are of 3.4 or older and never had a snapshot, set \
+                 snapshot.trust.empty=true for one start; nothing was changed"
+            ),
+            Self::Beheaded { file, offset, first } => write!(
+                f,
+                "no snapshot was found, and the oldest txn that is left is {first}, at byte {offset} of {file}: \
+                 snapshot.trust.empty=true is for logs that hold everything from the first txn on, and these are the rest \
+                 of more; bring the snapshots of the dataDir back; {SYNC_ANEW}; nothing was changed"
+            ),
+            Self::Log { error, failed_snapshots } => {
+                error.fmt(f)?;
+                if !failed_snapshots.is_empty() {
+                    write!(f, " (newer snapshots could not be loaded: {})", failed_snapshots.join("; "))?;
+                }
+                Ok(())
+            }
+            Self::SuspectTail { tail } => write!(
+                f,
+                "{tail}; it may have been acknowledged, so nothing was changed; {SYNC_ANEW}; to go on from txn {} without \
+                 what is behind it, start once with ostler.log.acceptSuspectTail=true in zoo.cfg: it is cut then, and its \
+                 bytes are kept in a file {}.{:x}",
+                tail.after,
+                names::CUT,
+                tail.after.0
+            ),
+            Self::EndsBeforeSnapshot { last, snapshot, zxid, reason } => write!(
+                f,
+                "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} \
+                 were acknowledged and are missing, so nothing was changed; bring the missing log back, or a copy of the \
+                 snapshot; {SYNC_ANEW}; to go on without them, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
+            ),
+            Self::TwoDatabases { one: (file, dbid), other: (other, named) } => write!(
+                f,
+                "{file} names database {dbid} at byte {DBID_OFFSET}, and {other} names {named}: files of two databases are \
+                 mixed; move those that are not this server's elsewhere; nothing was changed"
+            ),
+            Self::BadTxn { file, offset, zxid, reason } => {
+                write!(
+                    f,
+                    "txn {zxid}, at byte {offset} of {file}, can't be applied: {reason}; it was written by another version \
+                     or another program: start with that one, or, {SYNC_ANEW}; nothing was changed"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for RecoverError {}
+
+impl From<ReadLogError> for RecoverError {
+    fn from(error: ReadLogError) -> Self {
+        Self::Log { error, failed_snapshots: Vec::new() }
+    }
+}
