@@ -22,6 +22,8 @@
 //! * Votes are sent again after a fixed time, not only after silence, and to a peer that has just connected.
 //! * Who votes for less in the same round is answered too, by a server that has looked for a while. Apache waits until it
 //!   is time to send its vote again, up to a minute: it sent it once, but the other one was not looking then.
+//! * While a voter looks, it answers those without a vote only if they look too; and these tell nobody that he is behind. In
+//!   Apache such a voter and an observer that is settled, or in a later round, answer each other without end.
 //! * A peer's configuration is followed only with `reconfigEnabled`; Apache starts over even without.
 //! * The oracle is asked about two voters only; Apache follows anybody who claims to lead when the oracle says no, in
 //!   ensembles of any size.
@@ -273,7 +275,8 @@ impl Election {
         }
         if !self.quorums.is_voter(from) {
             // An observer, or one that is to join: it learns who leads, and does not count.
-            if self.has_begun() {
+            let looks = n.state == Some(ServerState::Looking);
+            if self.has_begun() && (looks || self.state != ServerState::Looking) {
                 self.send(from, self.state, self.current.proposal, self.clock);
             }
             return;
@@ -292,7 +295,8 @@ impl Election {
             }
         } else {
             self.on_vote(now_ms, from, vote);
-            if looks && self.is_behind(vote) {
+            // Whose vote does not count has nobody to tell.
+            if looks && self.quorums.is_voter(self.settings.me) && self.is_behind(vote) {
                 self.send_proposal(from);
             }
         }

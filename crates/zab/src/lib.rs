@@ -2,6 +2,7 @@
 //!
 //! | room | job |
 //! |---|---|
+//! | [`ensemble`] | a server of an ensemble: member, election and connections as one machine |
 //! | [`member`] | the roles of a server, one after another, over the same history and the same disk |
 //! | [`election`] | who leads |
 //! | [`connections`] | which connection to a peer lives |
@@ -21,6 +22,7 @@ pub mod committed_log;
 pub mod connections;
 pub mod durable;
 pub mod election;
+pub mod ensemble;
 pub mod leader;
 pub mod learner;
 pub mod member;
@@ -34,6 +36,7 @@ pub use committed_log::{CommittedLog, CommittedLogLimits, Proposal};
 pub use connections::Connections;
 pub use durable::{Command, Done, FromLearner, Logged, Token};
 pub use election::Election;
+pub use ensemble::Ensemble;
 pub use leader::{ConnId, Leader, LeaderOver, Start, ToLearner};
 pub use learner::{Learner, LearnerOver};
 pub use member::{Member, Recovered, RoleId, RoleOver, State};

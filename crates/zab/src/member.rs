@@ -9,7 +9,8 @@
 //! A server that has lost its state, or whose history can't be cut where a leader demands it, presents none: it does not
 //! vote, it acknowledges no epoch, and gets a snapshot (ZOOKEEPER-261).
 //!
-//! The election itself is not here: [`Output::Look`] asks for one, [`Input::Elected`] ends it.
+//! The election itself is not here: [`Output::Look`] asks for one, [`Input::Elected`] ends it; [`crate::ensemble`] joins
+//! them.
 //!
 //! Source: Apache `QuorumPeer`.
 
@@ -242,6 +243,11 @@ impl Member {
             Role::Learning(learner) => learner.is_serving(),
             Role::Leading(leader) => leader.established().is_some(),
         }
+    }
+
+    /// How it behaves.
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// The leader, if it is one.

@@ -300,6 +300,22 @@ fn an_observer_asks_and_observes() {
     assert_eq!(decided(&after(&mut it, 0, says(3, Leading, proposal(3, 0), 7))), Some((Observing, 3)));
 }
 
+/// Otherwise they would answer each other without end.
+#[test]
+fn a_voter_that_looks_and_an_observer_do_not_answer_each_others_answers() {
+    let mut voter = Election::new(settings(1), with_observer());
+    after(&mut voter, 0, Input::Look(proposal(1, 0)));
+    let settled = says(4, Observing, proposal(2, 0), 1);
+    assert_eq!(sent(&after(&mut voter, 0, settled)), [], "it knows who leads");
+    let looks = says(4, Looking, Proposal::NOBODY, 1);
+    assert_eq!(sent(&after(&mut voter, 0, looks)).len(), 1);
+    let mut observer = Election::new(settings(4), with_observer());
+    for _ in 0..3 {
+        after(&mut observer, 0, Input::Look(Proposal::NOBODY));
+    }
+    assert_eq!(sent(&after(&mut observer, 0, says(1, Looking, proposal(1, 0), 1))), [], "it is in no round of voters");
+}
+
 #[test]
 fn a_server_of_no_configuration_follows_without_a_vote() {
     let mut it = election(9, 3);

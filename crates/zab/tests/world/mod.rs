@@ -1,5 +1,5 @@
-//! A small world: servers with disks that crash, links that are cut, delayed and blocked one way, and an election that may
-//! be wrong. One [`Action`] is one step; after each, the checks look at everything at once.
+//! A small world: servers with disks that crash, links that are cut, delayed and blocked one way, and elections: those that
+//! the servers hold among themselves ([`World::with_elections`]), or those that the world makes, which may be wrong. One [`Action`] is one step; after each, the checks look at everything at once.
 //!
 //! The world is a value: it can be cloned, compared and hashed, so it can be walked at random or exhaustively.
 
@@ -12,6 +12,8 @@
 
 pub mod checks;
 pub mod disk;
+pub mod election_port;
+pub mod machine;
 mod net;
 pub mod run;
 pub mod schedule;
@@ -19,18 +21,23 @@ pub mod schedule;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use ostler_zab::connections::ConnectionId;
+use ostler_zab::ensemble;
 use ostler_zab::leader::{Input as LeaderInput, Output as LeaderOutput};
 use ostler_zab::learner::Output as LearnerOutput;
 use ostler_zab::member::{Input, Output};
+use ostler_zab::quorum_verifier::{Member, MemberAddress, Role};
 use ostler_zab::{
-    CommittedLog, CommittedLogLimits, ConnId, LogPart, Logged, Member, Options, Proposal, QuorumVerifier, Recovered,
-    RoleId, State, StateSummary,
+    CommittedLog, CommittedLogLimits, ConnId, LogPart, Logged, Options, Proposal, QuorumVerifier, Recovered, RoleId,
+    State, StateSummary,
 };
 use wire::quorum::Packet;
 use wire::{Epoch, ServerId, Zxid};
 
 pub use self::checks::Truth;
 pub use self::disk::{Disk, Finished, History, end};
+pub use self::election_port::ElectionPorts;
+pub use self::machine::Machine;
 pub use self::net::Conn;
 
 /// A small generator of pseudo-random numbers (splitmix64).
@@ -81,6 +88,15 @@ pub enum Action {
     Wipe(ServerId),
     Restart(ServerId),
     Snapshot(ServerId, bool),
+    /// An attempt to connect on the election port, from the first to the second.
+    Dial(ServerId, ServerId),
+    /// A socket of this server takes the frame that it was given.
+    WriteFrame(ServerId, ConnectionId),
+    /// The next frame reaches this server.
+    ReadFrame(ConnectionId, ServerId),
+    /// This server notices that the connection is gone.
+    SeeLinkEnd(ConnectionId, ServerId),
+    CutLink(ConnectionId),
     /// The clock goes on to the next timeout.
     Wait,
 }
@@ -88,7 +104,9 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Server {
     pub options: Options,
-    pub member: Option<Member>,
+    pub member: Option<Machine>,
+    /// It takes part in elections of its own.
+    elects: bool,
     pub disk: Disk,
     pub is_lost: bool,
     /// It looks for a leader.
@@ -109,6 +127,7 @@ pub struct World {
     pub now_ms: u64,
     pub servers: BTreeMap<ServerId, Server>,
     pub conns: BTreeMap<ConnId, Conn>,
+    pub ports: ElectionPorts,
     next_conn: u64,
     next_value: u64,
     next_sync: u64,
@@ -119,34 +138,52 @@ pub struct World {
 }
 
 impl World {
-    /// `voters` servers from 1 on, and `observers` behind them; `seed` changes their options.
+    /// `voters` servers from 1 on, and `observers` behind them. The world makes their elections.
     pub fn new(voters: i64, observers: i64, change: impl Fn(&mut Options)) -> Self {
+        let mut world = Self::at_rest(voters, observers, change);
+        world.start_all();
+        world
+    }
+
+    /// The same, and they elect among themselves.
+    pub fn with_elections(voters: i64, observers: i64, change: impl Fn(&mut Options)) -> Self {
+        let mut world = Self::at_rest(voters, observers, change);
+        world.servers.values_mut().for_each(|it| it.elects = true);
+        world.start_all();
+        world
+    }
+
+    fn at_rest(voters: i64, observers: i64, change: impl Fn(&mut Options)) -> Self {
         let log_limits = CommittedLogLimits { txns: 3, bytes: 1 << 20 };
-        let verifier = QuorumVerifier::of_participants((1..=voters).map(ServerId));
+        let member = |id: i64| Member {
+            addresses: vec![MemberAddress { host: format!("s{id}"), quorum_port: 2888, election_port: 3888 }],
+            role: if id <= voters { Role::Participant } else { Role::Observer },
+            ..Member::participant(ServerId(id))
+        };
+        let verifier = QuorumVerifier::majority((1..=voters + observers).map(member), 0);
         let servers = (1..=voters + observers).map(|id| {
             let mut options = Options::new(ServerId(id), verifier.clone());
             options.committed_log = log_limits;
             change(&mut options);
             (ServerId(id), Server::new(options, Disk::new(vec![], Epoch(0))))
         });
-        let mut world = Self {
+        Self {
             now_ms: 0,
             servers: servers.collect(),
             conns: BTreeMap::new(),
+            ports: ElectionPorts::default(),
             next_conn: 1,
             next_value: 1,
             next_sync: 1,
             blocked: BTreeSet::new(),
             truth: Truth::default(),
             log_limits,
-        };
-        world.start_all();
-        world
+        }
     }
 
     /// Servers with a history behind them.
     pub fn with_disks(disks: Vec<Disk>, committed: usize, change: impl Fn(&mut Options)) -> Self {
-        let mut world = Self::new(disks.len() as i64, 0, change);
+        let mut world = Self::at_rest(disks.len() as i64, 0, change);
         let longest = disks.iter().map(Disk::history).max_by_key(|it| end(it)).unwrap();
         world.truth.committed = longest[..committed].to_vec();
         let all = disks.iter().flat_map(Disk::history);
@@ -160,7 +197,8 @@ impl World {
 
     fn start_all(&mut self) {
         for id in self.ids() {
-            self.servers.get_mut(&id).unwrap().start(self.log_limits);
+            let server = self.servers.get_mut(&id).unwrap();
+            server.start(self.now_ms, self.log_limits);
             self.drain(id);
         }
     }
@@ -216,7 +254,7 @@ impl World {
                 self.truth.wiped.insert(*id);
             }
             Action::Restart(id) => {
-                self.servers.get_mut(id).unwrap().start(self.log_limits);
+                self.servers.get_mut(id).unwrap().start(self.now_ms, self.log_limits);
                 self.drain(*id);
             }
             Action::Snapshot(id, purge) => {
@@ -224,6 +262,11 @@ impl World {
                 let content = server.applied_history();
                 server.disk.take_snapshot(content, *purge);
             }
+            Action::Dial(from, to) => self.dial(*from, *to),
+            Action::WriteFrame(id, link) => self.write_frame(*id, *link),
+            Action::ReadFrame(link, to) => self.read_frame(*link, *to),
+            Action::SeeLinkEnd(link, side) => self.see_link_end(*link, *side),
+            Action::CutLink(link) => self.cut_link(*link),
             Action::Wait => {
                 let timeouts = self.servers.values().filter_map(|it| it.member.as_ref()?.next_timeout());
                 self.now_ms = timeouts.min().map_or(self.now_ms + 1, |it| it.max(self.now_ms));
@@ -270,6 +313,7 @@ impl World {
         server.member = None;
         server.forget_role();
         server.look = None;
+        self.crash_ports(id);
         for conn in self.conns_of(id) {
             self.cut(conn);
         }
@@ -310,9 +354,15 @@ impl World {
     /// Does what a server wants.
     fn drain(&mut self, id: ServerId) {
         while let Some(output) =
-            self.servers.get_mut(&id).and_then(|it| it.member.as_mut()).and_then(Member::next_output)
+            self.servers.get_mut(&id).and_then(|it| it.member.as_mut()).and_then(Machine::next_output)
         {
-            self.output(id, output);
+            match output {
+                ensemble::Output::Member(output) => self.output(id, output),
+                ensemble::Output::Connections(output) => self.election_port(id, output),
+                ensemble::Output::NewerConfiguration(_) | ensemble::Output::NotANotification { .. } => {
+                    panic!("{id}: {output:?}")
+                }
+            }
         }
     }
 
@@ -421,7 +471,7 @@ impl World {
         };
         let state = |(id, it): (&ServerId, &Server)| {
             let last = end(&it.disk.history());
-            let role = it.member.as_ref().map(Member::state);
+            let role = it.member.as_ref().map(Machine::state);
             format!("{id}: {role:?} {}/{} {last}", it.disk.accepted, it.disk.current)
         };
         let states: Vec<String> = self.servers.iter().map(state).collect();
@@ -440,6 +490,7 @@ impl Server {
         Self {
             options,
             member: None,
+            elects: false,
             disk,
             is_lost: false,
             look: None,
@@ -452,7 +503,7 @@ impl Server {
         }
     }
 
-    fn start(&mut self, limits: CommittedLogLimits) {
+    fn start(&mut self, now_ms: u64, limits: CommittedLogLimits) {
         self.forget_role();
         self.look = None;
         let history = self.disk.history();
@@ -474,7 +525,7 @@ impl Server {
         }
         let recovered =
             Recovered { accepted: self.disk.accepted, current: self.disk.current, log, is_lost: self.is_lost };
-        self.member = Some(Member::new(self.options.clone(), recovered));
+        self.member = Some(Machine::new(now_ms, self.elects, self.options.clone(), recovered));
         self.applied = end(&history);
     }
 
@@ -487,7 +538,7 @@ impl Server {
     }
 
     pub fn state(&self) -> Option<State> {
-        self.member.as_ref().map(Member::state)
+        self.member.as_ref().map(Machine::state)
     }
 
     pub fn may_propose_early(&self) -> bool {

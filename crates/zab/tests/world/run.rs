@@ -5,11 +5,20 @@ use ostler_zab::Options;
 use super::schedule::Plan;
 use super::{Random, World};
 
-/// Runs the world of this seed, and heals it. `change` sets what is wrong with the servers.
+/// Runs the world of this seed, and heals it. `change` sets what is wrong with the servers. The world makes the elections.
 pub fn run(seed: u64, change: impl Fn(&mut Options)) -> Result<World, String> {
+    run_from(seed, |voters, observers| World::new(voters, observers, &change))
+}
+
+/// The same with elections that the servers hold among themselves.
+pub fn run_ensemble(seed: u64, change: impl Fn(&mut Options)) -> Result<World, String> {
+    run_from(seed, |voters, observers| World::with_elections(voters, observers, &change))
+}
+
+fn run_from(seed: u64, begin: impl Fn(i64, i64) -> World) -> Result<World, String> {
     let mut random = Random(seed);
     let (voters, observers) = [(3, 0), (3, 1), (5, 0), (4, 1), (2, 0), (1, 1)][random.below(6)];
-    let mut world = World::new(voters, observers, change);
+    let mut world = begin(voters, observers);
     let mut plan = Plan::of(&mut random);
     // Who is left must be a quorum: a server that lost its disk does not vote.
     plan.wipes = if random.one_in(3) { (voters as usize - 1) / 2 } else { 0 };

@@ -67,6 +67,10 @@ impl World {
             let at = random.below(self.conns.len());
             actions.extend(self.conns.keys().nth(at).map(|&it| Action::Cut(it)));
         }
+        let links = self.links();
+        if plan.cuts > 0 && !links.is_empty() && random.one_in(12) {
+            actions.push(Action::CutLink(links[random.below(links.len())]));
+        }
         if actions.is_empty() || plan.waits > 0 && random.one_in(40) {
             actions.push(Action::Wait);
         }
@@ -75,7 +79,7 @@ impl World {
             Action::Propose(_) => plan.proposals -= 1,
             Action::Crash(..) => plan.crashes -= 1,
             Action::Wipe(_) => plan.wipes -= 1,
-            Action::Cut(_) => plan.cuts -= 1,
+            Action::Cut(_) | Action::CutLink(_) => plan.cuts -= 1,
             Action::Wait => plan.waits = plan.waits.saturating_sub(1),
             _ => {}
         }
@@ -106,6 +110,7 @@ impl World {
                 actions.push(Action::LearnerSeesEnd(id));
             }
         }
+        self.port_actions(&mut actions);
         for (&id, server) in &self.servers {
             if server.member.is_none() {
                 continue;

@@ -1,0 +1,214 @@
+//! A server's part in an ensemble: its connections on the election port, the election, and the roles that follow from it,
+//! as one machine.
+//!
+//! In: [`Input`], one at a time, with the time in ms on a clock that never goes back. Out: [`Output`]s, to be drained after
+//! each input. Then ask [`Ensemble::next_timeout`].
+//!
+//! ```text
+//!   election port ─► Connections ─► notifications ─► Election ─► who leads ─► Member ─► quorum port, disk
+//!                        ▲                              │ ▲                      │
+//!                        └──────── notifications ◄──────┘ └── look; established ◄┘
+//! ```
+//!
+//! What passes between the three stays inside: a driver sees sockets, files and a clock, and never hears of a vote.
+//!
+//! * A member that looks for a leader ([`member::Output::Look`]) proposes what is durable on its own disk, no more; one that
+//!   lost its state proposes nothing.
+//! * A decision begins the next role at once. It may be wrong; discovery finds out.
+//! * When an epoch is established, this server's vote names it, so that a newcomer hears the same from everybody.
+//! * Bytes that are no notification are dropped, and their connection stays, as in Apache (ZOOKEEPER-3769).
+//!
+//! Source: Apache `QuorumPeer.run`, `FastLeaderElection.Messenger`.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use wire::election::Notification;
+use wire::{ServerId, Zxid};
+
+use crate::connections::{self, Connections};
+use crate::election::{self, Election, Proposal, Settings, Vote};
+use crate::leader::{self, ConnId, ToLearner};
+use crate::learner;
+use crate::member::{self, Member, Recovered};
+use crate::options::Options;
+use crate::quorum_verifier::{QuorumVerifier, Quorums};
+
+/// What happens to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// On the election port. [`connections::Input::Send`] and `Configured` are not the driver's.
+    Connections(connections::Input),
+    /// On the quorum port, or on the disk. [`member::Input::Elected`] and `Timer` are not the driver's.
+    Member(member::Input),
+    /// What the oracle of an ensemble of two says; see [`election::Input::Oracle`].
+    Oracle(bool),
+    /// It is time.
+    Timer,
+}
+
+/// What a server wants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// On the election port: [`connections::Output::Connect`], `Write` or `Close`.
+    Connections(connections::Output),
+    /// On the quorum port, or of the disk, or for the tree; never [`member::Output::Look`].
+    Member(member::Output),
+    /// A peer has a newer committed configuration.
+    NewerConfiguration(Box<QuorumVerifier>),
+    /// A frame on the election port was no notification, and was dropped: a line for the log.
+    NotANotification {
+        /// Whose connection it was.
+        from: ServerId,
+        /// How long it was, in bytes.
+        len: usize,
+    },
+}
+
+/// A server of an ensemble.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Ensemble {
+    connections: Connections,
+    election: Election,
+    member: Member,
+    outputs: VecDeque<Output>,
+}
+
+impl Ensemble {
+    /// A server that starts with what it found on its disk. It looks for a leader at once: drain
+    /// [`next_output`](Self::next_output).
+    ///
+    /// `election` and `options` must name the same server.
+    pub fn new(now_ms: u64, options: Options, election: Settings, recovered: Recovered) -> Self {
+        assert!(options.me == election.me, "two ids for one server: {} and {}", options.me, election.me);
+        let quorums = Quorums::of(options.verifier.clone());
+        let mut this = Self {
+            connections: Connections::new(options.me, quorums.clone()),
+            election: Election::new(election, quorums),
+            member: Member::new(options, recovered),
+            outputs: VecDeque::new(),
+        };
+        this.settle(now_ms);
+        this
+    }
+
+    /// Takes one input. Drain [`next_output`](Self::next_output) behind it.
+    pub fn handle(&mut self, now_ms: u64, input: Input) {
+        match input {
+            Input::Connections(input) => self.connections.handle(input),
+            Input::Member(input) => self.member.handle(now_ms, input),
+            Input::Oracle(says) => self.election.handle(now_ms, election::Input::Oracle(says)),
+            Input::Timer => {
+                self.election.handle(now_ms, election::Input::Timeout);
+                self.member.handle(now_ms, member::Input::Timer);
+            }
+        }
+        self.settle(now_ms);
+    }
+
+    /// The next thing that it wants.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to give it [`Input::Timer`], in ms; `None`: never, as things are.
+    pub fn next_timeout(&self) -> Option<u64> {
+        [self.election.next_timeout(), self.member.next_timeout()].into_iter().flatten().min()
+    }
+
+    /// What is to be sent to this learner next; see [`leader::Leader::next_packet`]. Drain
+    /// [`next_output`](Self::next_output) behind it.
+    pub fn next_packet(&mut self, now_ms: u64, conn: ConnId) -> Option<ToLearner> {
+        let packet = self.member.next_packet(now_ms, conn);
+        self.settle(now_ms);
+        packet
+    }
+
+    /// The zxid of the next proposal; see [`leader::Leader::next_zxid`]. Drain [`next_output`](Self::next_output) behind it.
+    pub fn next_zxid(&mut self, now_ms: u64) -> Option<Zxid> {
+        let zxid = self.member.next_zxid(now_ms);
+        self.settle(now_ms);
+        zxid
+    }
+
+    /// The roles.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The connections on the election port.
+    pub fn connections(&self) -> &Connections {
+        &self.connections
+    }
+
+    /// The vote that others get, and the round in which it looks or looked.
+    pub fn vote(&self) -> (Vote, i64) {
+        (self.election.current_vote(), self.election.election_epoch())
+    }
+
+    /// Hands on what the three parts have for each other, until they have nothing more.
+    fn settle(&mut self, now_ms: u64) {
+        loop {
+            if let Some(output) = self.member.next_output() {
+                self.member_wants(now_ms, output);
+            } else if let Some(output) = self.election.take_output() {
+                self.election_wants(now_ms, output);
+            } else if let Some(output) = self.connections.take_output() {
+                self.connections_want(now_ms, output);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn member_wants(&mut self, now_ms: u64, output: member::Output) {
+        match output {
+            member::Output::Look { summary, is_lost: _ } => {
+                let leader = self.member.options().me;
+                let peer_epoch = i64::from(summary.current.0);
+                let own = Proposal { leader, zxid: summary.last, peer_epoch };
+                self.election.handle(now_ms, election::Input::Look(own));
+                return;
+            }
+            member::Output::Leader(leader::Output::Serve { epoch })
+            | member::Output::Learner(learner::Output::Serve { epoch, .. }) => {
+                self.election.handle(now_ms, election::Input::Established(epoch));
+            }
+            _ => {}
+        }
+        self.outputs.push_back(Output::Member(output));
+    }
+
+    fn election_wants(&mut self, now_ms: u64, output: election::Output) {
+        match output {
+            election::Output::Send { to, notification } => {
+                let mut message = Vec::new();
+                notification.write(&mut message);
+                self.connections.handle(connections::Input::Send { to, message: message.into() });
+            }
+            election::Output::Decided(decision) => {
+                self.member.handle(now_ms, member::Input::Elected(decision.leader));
+            }
+            election::Output::NewerConfiguration(it) => self.outputs.push_back(Output::NewerConfiguration(it)),
+            election::Output::VoterLooks(_) => {}
+        }
+    }
+
+    fn connections_want(&mut self, now_ms: u64, output: connections::Output) {
+        match output {
+            connections::Output::Deliver { from, message } => self.on_message(now_ms, from, &message),
+            connections::Output::Up(peer) => self.election.handle(now_ms, election::Input::Up(peer)),
+            connections::Output::Down(peer) => self.election.handle(now_ms, election::Input::Down(peer)),
+            output => self.outputs.push_back(Output::Connections(output)),
+        }
+    }
+
+    fn on_message(&mut self, now_ms: u64, from: ServerId, message: &Bytes) {
+        match Notification::read(message) {
+            Ok(notification) => {
+                self.election.handle(now_ms, election::Input::Notification { from, notification });
+            }
+            Err(_) => self.outputs.push_back(Output::NotANotification { from, len: message.len() }),
+        }
+    }
+}

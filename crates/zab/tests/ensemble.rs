@@ -1,0 +1,101 @@
+//! Whole ensembles with real elections: election ports and quorum ports whose connections are late, cut and blocked one way,
+//! disks that crash; the checks of the other worlds hold at each step, and a world that is left in peace comes to one
+//! leader, one history, and serves.
+//!
+//! `OSTLER_ZAB_SEEDS` says how many, `OSTLER_ZAB_SEED` from which on; `OSTLER_ZAB_TRACE` prints each step.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "it tells what it found; a test may panic")]
+
+mod world;
+
+use ostler_zab::State;
+use wire::ServerId;
+use world::run::run_ensemble;
+use world::{Action, Random, World};
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(otherwise)
+}
+
+#[test]
+fn random_ensembles_keep_what_is_promised() {
+    let (from, count) = (number("OSTLER_ZAB_SEED", 1), number("OSTLER_ZAB_SEEDS", 1000));
+    let (mut epochs, mut txns) = (0, 0);
+    for seed in from..from + count {
+        match run_ensemble(seed, |_| ()) {
+            Ok(world) => {
+                epochs += world.truth.established.len();
+                txns += world.truth.committed.len();
+                one_connection_a_pair(&world);
+            }
+            Err(what) => panic!("seed {seed}: {what}"),
+        }
+    }
+    println!("{count} ensembles, {epochs} established epochs, {txns} committed txns");
+    assert!(count < 100 || epochs as u64 > count && txns as u64 > 2 * count, "not much happens in these worlds");
+}
+
+#[test]
+fn the_same_seed_is_the_same_ensemble() {
+    for seed in 1..30 {
+        assert_eq!(run_ensemble(seed, |_| ()), run_ensemble(seed, |_| ()), "seed {seed}");
+    }
+}
+
+fn one_connection_a_pair(world: &World) {
+    for a in world.ids() {
+        for b in world.ids().into_iter().filter(|&b| b > a) {
+            let count = world.links_between(a, b);
+            assert!(count <= 1, "{a} and {b} have {count} connections");
+        }
+    }
+}
+
+/// In peace, until everybody serves one history; who leads.
+fn heal(world: &mut World) -> ServerId {
+    assert!(world.heal(&mut Random(7)).unwrap(), "it does not heal");
+    world.ids().into_iter().find(|&it| world.server(it).state() == Some(State::Leading)).unwrap()
+}
+
+/// In peace, until there is nothing to be done but to wait, `waits` times; those who are down stay so.
+fn go_on(world: &mut World, waits: usize) {
+    let mut random = Random(3);
+    let mut waited = 0;
+    while waited < waits {
+        let mut actions = world.progress();
+        let action = if actions.is_empty() { Action::Wait } else { actions.swap_remove(random.below(actions.len())) };
+        waited += usize::from(action == Action::Wait);
+        world.apply(&action, None).unwrap();
+    }
+}
+
+#[test]
+fn a_lost_leader_is_replaced_and_follows_when_it_comes_back() {
+    for (voters, observers) in [(3, 0), (3, 1), (5, 0), (5, 2)] {
+        let mut world = World::with_elections(voters, observers, |_| ());
+        let first = heal(&mut world);
+        world.apply(&Action::Crash(first, 0), None).unwrap();
+        go_on(&mut world, 400);
+        let others = || world.ids().into_iter().filter(|&it| it != first);
+        let second = others().find(|&it| world.server(it).state() == Some(State::Leading)).unwrap();
+        assert!(others().all(|it| world.server(it).is_serving), "with {voters} and {observers}");
+        assert_eq!(heal(&mut world), second, "who comes back finds a leader that is settled");
+        assert_eq!(world.server(first).state(), Some(State::Following));
+        assert_eq!(world.truth.established.len(), 2);
+    }
+}
+
+#[test]
+fn without_a_quorum_nobody_leads() {
+    let mut world = World::with_elections(3, 1, |_| ());
+    heal(&mut world);
+    for id in [2, 3] {
+        world.apply(&Action::Crash(ServerId(id), 0), None).unwrap();
+    }
+    go_on(&mut world, 100);
+    for id in [1, 4] {
+        let server = world.server(ServerId(id));
+        assert_eq!((server.state(), server.is_serving), (Some(State::Looking), false), "server {id}");
+    }
+    heal(&mut world);
+}
