@@ -14,6 +14,7 @@ pub mod disk;
 mod disk_watch;
 pub mod four_letter;
 pub mod listener;
+pub mod quorum;
 pub mod restore;
 pub mod shard_thread;
 pub mod start;

@@ -55,10 +55,8 @@ impl SnapshotEncoder {
         acls: impl ExactSizeIterator<Item = (i64, AclVec<'a>)>,
         out: &mut Vec<u8>,
     ) {
+        self.begin_raw(out);
         let from = out.len();
-        MAGIC.write(out);
-        VERSION.write(out);
-        DBID.write(out);
         (sessions.len() as i32).write(out);
         for (session, timeout_ms) in sessions {
             session.write(out);
@@ -70,6 +68,20 @@ impl SnapshotEncoder {
             acl.write(out);
         }
         self.sum.add(&out[from..]);
+    }
+
+    /// The header.
+    pub(super) fn begin_raw(&mut self, out: &mut Vec<u8>) {
+        let from = out.len();
+        MAGIC.write(out);
+        VERSION.write(out);
+        DBID.write(out);
+        self.sum.add(&out[from..]);
+    }
+
+    /// What somebody else encoded: all of it, from the sessions to the end of the list.
+    pub(super) fn add_raw(&mut self, bytes: &[u8]) {
+        self.sum.add(bytes);
     }
 
     /// One znode. The root is `""`; `"/"`, which would end the list, is taken for it.
@@ -89,6 +101,16 @@ impl SnapshotEncoder {
         let from = out.len();
         write_str(END, out);
         self.sum.add(&out[from..]);
+        self.finish_raw(digest, last_processed, out);
+    }
+
+    /// The seals.
+    pub(super) fn finish_raw(
+        &mut self,
+        digest: Option<SnapshotDigest>,
+        last_processed: Option<Zxid>,
+        out: &mut Vec<u8>,
+    ) {
         self.seal(out);
         if let Some(digest) = digest {
             let from = out.len();
