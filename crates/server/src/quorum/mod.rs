@@ -8,11 +8,11 @@
 //! | room | job |
 //! |---|---|
 //! | [`dial`] | names looked up anew at each attempt, connecting, listening |
-//! | [`waiting`] | connections that have not said who they are: bounded, the oldest goes first |
-//! | [`election_port`] | connections of elections, as `zab::Connections` wants them |
-//! | [`leader_port`] | learners of this server, while it leads |
-//! | [`learner_port`] | the connection to the leader |
-//! | [`driver`] | the thread: who does what an order asks for |
+//! | `waiting` | connections that have not said who they are: bounded, the oldest goes first |
+//! | `election_port` | connections of elections, as `zab::Connections` wants them |
+//! | `leader_port` | learners of this server, while it leads |
+//! | `learner_port` | the connection to the leader |
+//! | `driver` | the thread: who does what an order asks for |
 //!
 //! Whatever a stranger sends costs its own connection, and the time of the one read that shows it.
 //!
@@ -23,6 +23,8 @@ mod driver;
 mod election_port;
 mod leader_port;
 mod learner_port;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use std::sync::Arc;
