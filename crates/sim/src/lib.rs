@@ -7,10 +7,14 @@
 //! | [`rng`] | random choices from a seed |
 //! | [`disk`] | a disk that crashes, fills up, breaks and lies |
 //! | [`store`] | the storage of one server on it, every crash, and what must never be forgotten |
+//! | [`world`] | an ensemble of whole servers with networks, disks, clocks and clients, and what goes wrong with them |
+//! | [`check`] | what may never be seen in it |
 
+pub mod check;
 pub mod disk;
 pub mod rng;
 pub mod store;
+pub mod world;
 
 pub use disk::VirtualDisk;
 pub use rng::Rng;

@@ -251,6 +251,8 @@ pub struct Learner {
     unacked: VecDeque<Zxid>,
     /// How far this server was told to apply.
     applied: Zxid,
+    /// Syncs that are answered, and wait for the own disk: what was committed then.
+    syncs: VecDeque<Zxid>,
     touched: BTreeMap<SessionId, i32>,
     read_deadline_ms: u64,
     outputs: VecDeque<Output>,
@@ -279,6 +281,7 @@ impl Learner {
             snapshot: None,
             unacked: VecDeque::new(),
             applied: Zxid(i64::MIN),
+            syncs: VecDeque::new(),
             touched: BTreeMap::new(),
             read_deadline_ms: now_ms + options.init_limit_ms(),
             outputs: VecDeque::new(),
@@ -480,7 +483,10 @@ impl Learner {
             Packet::Revalidate(Revalidation::Answer { session, valid }) => {
                 self.outputs.push_back(Output::Revalidated { session, valid });
             }
-            Packet::Sync { .. } => self.outputs.push_back(Output::Synced),
+            Packet::Sync { .. } => {
+                self.syncs.push_back(self.log.committed());
+                self.answer_syncs();
+            }
             // As Apache does: what it does not know, or does not expect, changes nothing.
             _ => {}
         }
@@ -546,6 +552,15 @@ impl Learner {
         if applicable > self.applied {
             self.applied = applicable;
             self.outputs.push_back(Output::Commit(applicable));
+        }
+        self.answer_syncs();
+    }
+
+    /// A sync shows everything that was committed when its answer came; until the own disk has it, it waits.
+    fn answer_syncs(&mut self) {
+        let logged = self.logged.zxid();
+        while self.syncs.pop_front_if(|committed| *committed <= logged).is_some() {
+            self.outputs.push_back(Output::Synced);
         }
     }
 

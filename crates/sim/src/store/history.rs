@@ -69,6 +69,12 @@ impl History {
         self.txns.get(at).map(|(_, link)| *link)
     }
 
+    /// The txns behind `after`, up to `to`.
+    pub fn between(&self, after: Zxid, to: Zxid) -> &[(Zxid, Link)] {
+        let (from, to) = (self.up_to(after), self.up_to(to));
+        self.txns.get(from..to).unwrap_or_default()
+    }
+
     /// Another txn.
     pub fn push(&mut self, zxid: Zxid, entry: &[u8]) {
         let link = self.txns.last().map_or(Link::START, |(_, link)| *link);

@@ -180,9 +180,19 @@ impl Leader {
         loop {
             self.confirm_rounds();
             let (committed, confirmed) = (self.broadcast.committed(), self.syncs.confirmed);
-            while let Some(sync) =
-                self.syncs.waiting.pop_front_if(|sync| sync.zxid <= committed && sync.round <= confirmed)
-            {
+            // Who asks here reads here, and here a txn may be committed that the own disk has not got yet.
+            let applicable = self.broadcast.applicable();
+            let is_ready = |sync: &PendingSync| {
+                let reached = if sync.conn.is_some() { committed } else { applicable };
+                sync.zxid <= reached && sync.round <= confirmed
+            };
+            let mut ready = Vec::new();
+            self.syncs.waiting.retain(|sync| {
+                let is_ready = is_ready(sync);
+                ready.extend(is_ready.then_some(*sync));
+                !is_ready
+            });
+            for sync in ready {
                 match sync.conn {
                     Some(conn) => self.push(now_ms, conn, Packet::Sync { zxid: Zxid::ZERO }),
                     None => self.outputs.push_back(Output::Synced(sync.tag, true)),

@@ -1,0 +1,112 @@
+//! What is true of a world, whoever knows it, and what may never be seen in it. Each checker is a file; the first thing that
+//! is wrong ends the world.
+//!
+//! | checker | what may never be seen |
+//! |---|---|
+//! | [`agreement`](self) | two servers that deliver different txns at one place, a txn that nobody proposed, or one out of order (integrity, total order, agreement, local and global primary order, primary integrity, prefix consistency) |
+//! | `leadership` | two leaders of one epoch, or one that lacks what was committed |
+//! | `epochs` | epoch files that go back, or stand for a history that is not there; an ACKEPOCH before `acceptedEpoch` |
+//! | `durability` | an ACK of what is not on the disk, a commit without a quorum of disks, one that is lost |
+//! | `recovery` | a crash after which a disk holds anything but what it was given |
+//! | `clients` | writes out of order, a read that goes back, a sync that misses what was acknowledged |
+//! | `sessions` | the writes of one connection committed in another order than they were sent |
+
+mod agreement;
+mod clients;
+mod durability;
+mod epochs;
+mod leadership;
+mod recovery;
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use wire::{Epoch, Zxid};
+use zab::QuorumVerifier;
+
+pub(crate) use self::clients::Wish;
+pub(crate) use self::recovery::Disks;
+use self::sessions::Sessions;
+use crate::store::history::Link;
+
+/// Something that may never be seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise was broken.
+    pub checker: &'static str,
+    /// How.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.checker, self.what)
+    }
+}
+
+/// What is true of a world.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    verifier: QuorumVerifier,
+    /// The one committed history.
+    committed: Vec<(Zxid, Link)>,
+    /// What leaders proposed: a checksum of each.
+    proposed: BTreeMap<Zxid, Link>,
+    established: BTreeMap<Epoch, usize>,
+    /// What each epoch begins with: the end of its initial history.
+    initial: BTreeMap<Epoch, (Zxid, Link)>,
+    epochs: Vec<epochs::Files>,
+    pub(crate) disks: Disks,
+    pub(crate) sessions: Sessions,
+    /// Servers that have lost their disk.
+    wiped: BTreeSet<usize>,
+    /// The last zxid that was acknowledged to any client.
+    pub(crate) acknowledged: Zxid,
+    /// What is wrong.
+    pub(crate) violation: Option<Violation>,
+}
+
+impl Truth {
+    pub(crate) fn new(verifier: QuorumVerifier, servers: usize) -> Self {
+        Self {
+            verifier,
+            committed: Vec::new(),
+            proposed: BTreeMap::new(),
+            established: BTreeMap::new(),
+            initial: BTreeMap::new(),
+            epochs: vec![epochs::Files::default(); servers],
+            disks: Disks::new(servers),
+            sessions: Sessions::default(),
+            wiped: BTreeSet::new(),
+            acknowledged: Zxid::ZERO,
+            violation: None,
+        }
+    }
+
+    /// The first thing that is wrong counts.
+    pub(crate) fn wrong(&mut self, checker: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { checker, what });
+    }
+
+    /// The end of the committed history.
+    pub(crate) fn end(&self) -> (Zxid, Link) {
+        self.committed.last().copied().unwrap_or((Zxid::ZERO, Link::START))
+    }
+
+    /// The chain of the committed history at this zxid.
+    pub(crate) fn link(&self, zxid: Zxid) -> Option<Link> {
+        if zxid == Zxid::ZERO {
+            return Some(Link::START);
+        }
+        let at = self.committed.binary_search_by_key(&zxid, |(zxid, _)| *zxid).ok()?;
+        self.committed.get(at).map(|(_, link)| *link)
+    }
+
+    /// The machine gets an empty disk.
+    pub(crate) fn on_wiped(&mut self, server: usize) {
+        self.wiped.insert(server);
+        self.disks.wipe(server);
+        self.epochs[server] = epochs::Files::default();
+    }
+}

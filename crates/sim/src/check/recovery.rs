@@ -1,0 +1,123 @@
+//! After every crash a disk holds what it was given: all that was durable, perhaps some of what was on its way, nothing else.
+
+use wire::Zxid;
+use zab::Proposal;
+
+use super::Violation;
+use crate::store::history::{History, Link};
+
+/// What each disk was given.
+#[derive(Debug, Clone)]
+pub(crate) struct Disks(Vec<Ledger>);
+
+#[derive(Debug, Clone, Default)]
+struct Ledger {
+    /// All that was appended, and not taken back.
+    history: History,
+    /// Where it begins to be known: what is before came in a snapshot.
+    base: Zxid,
+    /// Up to here it is durable.
+    floor: Zxid,
+    /// The chain of a snapshot that was received.
+    received: Option<Link>,
+    /// A snapshot that is being installed.
+    installing: Option<(Zxid, Link)>,
+}
+
+impl Disks {
+    pub(super) fn new(servers: usize) -> Self {
+        Self(vec![Ledger::default(); servers])
+    }
+
+    pub(super) fn wipe(&mut self, server: usize) {
+        self.0[server] = Ledger::default();
+    }
+
+    pub(crate) fn on_append(&mut self, server: usize, proposal: &Proposal) {
+        self.0[server].history.push(proposal.zxid, &proposal.txn);
+    }
+
+    pub(crate) fn on_durable(&mut self, server: usize, zxid: Zxid) {
+        let floor = &mut self.0[server].floor;
+        *floor = zxid.max(*floor);
+    }
+
+    /// Its log is being cut: it may end anywhere between.
+    pub(crate) fn on_truncating(&mut self, server: usize, to: Zxid) {
+        let floor = &mut self.0[server].floor;
+        *floor = to.min(*floor);
+    }
+
+    pub(super) fn on_truncated(&mut self, server: usize, to: Zxid) {
+        let ledger = &mut self.0[server];
+        ledger.history.cut(to);
+        ledger.floor = to;
+    }
+
+    pub(crate) fn on_received(&mut self, server: usize, link: Option<Link>) {
+        self.0[server].received = link;
+    }
+
+    pub(crate) fn on_installing(&mut self, server: usize, zxid: Zxid) {
+        let ledger = &mut self.0[server];
+        ledger.installing = ledger.received.take().map(|link| (zxid, link));
+    }
+
+    pub(super) fn on_installed(&mut self, server: usize, zxid: Zxid) {
+        let ledger = &mut self.0[server];
+        if let Some((at, link)) = ledger.installing.take().filter(|(at, _)| *at == zxid) {
+            *ledger = Ledger { history: History::ending(at, link), base: at, floor: at, ..Ledger::default() };
+        }
+    }
+
+    /// A start has found a history that ends so.
+    pub(crate) fn on_recovered(&mut self, server: usize, last: Zxid, link: Link, violation: &mut Option<Violation>) {
+        let ledger = &mut self.0[server];
+        if let Some((at, its)) = ledger.installing.take()
+            && (at, its) == (last, link)
+        {
+            *ledger = Ledger { history: History::ending(at, link), base: at, floor: at, ..Ledger::default() };
+            return;
+        }
+        let what = if ledger.history.link(last) != Some(link) {
+            format!("server {} finds a history up to {last} that it was not given", server + 1)
+        } else if last < ledger.floor {
+            format!("server {} finds a history up to {last}, and {} was durable", server + 1, ledger.floor)
+        } else {
+            ledger.history.cut(last);
+            ledger.floor = last;
+            ledger.received = None;
+            return;
+        };
+        violation.get_or_insert(Violation { checker: "recovery", what });
+    }
+
+    /// Up to where it is durable.
+    pub(crate) fn floor(&self, server: usize) -> Zxid {
+        self.0[server].floor
+    }
+
+    /// The end of all that was appended.
+    pub(super) fn end(&self, server: usize) -> (Zxid, Link) {
+        let history = &self.0[server].history;
+        let last = history.last();
+        (last, history.link(last).unwrap_or(Link::START))
+    }
+
+    /// Has it this very txn, as far as is known?
+    pub(super) fn has(&self, server: usize, zxid: Zxid) -> bool {
+        let ledger = &self.0[server];
+        zxid < ledger.base || ledger.history.link(zxid).is_some()
+    }
+
+    /// Lacks it the history that ends so? One that came in a later snapshot is taken to be there.
+    pub(super) fn lacks(&self, server: usize, zxid: Zxid, link: Link) -> bool {
+        let ledger = &self.0[server];
+        zxid >= ledger.base && ledger.history.link(zxid) != Some(link)
+    }
+
+    /// What it has behind `after`, up to `to`.
+    pub(super) fn between(&self, server: usize, after: Zxid, to: Zxid) -> Vec<(Zxid, Link)> {
+        self.0[server].history.between(after, to).to_vec()
+    }
+}

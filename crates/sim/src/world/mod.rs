@@ -1,0 +1,378 @@
+//! A world of whole servers: a clock, a network, disks and clients, all of them virtual, and all from a seed.
+//!
+//! Servers run the real machines: `zab`'s election, connections and roles, `storage`'s log, snapshots, epoch files and
+//! recovery, on [`VirtualDisk`](crate::disk::VirtualDisk)s. What happens to them is drawn ([`Setup::of_seed`]) or told
+//! ([`Setup`]). First everything may go wrong (*safety mode*), and [`check`](crate::check) looks at each step; then the
+//! faults end, and the ensemble has to come together and answer everybody within a bound (*liveness mode*).
+//!
+//! | room | job |
+//! |---|---|
+//! | `setup`, `swarm` | what is decided beforehand: sizes, speeds, faults; and the draw of it |
+//! | `queue` | the clock: what happens next |
+//! | `net` | connections, partitions, resets, half-open ones |
+//! | `server` | a machine, its process, and how it starts |
+//! | `threads` | the disk, one effect at a time |
+//! | `process` | what a server's machines want, and are told |
+//! | `brain` | election, connections and roles, joined |
+//! | `faults` | what goes wrong, and is healed |
+//! | `client`, `crowd` | clients |
+//! | `trace` | a line an event, and a hash of all |
+
+mod brain;
+mod client;
+mod crowd;
+mod deliver;
+mod faults;
+mod net;
+mod process;
+mod queue;
+mod run;
+mod server;
+mod setup;
+mod swarm;
+mod threads;
+mod trace;
+
+use storage::FileName;
+use storage::disk::{Dir, FileRef};
+use storage::policy::SnapPolicy;
+use wire::ServerId;
+use wire::quorum::Packet;
+use zab::election::Settings;
+use zab::quorum_verifier::{Member, MemberAddress, Role};
+use zab::{CommittedLogLimits, Options, QuorumVerifier, RoleId};
+
+use self::brain::Brain;
+use self::client::Client;
+use self::net::{ConnNumber, Net, Port, Who};
+use self::queue::Queue;
+use self::server::{NotStarted, Process, Server, Thread};
+use self::trace::Words;
+use crate::check::Truth;
+use crate::disk::VirtualDisk;
+use crate::rng::Rng;
+
+pub(crate) use self::process::whose;
+pub use self::run::{Outcome, run};
+pub use self::setup::{DiskError, Fault, Setup, Span, Timed};
+pub use self::trace::{Keep, Kind, Line, Trace};
+
+/// How long a start takes, at least, in µs.
+const START_US: u64 = 1000;
+
+/// What happens next.
+#[derive(Debug, Clone)]
+enum Event {
+    /// The next message from this end of a connection arrives.
+    Deliver { conn: ConnNumber, from: usize },
+    /// TCP gives a connection up.
+    TcpTimeout { conn: ConnNumber },
+    /// An attempt to connect arrives.
+    Connect { from: usize, process: u32, to: usize, role: Option<RoleId>, tries: u32 },
+    /// It got no answer.
+    ConnectFailed { from: usize, process: u32, to: usize, role: Option<RoleId>, tries: u32 },
+    /// A process's timer.
+    Timer { server: usize, process: u32 },
+    /// A thread's effect takes place.
+    Effect { server: usize, process: u32, thread: Thread },
+    /// A machine starts its process.
+    Start { server: usize, call: u32 },
+    /// A client acts.
+    Client { client: usize, call: u32 },
+    /// The fault with this number begins.
+    Fault(usize),
+    /// Its partition ends.
+    Unblock(usize),
+    /// The server runs again.
+    Resume { server: usize },
+}
+
+/// What a run has come to, in numbers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Faults that took place, by kind.
+    pub faults: std::collections::BTreeMap<&'static str, u64>,
+    /// Effects on disks.
+    pub effects: u64,
+    /// Messages that arrived.
+    pub messages: u64,
+    /// Starts of processes.
+    pub starts: u64,
+    /// Crashes between two effects of a disk's work.
+    pub crashes_in_work: u64,
+    /// Roles that an election has led to.
+    pub elections: u64,
+    /// Epochs that were established.
+    pub epochs: u64,
+    /// Txns that were proposed.
+    pub proposed: u64,
+    /// Txns that were applied, by all servers together.
+    pub applied: u64,
+    /// Snapshots that servers took.
+    pub snapshots: u64,
+    /// Snapshots that leaders opened for learners.
+    pub snap_syncs: u64,
+    /// Parts of logs that leaders read for learners.
+    pub log_reads: u64,
+    /// Answers that clients got.
+    pub answers: u64,
+}
+
+/// A world.
+#[derive(Debug, Clone)]
+pub struct World {
+    setup: Setup,
+    now_us: u64,
+    queue: Queue<Event>,
+    net: Net,
+    servers: Vec<Server>,
+    clients: Vec<Client>,
+    rng: Rng,
+    truth: Truth,
+    trace: Trace,
+    tally: Tally,
+    /// No more faults.
+    is_calm: bool,
+}
+
+impl World {
+    /// A world at its beginning. `change` sets what else is different with its servers.
+    pub fn new(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
+        let mut rng = Rng::new(setup.seed ^ 0x5eed_5eed);
+        let verifier = verifier(&setup);
+        let servers = (0..setup.servers()).map(|s| {
+            let me = ServerId(s as i64 + 1);
+            let mut options = Options::new(me, verifier.clone());
+            options.tick_ms = setup.tick_ms;
+            options.init_limit_ticks = setup.init_limit_ticks;
+            options.sync_limit_ticks = setup.sync_limit_ticks;
+            options.committed_log = CommittedLogLimits { txns: setup.committed_log_txns, bytes: 1 << 20 };
+            options.initial_counter = setup.initial_counter;
+            options.force_snapshot_sync = setup.force_snapshot_sync;
+            change(&mut options);
+            let mut disk = VirtualDisk::new(rng.chance(300));
+            // A new database, and meant to be one.
+            disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
+            Server {
+                id: me,
+                options,
+                settings: Settings::new(me),
+                disk,
+                process: None,
+                processes: 0,
+                is_on: true,
+                start_call: 0,
+                paused_until_us: None,
+                held: Vec::new(),
+                slow: None,
+                power_off_in: None,
+                power_off_in_recovery: None,
+                error_in: None,
+                clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
+            }
+        });
+        let servers: Vec<Server> = servers.collect();
+        let mut world = Self {
+            now_us: 0,
+            queue: Queue::default(),
+            net: Net::new(servers.len(), Rng::new(rng.any())),
+            clients: vec![Client::default(); setup.clients],
+            truth: Truth::new(verifier, servers.len()),
+            servers,
+            rng,
+            trace: Trace::new(keep),
+            tally: Tally::default(),
+            is_calm: false,
+            setup,
+        };
+        for s in 0..world.servers.len() {
+            let at_us = world.setup.start_us.get(s).copied().unwrap_or(0);
+            world.start_at(s, at_us);
+        }
+        for number in 0..world.setup.schedule.len() {
+            let at_us = world.setup.schedule[number].at_us;
+            world.queue.push(at_us, Event::Fault(number));
+        }
+        for client in 0..world.clients.len() {
+            world.wake_client(client);
+        }
+        world
+    }
+
+    fn start_at(&mut self, s: usize, at_us: u64) {
+        let server = &mut self.servers[s];
+        server.start_call += 1;
+        let call = server.start_call;
+        self.queue.push(at_us.max(self.now_us + 1), Event::Start { server: s, call });
+    }
+
+    /// Goes on to this time, in µs, or to the first thing that is wrong.
+    pub fn run_until(&mut self, until_us: u64) {
+        while self.truth.violation.is_none()
+            && let Some((at_us, event)) = self.queue.pop(until_us)
+        {
+            self.now_us = at_us;
+            self.happen(event);
+        }
+        if self.truth.violation.is_none() {
+            self.now_us = until_us.max(self.now_us);
+        }
+    }
+
+    /// What time it is, in µs.
+    pub fn now_us(&self) -> u64 {
+        self.now_us
+    }
+
+    /// What happened.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What it has come to.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    fn happen(&mut self, event: Event) {
+        if let Some(server) = self.held_by(&event) {
+            return self.servers[server].held.push(event);
+        }
+        match event {
+            Event::Deliver { conn, from } => self.on_deliver(conn, from),
+            Event::TcpTimeout { conn } => self.on_tcp_timeout(conn),
+            Event::Connect { from, process, to, role, tries } => {
+                self.on_connect(from, process, to, role, tries);
+                self.settle(from);
+            }
+            Event::ConnectFailed { from, process, to, role, tries } => {
+                if self.is_process(from, process) {
+                    self.on_connect_failed(from, to, role, tries);
+                    self.settle(from);
+                }
+            }
+            Event::Timer { server, process } => {
+                if self.is_process(server, process) {
+                    if let Some(process) = &mut self.servers[server].process {
+                        process.armed_us = None;
+                    }
+                    self.brain(server, brain::Input::Timer);
+                    self.settle(server);
+                }
+            }
+            Event::Effect { server, process, thread } => {
+                if self.is_process(server, process) {
+                    self.on_effect(server, thread);
+                }
+            }
+            Event::Start { server, call } => self.on_start(server, call),
+            Event::Client { client, call } => self.on_client(client, call),
+            Event::Fault(number) => self.on_fault(number),
+            Event::Unblock(number) => self.on_unblock(number),
+            Event::Resume { server } => self.on_resume(server),
+        }
+    }
+
+    fn is_process(&self, s: usize, number: u32) -> bool {
+        self.servers[s].process.as_ref().is_some_and(|it| it.number == number)
+    }
+
+    /// A process that does not run gets nothing; which one it is.
+    fn held_by(&self, event: &Event) -> Option<usize> {
+        let is_paused = |s: usize| self.servers[s].paused_until_us.is_some();
+        match *event {
+            Event::Deliver { conn, from } => {
+                let conn = self.net.conns.get(&conn)?;
+                let Who::Server(s, _) = conn.ends[1 - from] else { return None };
+                is_paused(s).then_some(s)
+            }
+            Event::Connect { from, to, .. } => [from, to].into_iter().find(|&it| is_paused(it)),
+            Event::ConnectFailed { from: s, .. } | Event::Timer { server: s, .. } | Event::Effect { server: s, .. } => {
+                is_paused(s).then_some(s)
+            }
+            _ => None,
+        }
+    }
+
+    fn on_start(&mut self, s: usize, call: u32) {
+        let now_us = self.now_us;
+        let server = &mut self.servers[s];
+        if server.start_call != call || server.process.is_some() {
+            return;
+        }
+        server.is_on = true;
+        let limit = server.power_off_in_recovery.take_if(|_| !self.is_calm);
+        let limits = server.options.committed_log;
+        let found = server::start(&mut server.disk, limit.map(|(effects, _)| effects), limits);
+        self.tally.starts += 1;
+        match (found, limit) {
+            (Err(NotStarted::Io), Some((_, down_us))) => {
+                self.tally.crashes_in_work += 1;
+                self.power_off(s, down_us);
+            }
+            (Err(NotStarted::Io), None) => self.start_at(s, now_us + 1_000_000),
+            (Err(NotStarted::Refused(why)), _) => {
+                self.truth.wrong("recovery", format!("server {} does not start: {why}", s + 1));
+            }
+            (Ok(found), _) => self.started(s, found),
+        }
+    }
+
+    fn started(&mut self, s: usize, found: server::Found) {
+        let (last, link) = (found.last, found.link);
+        let (accepted, current) = (found.recovered.accepted, found.recovered.current);
+        self.truth.on_recovered(s, last, link);
+        self.truth.on_epochs_read(s, accepted, current);
+        self.trace.event(self.now_us, Kind::Process, [s as u64, 0, last.0 as u64], || {
+            let lost = if found.recovered.is_lost { ", has lost its state" } else { "" };
+            let what = format!("starts: last txn {last}, accepted epoch {accepted}, current epoch {current}{lost}");
+            Words::of(s as i64 + 1, what)
+        });
+        let server = &mut self.servers[s];
+        server.processes += 1;
+        let now_ms = server.local_ms(self.now_us);
+        let brain = Brain::new(server.options.clone(), server.settings.clone(), now_ms, found.recovered);
+        let policy = SnapPolicy::new(self.setup.snap_count, 0, self.rng.any());
+        server.process = Some(Process::new(server.processes, brain, policy, last, link));
+        self.drain(s);
+        self.settle(s);
+    }
+}
+
+/// Who votes, and who observes.
+fn verifier(setup: &Setup) -> QuorumVerifier {
+    let members = (0..setup.servers()).map(|s| {
+        let mut member = Member::participant(ServerId(s as i64 + 1));
+        let host = format!("s{}", s + 1);
+        member.addresses.push(MemberAddress { host, quorum_port: 2888, election_port: 3888 });
+        if s >= setup.voters {
+            member.role = Role::Observer;
+        }
+        member
+    });
+    QuorumVerifier::majority(members, 0)
+}
+
+/// A packet in a few words.
+fn describe(packet: &Packet) -> String {
+    match packet {
+        Packet::Request(it) => format!("REQUEST {} of session {}", it.op, it.session),
+        Packet::Proposal { zxid, .. } => format!("PROPOSAL {zxid}"),
+        Packet::Ack { zxid } => format!("ACK {zxid}"),
+        Packet::Commit { zxid } => format!("COMMIT {zxid}"),
+        Packet::Ping { zxid, .. } => format!("PING {zxid}"),
+        Packet::Sync { .. } => "SYNC".to_owned(),
+        Packet::Inform { zxid, .. } => format!("INFORM {zxid}"),
+        Packet::NewLeader { zxid, .. } => format!("NEWLEADER {zxid}"),
+        Packet::FollowerInfo { zxid, .. } => format!("FOLLOWERINFO, accepted epoch {}", zxid.epoch()),
+        Packet::ObserverInfo { zxid, .. } => format!("OBSERVERINFO, accepted epoch {}", zxid.epoch()),
+        Packet::UpToDate { .. } => "UPTODATE".to_owned(),
+        Packet::Diff { zxid } => format!("DIFF to {zxid}"),
+        Packet::Trunc { zxid } => format!("TRUNC to {zxid}"),
+        Packet::Snap { zxid } => format!("SNAP {zxid}"),
+        Packet::LeaderInfo { zxid, .. } => format!("LEADERINFO, epoch {}", zxid.epoch()),
+        Packet::AckEpoch { zxid, current_epoch } => format!("ACKEPOCH, current epoch {current_epoch}, last {zxid}"),
+        Packet::Revalidate(_) => "REVALIDATE".to_owned(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,101 @@
+//! A world from beginning to end: faults, then calm.
+
+use wire::Zxid;
+use zab::{Options, State};
+
+use super::setup::Setup;
+use super::trace::{Keep, Trace};
+use super::{Tally, World};
+use crate::check::Violation;
+
+/// How often it is looked whether the ensemble has come together, in µs.
+const LOOK_US: u64 = 100_000;
+/// How many answers clients must get once the faults have ended.
+const ANSWERS: u64 = 20;
+
+/// What became of a world.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What may never be seen, and was.
+    pub violation: Option<Violation>,
+    /// What happened, in numbers.
+    pub tally: Tally,
+    /// What happened, in words, and its hash.
+    pub trace: Trace,
+    /// How long it went on, in µs of its own time.
+    pub simulated_us: u64,
+}
+
+/// Runs this world. `change` sets what else is different with its servers.
+pub fn run(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Outcome {
+    let mut world = World::new(setup, keep, change);
+    world.run_until(world.setup.faults_us);
+    if world.truth.violation.is_none() {
+        world.come_together();
+    }
+    Outcome { violation: world.truth.violation, tally: world.tally, trace: world.trace, simulated_us: world.now_us }
+}
+
+impl World {
+    /// Liveness: without faults, a leader is found, clients are answered, and all servers end with the same history.
+    fn come_together(&mut self) {
+        self.heal();
+        let limit_ticks = self.setup.init_limit_ticks + self.setup.sync_limit_ticks;
+        let bound_us = 90_000_000 + 12 * self.setup.tick_ms * 1000 * limit_ticks;
+        let end_us = self.now_us + bound_us;
+        let enough = self.tally.answers + ANSWERS;
+        let mut is_ending = false;
+        while self.now_us < end_us {
+            self.run_until(self.now_us + LOOK_US);
+            if self.truth.violation.is_some() {
+                return;
+            }
+            if !is_ending && (self.tally.answers >= enough || self.clients.is_empty()) && self.is_serving() {
+                is_ending = true;
+                for client in &mut self.clients {
+                    client.is_done = true;
+                }
+            }
+            if is_ending && self.clients.iter().all(|it| it.asked.is_empty()) && self.is_equal() {
+                return;
+            }
+        }
+        let servers: Vec<String> = (0..self.servers.len()).map(|s| self.state_of(s)).collect();
+        let waiting = self.clients.iter().filter(|it| !it.asked.is_empty()).count();
+        let what = format!("{waiting} clients wait, {}", servers.join("; "));
+        self.truth.wrong("liveness", what);
+    }
+
+    fn is_serving(&self) -> bool {
+        self.servers.iter().all(|it| it.process.as_ref().is_some_and(|it| it.is_serving))
+    }
+
+    fn is_equal(&self) -> bool {
+        let end = self.truth.end();
+        let is_at_end = |s: usize| {
+            let process = self.servers[s].process.as_ref();
+            process.is_some_and(|it| it.is_serving && (it.applied, it.link) == end)
+        };
+        let is_leader_at_end = || self.truth.disks.floor(0) >= Zxid::ZERO;
+        (0..self.servers.len()).all(is_at_end) && is_leader_at_end()
+    }
+
+    /// A server in a few words.
+    pub(super) fn state_of(&self, s: usize) -> String {
+        let Some(process) = &self.servers[s].process else { return format!("{} is down", s + 1) };
+        let state = match process.brain.member().state() {
+            State::Looking => "LOOKING",
+            State::Following => "FOLLOWING",
+            State::Leading => "LEADING",
+            State::Observing => "OBSERVING",
+        };
+        let (accepted, current, logged) = process.brain.member().durable();
+        let serving = if process.is_serving { ", serves" } else { "" };
+        let round = process.brain.election().election_epoch();
+        format!(
+            "{} is {state}{serving}, epochs {accepted}/{current}, logged {logged}, applied {}, round {round}",
+            s + 1,
+            process.applied
+        )
+    }
+}

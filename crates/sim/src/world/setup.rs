@@ -1,0 +1,263 @@
+//! Everything about a world that is decided before it begins: who is in it, how fast its networks and disks are, and what
+//! goes wrong when. A value, so that a failing one can be made smaller.
+
+use std::fmt;
+
+use crate::rng::Rng;
+
+/// A span of time from which each case draws one, in µs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// At least.
+    pub min_us: u64,
+    /// At most.
+    pub max_us: u64,
+}
+
+impl Span {
+    /// From `min_us` to `max_us`.
+    pub const fn new(min_us: u64, max_us: u64) -> Self {
+        Self { min_us, max_us }
+    }
+
+    pub(super) fn draw(self, rng: &mut Rng) -> u64 {
+        rng.between(self.min_us, self.max_us)
+    }
+}
+
+/// Something that goes wrong. Servers are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// The power of a machine fails: what was not synced may be lost, and nobody is told.
+    PowerOff {
+        /// Whose.
+        server: usize,
+        /// After how long it is back.
+        down_us: u64,
+    },
+    /// The same, between two of its disk's effects: after so many more.
+    PowerOffAtEffect {
+        /// Whose.
+        server: usize,
+        /// How many effects are done before.
+        effects: u64,
+        /// After how long it is back.
+        down_us: u64,
+    },
+    /// A process is killed; its machine goes on, and its connections are reset.
+    Kill {
+        /// Whose.
+        server: usize,
+        /// After how long it is started again.
+        down_us: u64,
+    },
+    /// The power fails while a start recovers, after so many effects of the recovery.
+    PowerOffInRecovery {
+        /// Whose.
+        server: usize,
+        /// How many effects the next recovery gets done.
+        effects: u64,
+        /// After how long it is back.
+        down_us: u64,
+    },
+    /// The process does not run.
+    Pause {
+        /// Whose.
+        server: usize,
+        /// For how long.
+        for_us: u64,
+    },
+    /// Nothing gets from the first to the second of each pair; what is sent waits.
+    Block {
+        /// From whom to whom.
+        pairs: Vec<(usize, usize)>,
+        /// For how long.
+        for_us: u64,
+    },
+    /// A connection is reset, and loses some of what was on its way.
+    Reset {
+        /// Which of those that are there, modulo their number.
+        connection: u64,
+    },
+    /// A connection is dead, and neither side is told.
+    HalfOpen {
+        /// Which of those that are there, modulo their number.
+        connection: u64,
+    },
+    /// Syncs of this disk take so long.
+    SlowDisk {
+        /// Whose.
+        server: usize,
+        /// How long a sync takes.
+        sync_us: u64,
+        /// For how long it goes on.
+        for_us: u64,
+    },
+    /// One of the next effects fails.
+    DiskError {
+        /// Whose.
+        server: usize,
+        /// How many effects are done before.
+        effects: u64,
+        /// How.
+        kind: DiskError,
+    },
+    /// The machine gets an empty disk.
+    Wipe {
+        /// Whose.
+        server: usize,
+        /// After how long it is back.
+        down_us: u64,
+    },
+    /// The wall clock jumps.
+    ClockJump {
+        /// Whose.
+        server: usize,
+        /// By how much, in ms.
+        by_ms: i64,
+    },
+}
+
+/// How an effect fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskError {
+    /// EIO, and nothing was done.
+    Error,
+    /// EIO, and a write was done in part.
+    Partly,
+    /// A sync fails, and what it should have written will never be.
+    SyncLost,
+    /// There is no room.
+    NoSpace,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = |us: &u64| format!("{}.{:03} s", us / 1_000_000, us / 1000 % 1000);
+        match self {
+            Self::PowerOff { server, down_us } => write!(f, "server {} loses power for {}", server + 1, s(down_us)),
+            Self::PowerOffAtEffect { server, effects, down_us } => {
+                write!(f, "server {} loses power after {effects} effects, for {}", server + 1, s(down_us))
+            }
+            Self::Kill { server, down_us } => write!(f, "server {} is killed, back in {}", server + 1, s(down_us)),
+            Self::PowerOffInRecovery { server, effects, down_us } => {
+                write!(
+                    f,
+                    "server {} loses power after {effects} effects of its recovery, for {}",
+                    server + 1,
+                    s(down_us)
+                )
+            }
+            Self::Pause { server, for_us } => write!(f, "server {} is paused for {}", server + 1, s(for_us)),
+            Self::Block { pairs, for_us } => {
+                let pairs: Vec<String> = pairs.iter().map(|(from, to)| format!("{}→{}", from + 1, to + 1)).collect();
+                write!(f, "nothing gets through {} for {}", pairs.join(" "), s(for_us))
+            }
+            Self::Reset { connection } => write!(f, "a connection is reset ({connection})"),
+            Self::HalfOpen { connection } => write!(f, "a connection is dead, and nobody is told ({connection})"),
+            Self::SlowDisk { server, sync_us, for_us } => {
+                write!(f, "server {}: a sync takes {} for {}", server + 1, s(sync_us), s(for_us))
+            }
+            Self::DiskError { server, effects, kind } => {
+                write!(f, "server {}: disk error {kind:?} after {effects} effects", server + 1)
+            }
+            Self::Wipe { server, down_us } => {
+                write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
+            }
+            Self::ClockJump { server, by_ms } => write!(f, "server {}: the wall clock jumps by {by_ms} ms", server + 1),
+        }
+    }
+}
+
+/// A fault, and when it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timed {
+    /// In µs from the beginning.
+    pub at_us: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// A world before it begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setup {
+    /// What all that is drawn while it runs comes from.
+    pub seed: u64,
+    /// How many servers vote.
+    pub voters: usize,
+    /// How many observe.
+    pub observers: usize,
+    /// How many clients there are.
+    pub clients: usize,
+    /// `tickTime`.
+    pub tick_ms: u64,
+    /// `initLimit`.
+    pub init_limit_ticks: u64,
+    /// `syncLimit`.
+    pub sync_limit_ticks: u64,
+    /// How long faults go on.
+    pub faults_us: u64,
+    /// How long a message is under way.
+    pub latency: Span,
+    /// How many messages in a thousand are under way much longer.
+    pub late_per_mille: u64,
+    /// How long those are.
+    pub late: Span,
+    /// How long a sync of a disk takes.
+    pub sync: Span,
+    /// How long a client waits before it asks again.
+    pub think: Span,
+    /// How many requests a client has under way at most.
+    pub pipelined: usize,
+    /// `snapCount`.
+    pub snap_count: u64,
+    /// How many committed txns are kept in memory.
+    pub committed_log_txns: usize,
+    /// The counter behind which an epoch begins.
+    pub initial_counter: u32,
+    /// How fast each server's clock goes, in millionths of the world's.
+    pub clock_ppm: Vec<u64>,
+    /// Do packets between servers travel as bytes?
+    pub is_encoded: bool,
+    /// `zookeeper.forceSnapshotSync`.
+    pub force_snapshot_sync: bool,
+    /// When each server is started first.
+    pub start_us: Vec<u64>,
+    /// What goes wrong.
+    pub schedule: Vec<Timed>,
+}
+
+impl Setup {
+    /// Nothing goes wrong with these.
+    pub fn calm(seed: u64, voters: usize, observers: usize, clients: usize) -> Self {
+        Self {
+            seed,
+            voters,
+            observers,
+            clients,
+            tick_ms: 2000,
+            init_limit_ticks: 10,
+            sync_limit_ticks: 5,
+            faults_us: 60_000_000,
+            latency: Span::new(100, 400),
+            late_per_mille: 0,
+            late: Span::new(0, 0),
+            sync: Span::new(300, 2000),
+            think: Span::new(1000, 200_000),
+            pipelined: 1,
+            snap_count: 1000,
+            committed_log_txns: 500,
+            initial_counter: 0,
+            clock_ppm: vec![1_000_000; voters + observers],
+            is_encoded: false,
+            force_snapshot_sync: false,
+            start_us: vec![0; voters + observers],
+            schedule: Vec::new(),
+        }
+    }
+
+    /// How many servers there are.
+    pub fn servers(&self) -> usize {
+        self.voters + self.observers
+    }
+}

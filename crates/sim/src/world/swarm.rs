@@ -1,0 +1,135 @@
+//! The world of a seed: each draws a random subset of the faults, and random rates.
+
+use super::setup::{DiskError, Fault, Setup, Span, Timed};
+use crate::rng::Rng;
+
+/// The kinds of faults that a seed may have.
+const KINDS: u64 = 11;
+
+impl Setup {
+    /// The world of this seed.
+    pub fn of_seed(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let (voters, observers) =
+            [(3, 0), (3, 0), (3, 1), (5, 0), (5, 1), (4, 0), (2, 0), (1, 1), (7, 2), (1, 0), (9, 3)]
+                [rng.below(11) as usize];
+        let mut setup = Self::calm(seed, voters, observers, rng.between(1, 10) as usize);
+        setup.tick_ms = [100, 200, 500, 2000][rng.below(4) as usize];
+        setup.init_limit_ticks = rng.between(5, 10);
+        setup.sync_limit_ticks = rng.between(2, 5);
+        setup.faults_us = rng.between(5, 40) * 1_000_000;
+        let base = [50, 200, 1000, 5000][rng.below(4) as usize];
+        setup.latency = Span::new(base, base * rng.between(1, 10));
+        if rng.chance(400) {
+            setup.late_per_mille = rng.between(1, 50);
+            setup.late = Span::new(base, rng.between(10_000, 10_000_000));
+        }
+        let sync = [50, 500, 5000, 30_000][rng.below(4) as usize];
+        setup.sync = Span::new(sync, sync * rng.between(1, 8));
+        let think = [500, 20_000, 300_000][rng.below(3) as usize];
+        // A crowd of servers has enough to do with fewer requests.
+        let think = if setup.servers() > 5 { think.max(20_000) } else { think };
+        setup.think = Span::new(think / 10, think * 4);
+        setup.pipelined = [1, 1, 4, 50][rng.below(4) as usize];
+        setup.snap_count = [4, 20, 100, 1000][rng.below(4) as usize];
+        setup.committed_log_txns = [2, 10, 500][rng.below(3) as usize];
+        if rng.chance(100) {
+            setup.initial_counter = u32::MAX - rng.between(1, 300) as u32;
+        }
+        if rng.chance(300) {
+            setup.clock_ppm = (0..setup.servers()).map(|_| rng.between(500_000, 2_000_000)).collect();
+        }
+        setup.is_encoded = rng.chance(250);
+        setup.force_snapshot_sync = rng.chance(80);
+        if rng.chance(500) {
+            setup.start_us = (0..setup.servers()).map(|_| rng.below(3_000_000)).collect();
+        }
+        setup.draw_faults(&mut rng);
+        setup
+    }
+
+    fn draw_faults(&mut self, rng: &mut Rng) {
+        let kinds: Vec<u64> = (0..KINDS).filter(|_| rng.chance(350)).collect();
+        let pause_us = [50_000, 300_000, 2_000_000][rng.below(3) as usize];
+        // What may be lost for good is lost by fewer than a quorum: with more, nothing can be promised.
+        let fragile = (self.voters - 1) / 2;
+        let mut at_us = rng.below(2_000_000);
+        while at_us < self.faults_us {
+            if let Some(&kind) = rng.pick(&kinds) {
+                let faults = self.draw(kind, fragile, rng).into_iter();
+                for fault in faults.filter(|it| !matches!(it, Fault::Block { pairs, .. } if pairs.is_empty())) {
+                    self.schedule.push(Timed { at_us, fault });
+                }
+            }
+            at_us += rng.between(pause_us / 10, pause_us * 2);
+        }
+    }
+
+    fn draw(&self, kind: u64, fragile: usize, rng: &mut Rng) -> Vec<Fault> {
+        let all = self.servers();
+        let server = rng.below(all as u64) as usize;
+        let down_us = [1000, 100_000, 3_000_000][rng.below(3) as usize];
+        let down_us = rng.between(down_us / 2, down_us * 2);
+        let one = |fault| vec![fault];
+        match kind {
+            0 => one(Fault::PowerOff { server, down_us }),
+            1 => one(Fault::PowerOffAtEffect { server, effects: rng.below(30), down_us }),
+            2 => one(Fault::Kill { server, down_us }),
+            // All of them, or all but one, at once; and some once more while they recover.
+            3 => {
+                let spared = rng.below(all as u64 * 2) as usize;
+                let mut faults = Vec::new();
+                for server in (0..all).filter(|&it| it != spared) {
+                    let down_us = rng.between(down_us, down_us + 1000);
+                    faults.push(Fault::PowerOff { server, down_us });
+                    if rng.chance(300) {
+                        faults.push(Fault::PowerOffInRecovery { server, effects: rng.below(12), down_us });
+                    }
+                }
+                faults
+            }
+            4 => {
+                let longest = self.tick_ms * 1000 * self.sync_limit_ticks * 2;
+                one(Fault::Pause { server, for_us: rng.between(1000, longest) })
+            }
+            5 | 6 => one(Fault::Block { pairs: self.draw_pairs(rng), for_us: rng.between(100_000, 15_000_000) }),
+            7 => one(Fault::Reset { connection: rng.any() }),
+            8 if rng.chance(500) => one(Fault::HalfOpen { connection: rng.any() }),
+            8 => {
+                let by_ms = rng.below(20_000_000_000) as i64 - 10_000_000_000;
+                one(Fault::ClockJump { server, by_ms })
+            }
+            9 => {
+                let sync_us = rng.between(10_000, self.tick_ms * 1000 * self.sync_limit_ticks * 2);
+                one(Fault::SlowDisk { server, sync_us, for_us: rng.between(100_000, 10_000_000) })
+            }
+            _ if server < fragile && rng.chance(500) => one(Fault::Wipe { server, down_us }),
+            _ => {
+                let all = [DiskError::Error, DiskError::Partly, DiskError::SyncLost, DiskError::NoSpace];
+                let kind = all[rng.below(4) as usize];
+                one(Fault::DiskError { server, effects: rng.below(40), kind })
+            }
+        }
+    }
+
+    /// A partition: full, one server alone, between two only, or one way.
+    fn draw_pairs(&self, rng: &mut Rng) -> Vec<(usize, usize)> {
+        let all = self.servers() as u64;
+        let (one, other) = (rng.below(all) as usize, rng.below(all) as usize);
+        let mut pairs = Vec::new();
+        match rng.below(4) {
+            0 => {
+                let side: Vec<bool> = (0..all).map(|_| rng.chance(500)).collect();
+                let cut = |from: usize, to: usize| side.get(from) != side.get(to);
+                let each = (0..all as usize).flat_map(|from| (0..all as usize).map(move |to| (from, to)));
+                pairs.extend(each.filter(|&(from, to)| cut(from, to)));
+            }
+            1 => pairs.extend((0..all as usize).filter(|&it| it != one).flat_map(|it| [(it, one), (one, it)])),
+            2 => pairs.extend([(one, other), (other, one)]),
+            _ if rng.chance(500) => pairs.push((one, other)),
+            _ => pairs.extend((0..all as usize).filter(|&it| it != one).map(|it| (one, it))),
+        }
+        pairs.retain(|(from, to)| from != to);
+        pairs
+    }
+}

@@ -1,0 +1,413 @@
+//! Disks and their threads: each does one effect at a time, so that a crash may come between any two of any two threads.
+
+use storage::disk::{Disk, Effect};
+use storage::epoch::EpochFile;
+use storage::log::dir::{ReadLogError, ReadOptions, read_history};
+use storage::log::truncate;
+use storage::snapshot::write::SnapshotWriter;
+use storage::{LogWriter, purge};
+use wire::Zxid;
+use zab::{Command, ConnId, LogPart, Logged, Proposal, RoleId, leader, learner, member};
+
+use super::server::{self, RETAIN, Then, Thread, Work, log_options, received_file, recover_options};
+use super::setup::DiskError;
+use super::trace::{Kind, Words};
+use super::{Event, World};
+
+/// How long an effect takes that is no sync, in µs.
+const EFFECT_US: u64 = 20;
+/// How many txns of the log a learner gets at a time.
+const LOG_PART_TXNS: usize = 50;
+
+impl World {
+    /// Gives a command of the core to the threads.
+    pub(super) fn disk_command(&mut self, s: usize, command: Command) {
+        if let Command::Append(proposal) = command {
+            return self.append(s, proposal);
+        }
+        let Some(process) = &mut self.servers[s].process else { return };
+        match command {
+            Command::WriteAcceptedEpoch { token, epoch } => {
+                process.epochs.push_back((token, EpochFile::Accepted, epoch));
+            }
+            Command::WriteCurrentEpoch { token, epoch } => {
+                process.epochs.push_back((token, EpochFile::Current, epoch));
+            }
+            command => process.chores.push_back(command),
+        }
+    }
+
+    fn append(&mut self, s: usize, proposal: Proposal) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        match process.log.append(proposal.zxid, &proposal.txn) {
+            Ok(()) => {
+                self.truth.disks.on_append(s, &proposal);
+                process.unapplied.push_back(proposal);
+            }
+            Err(error) => self.truth.wrong("the log refuses a txn", format!("server {}: {error}", s + 1)),
+        }
+    }
+
+    /// Gives idle threads what there is to do.
+    pub(super) fn kick(&mut self, s: usize) {
+        self.begin_chore(s);
+        let Some(process) = &mut self.servers[s].process else { return };
+        let is_free = |works: &[Option<Work>], thread: Thread| works[thread as usize].is_none();
+        let mut begin = Vec::new();
+        if process.chores.is_empty() {
+            if is_free(&process.works, Thread::Log)
+                && let Some(job) = process.log.next_job()
+            {
+                begin.push((Thread::Log, job.effects().to_vec(), Then::Logged(job)));
+            }
+            if is_free(&process.works, Thread::Fill)
+                && let Some(job) = process.log.next_fill()
+            {
+                begin.push((Thread::Fill, job.effects().to_vec(), Then::Filled(job)));
+            }
+        }
+        if is_free(&process.works, Thread::Epoch)
+            && let Some((token, file, epoch)) = process.epochs.pop_front()
+        {
+            begin.push((Thread::Epoch, file.write(epoch), Then::Epoch(token, file, epoch)));
+        }
+        if is_free(&process.works, Thread::Read)
+            && let Some(question) = process.reads.pop_front()
+        {
+            begin.push((Thread::Read, Vec::new(), Then::Read(question)));
+        }
+        for (thread, effects, then) in begin {
+            self.begin(s, thread, effects, then);
+        }
+    }
+
+    /// A truncation or an installation begins when no thread does anything that it would disturb.
+    fn begin_chore(&mut self, s: usize) {
+        let server = &mut self.servers[s];
+        let Some(process) = &mut server.process else { return };
+        let busy = [Thread::Log, Thread::Fill, Thread::Snapshot, Thread::Receive];
+        let is_idle = busy.iter().all(|&it| process.works[it as usize].is_none());
+        if !is_idle || process.log.pending_txns() > 0 {
+            // What is to be written before goes on.
+            if process.works[Thread::Log as usize].is_none()
+                && !process.chores.is_empty()
+                && let Some(job) = process.log.next_job()
+            {
+                self.begin(s, Thread::Log, job.effects().to_vec(), Then::Logged(job));
+            }
+            return;
+        }
+        let Some(command) = process.chores.pop_front() else { return };
+        match command {
+            Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &recover_options()) {
+                Ok(effects) => {
+                    self.truth.disks.on_truncating(s, to);
+                    self.begin(s, Thread::Log, effects, Then::Truncated(token, to));
+                }
+                Err(truncate::TruncateError::Io(_)) => self.exit(s, "the disk failed"),
+                Err(error) => {
+                    self.note(s, Kind::Disk, || error.to_string());
+                    self.input(s, member::Input::NotTruncated(token));
+                }
+            },
+            Command::InstallSnapshot { token, zxid } => match server::install(&server.disk, zxid) {
+                Ok(effects) => {
+                    self.truth.disks.on_installing(s, zxid);
+                    self.begin(s, Thread::Log, effects, Then::Installed(token, zxid));
+                }
+                Err(_) => self.exit(s, "the disk failed"),
+            },
+            _ => {}
+        }
+    }
+
+    pub(super) fn begin(&mut self, s: usize, thread: Thread, effects: Vec<Effect>, then: Then) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        let number = process.number;
+        process.works[thread as usize] = Some(Work { effects, at: 0, then });
+        let at_us = self.now_us + self.effect_time(s, thread);
+        self.queue.push(at_us, Event::Effect { server: s, process: number, thread });
+    }
+
+    /// How long the next effect of a thread takes.
+    fn effect_time(&mut self, s: usize, thread: Thread) -> u64 {
+        let server = &self.servers[s];
+        let next = server.process.as_ref().and_then(|it| it.works[thread as usize].as_ref());
+        let effect = next.and_then(|work| work.effects.get(work.at));
+        match effect {
+            Some(Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_)) => {
+                let slow = server.slow.filter(|&(_, until_us)| self.now_us < until_us);
+                slow.map_or_else(|| self.setup.sync.draw(&mut self.rng), |(sync_us, _)| sync_us)
+            }
+            Some(_) => EFFECT_US,
+            None => 2 * EFFECT_US,
+        }
+    }
+
+    /// A thread's effect takes place.
+    pub(super) fn on_effect(&mut self, s: usize, thread: Thread) {
+        if self.is_power_failing(s) {
+            return;
+        }
+        let server = &mut self.servers[s];
+        let Some(process) = &mut server.process else { return };
+        let Some(work) = &mut process.works[thread as usize] else { return };
+        if let Some(effect) = work.effects.get(work.at) {
+            let forced = server.error_in.take_if(|(left, _)| *left == 0);
+            if let Some((left, _)) = &mut server.error_in {
+                *left -= 1;
+            }
+            if let Some((_, kind)) = forced {
+                server.disk.faults.at.insert(server.disk.effects(), fault_of(kind, effect));
+            }
+            let done = server.disk.execute(effect);
+            self.tally.effects += 1;
+            let (now_us, id) = (self.now_us, server.id.0);
+            self.trace.event(now_us, Kind::Disk, [s as u64, thread as u64, u64::from(done.is_ok())], || {
+                let failed = if done.is_err() { " FAILS" } else { "" };
+                Words::of(id, format!("disk: {}{failed}", effect.describe()))
+            });
+            if done.is_err() {
+                return self.on_effect_failed(s, thread);
+            }
+            work.at += 1;
+            if work.at < work.effects.len() {
+                let number = process.number;
+                let at_us = self.now_us + self.effect_time(s, thread);
+                self.queue.push(at_us, Event::Effect { server: s, process: number, thread });
+                return;
+            }
+        }
+        if let Some(work) = process.works[thread as usize].take() {
+            self.on_work_done(s, work.then);
+            self.settle(s);
+        }
+    }
+
+    /// Is this the effect before which the power was to fail?
+    fn is_power_failing(&mut self, s: usize) -> bool {
+        let server = &mut self.servers[s];
+        let Some((left, down_us)) = &mut server.power_off_in else { return false };
+        if *left > 0 {
+            *left -= 1;
+            return false;
+        }
+        let down_us = *down_us;
+        server.power_off_in = None;
+        self.power_off(s, down_us);
+        true
+    }
+
+    fn on_effect_failed(&mut self, s: usize, thread: Thread) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        let Some(work) = process.works[thread as usize].take() else { return };
+        match work.then {
+            Then::Filled(job) => process.log.fill_failed(job),
+            Then::Snapshot => {
+                let effects = SnapshotWriter::new(Zxid::ZERO, true).abandon();
+                self.begin(s, Thread::Snapshot, effects, Then::Purged);
+            }
+            Then::Purged => {}
+            Then::Received(role) => {
+                if process.is_role(role) {
+                    process.receiving = None;
+                    self.input(s, member::Input::Learner(role, learner::Input::SnapshotReceived(false)));
+                }
+            }
+            _ => return self.exit(s, "the disk failed"),
+        }
+        self.settle(s);
+    }
+
+    fn on_work_done(&mut self, s: usize, then: Then) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        match then {
+            Then::Logged(job) => {
+                let (txns, bytes) = (job.txns() as u64, job.bytes() as u64);
+                let durable = process.log.job_done(job);
+                self.truth.disks.on_durable(s, durable);
+                if process.policy.logged(txns, bytes) {
+                    process.policy.reset(self.rng.any());
+                    self.take_snapshot(s);
+                }
+                self.input(s, member::Input::Logged(Logged::up_to(durable)));
+            }
+            Then::Filled(job) => process.log.fill_done(job),
+            Then::Snapshot => {
+                if let Ok(files) = purge::plan(&self.servers[s].disk, RETAIN)
+                    && !files.is_empty()
+                {
+                    let effects = files.into_iter().map(Effect::Remove).collect();
+                    self.begin(s, Thread::Snapshot, effects, Then::Purged);
+                }
+            }
+            Then::Purged => {}
+            Then::Received(role) => {
+                if process.is_role(role) {
+                    let bytes = process.receiving.take();
+                    let link = bytes.and_then(|bytes| server::link_of_snapshot(&bytes));
+                    self.truth.disks.on_received(s, link);
+                    let received = learner::Input::SnapshotReceived(link.is_some());
+                    self.input(s, member::Input::Learner(role, received));
+                    self.read_behind(s, role);
+                }
+            }
+            Then::Epoch(token, file, epoch) => {
+                self.truth.on_epoch_written(s, file, epoch);
+                self.input(s, member::Input::Done(token.done()));
+            }
+            Then::Truncated(token, to) => {
+                self.truth.on_truncated(s, to);
+                if self.reread(s, to) {
+                    self.input(s, member::Input::Done(token.done()));
+                }
+            }
+            Then::Installed(token, zxid) => {
+                self.truth.on_installed(s, zxid);
+                if self.reread(s, zxid) {
+                    self.input(s, member::Input::Done(token.done()));
+                }
+            }
+            Then::Read(question) => self.answer_read(s, question),
+        }
+    }
+
+    /// The state is rebuilt from what a truncation or a snapshot has left.
+    fn reread(&mut self, s: usize, to: Zxid) -> bool {
+        let limits = self.servers[s].options.committed_log;
+        match server::start(&mut self.servers[s].disk, None, limits) {
+            Ok(found) if found.last == to => {
+                let Some(process) = &mut self.servers[s].process else { return false };
+                process.log = LogWriter::new(log_options(), to);
+                process.unapplied.clear();
+                (process.applied, process.link) = (found.last, found.link);
+                self.truth.disks.on_recovered(s, found.last, found.link, &mut self.truth.violation);
+                true
+            }
+            Ok(found) => {
+                let what = format!("server {}: told to end with {to}, the disk ends with {}", s + 1, found.last);
+                self.truth.wrong("recovery", what);
+                false
+            }
+            Err(server::NotStarted::Io) => {
+                self.exit(s, "the disk failed");
+                false
+            }
+            Err(server::NotStarted::Refused(why)) => {
+                self.truth.wrong("recovery", format!("server {}, after a truncation: {why}", s + 1));
+                false
+            }
+        }
+    }
+
+    /// A snapshot of what is applied, if it is all committed.
+    pub(super) fn take_snapshot(&mut self, s: usize) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        let is_free = process.works[Thread::Snapshot as usize].is_none() && process.chores.is_empty();
+        if is_free && process.is_serving && process.applied > Zxid::ZERO {
+            process.log.roll();
+            let effects = server::snapshot_effects(process.applied, process.link);
+            self.begin(s, Thread::Snapshot, effects, Then::Snapshot);
+            self.tally.snapshots += 1;
+        }
+    }
+
+    /// The whole snapshot of the leader has come: it goes to the disk.
+    pub(super) fn write_received(&mut self, s: usize, role: RoleId) {
+        let Some(process) = &self.servers[s].process else { return };
+        let Some(bytes) = &process.receiving else { return };
+        let file = received_file();
+        let effects = vec![
+            Effect::Create(file.clone()),
+            Effect::WriteAt { file: file.clone(), offset: 0, bytes: bytes.clone() },
+            Effect::Fsync(file),
+        ];
+        if process.works[Thread::Receive as usize].is_some() {
+            // That of an earlier role is still being written: this one comes too early.
+            return self.input(s, member::Input::Learner(role, learner::Input::SnapshotReceived(false)));
+        }
+        self.begin(s, Thread::Receive, effects, Then::Received(role));
+    }
+
+    /// The packets behind a snapshot are read.
+    fn read_behind(&mut self, s: usize, role: RoleId) {
+        while let Some(process) = &mut self.servers[s].process
+            && process.is_role(role)
+            && process.receiving.is_none()
+            && let Some(packet) = process.behind.pop_front()
+        {
+            self.input(s, member::Input::Learner(role, learner::Input::Packet(packet)));
+        }
+    }
+
+    /// A leader's question to its disk is answered.
+    fn answer_read(&mut self, s: usize, question: leader::Output) {
+        let server = &mut self.servers[s];
+        let Some(process) = &mut server.process else { return };
+        let Some(role) = process.role.filter(|_| process.leads) else { return };
+        let input = match question {
+            leader::Output::ReadLog { conn, token, from, up_to, .. } => {
+                let part = read_part(&server.disk, from, up_to);
+                self.tally.log_reads += 1;
+                leader::Input::LogRead { conn, token, part }
+            }
+            leader::Output::OpenSnapshot { conn, token, at_least } => {
+                let zxid = Some(process.applied).filter(|&it| it >= at_least);
+                if zxid.is_some() {
+                    let bytes = server::snapshot_bytes(process.applied, process.link);
+                    process.opened.insert(ConnId(conn.0), bytes.into());
+                }
+                self.tally.snap_syncs += 1;
+                leader::Input::SnapshotOpened { conn, token, zxid }
+            }
+            _ => return,
+        };
+        self.input(s, member::Input::Leader(role, input));
+    }
+}
+
+/// A part of the log behind `from`, if nothing is missing between; see [`LogPart`].
+fn read_part(disk: &crate::disk::VirtualDisk, from: Zxid, up_to: Zxid) -> Option<LogPart> {
+    use storage::disk::Dir;
+    use storage::names::{SNAPSHOT, numbered};
+    enum Stop {
+        Enough,
+        Failed,
+    }
+    impl From<ReadLogError> for Stop {
+        fn from(_: ReadLogError) -> Self {
+            Self::Failed
+        }
+    }
+    // Between a snapshot that is there and the end, the log has everything.
+    let snapshots = numbered(&disk.list(Dir::Data).ok()?, SNAPSHOT);
+    let base = snapshots.iter().rev().map(|it| it.zxid).find(|&it| it <= from)?;
+    let mut part = LogPart { before: base, proposals: Vec::new() };
+    let options = ReadOptions { blob_max: recover_options().length_max, batch_max: recover_options().batch_max };
+    let read = read_history(disk, base, &options, &mut |_, record| {
+        if record.zxid > up_to || part.proposals.len() >= LOG_PART_TXNS {
+            return Err(Stop::Enough);
+        }
+        if record.zxid <= from {
+            part.before = record.zxid;
+        } else {
+            part.proposals.push(Proposal { zxid: record.zxid, txn: record.blob.to_vec().into() });
+        }
+        Ok(())
+    });
+    match read {
+        Ok(_) | Err(Stop::Enough) => Some(part),
+        Err(Stop::Failed) => None,
+    }
+}
+
+fn fault_of(kind: DiskError, effect: &Effect) -> crate::disk::Fault {
+    use crate::disk::Fault;
+    match (kind, effect) {
+        (DiskError::Error, _) => Fault::Error,
+        (DiskError::Partly, Effect::WriteAt { bytes, .. }) => Fault::ErrorPartly(bytes.len() as u64 / 2),
+        (DiskError::Partly, _) => Fault::Error,
+        (DiskError::SyncLost, _) => Fault::SyncLost,
+        (DiskError::NoSpace, _) => Fault::NoSpace,
+    }
+}
