@@ -132,7 +132,7 @@ pub enum Output {
     Decided(Decision),
     /// A peer has a newer committed configuration. Install it, and answer with [`Input::Configured`].
     NewerConfiguration(Box<QuorumVerifier>),
-    /// A voter looks for a leader, while this server leads (`Leader.reportLookingSid`).
+    /// A voter looks for a leader that voted for this server, which leads (`Leader.reportLookingSid`).
     VoterLooks(ServerId),
 }
 
@@ -167,6 +167,8 @@ pub struct Election {
     /// The latest votes that came before the first round: at most one of each voter.
     heard: BTreeMap<ServerId, Vote>,
     up: BTreeSet<ServerId>,
+    /// Whose votes made the last decision.
+    supporters: BTreeSet<ServerId>,
     oracle: bool,
     outputs: VecDeque<Output>,
 }
@@ -186,6 +188,7 @@ impl Election {
             round: None,
             heard: BTreeMap::new(),
             up: BTreeSet::new(),
+            supporters: BTreeSet::new(),
             oracle: false,
             outputs: VecDeque::new(),
         }
@@ -288,7 +291,7 @@ impl Election {
             self.heard.insert(from, vote);
         } else if self.state != ServerState::Looking {
             if looks {
-                if self.state == ServerState::Leading {
+                if self.state == ServerState::Leading && self.supporters.contains(&from) {
                     self.outputs.push_back(Output::VoterLooks(from));
                 }
                 self.send(from, self.state, self.current.proposal, self.current.election_epoch);

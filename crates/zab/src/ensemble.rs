@@ -16,6 +16,8 @@
 //!   lost its state proposes nothing.
 //! * A decision begins the next role at once. It may be wrong; discovery finds out.
 //! * When an epoch is established, this server's vote names it, so that a newcomer hears the same from everybody.
+//! * Without a leader for a while, a server may serve reads ([`Output::ReadOnly`]), and stops before a role begins, so that
+//!   nobody takes an old answer for one of the ensemble's.
 //! * Bytes that are no notification are dropped, and their connection stays, as in Apache (ZOOKEEPER-3769).
 //!
 //! Source: Apache `QuorumPeer.run`, `FastLeaderElection.Messenger`.
@@ -54,6 +56,9 @@ pub enum Output {
     Connections(connections::Output),
     /// On the quorum port, or of the disk, or for the tree; never [`member::Output::Look`].
     Member(member::Output),
+    /// True: no leader was found for max(2 s, `tickTime`): serve reads, and nothing else, of what is applied. False: a role
+    /// begins; end that. Only with [`Options::read_only`].
+    ReadOnly(bool),
     /// A peer has a newer committed configuration.
     NewerConfiguration(Box<QuorumVerifier>),
     /// A frame on the election port was no notification, and was dropped: a line for the log.
@@ -71,7 +76,17 @@ pub struct Ensemble {
     connections: Connections,
     election: Election,
     member: Member,
+    read_only: ReadOnly,
     outputs: VecDeque<Output>,
+}
+
+/// Does it serve reads without a leader?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum ReadOnly {
+    No,
+    /// From then on, in ms.
+    At(u64),
+    Yes,
 }
 
 impl Ensemble {
@@ -86,6 +101,7 @@ impl Ensemble {
             connections: Connections::new(options.me, quorums.clone()),
             election: Election::new(election, quorums),
             member: Member::new(options, recovered),
+            read_only: ReadOnly::No,
             outputs: VecDeque::new(),
         };
         this.settle(now_ms);
@@ -104,6 +120,7 @@ impl Ensemble {
             }
         }
         self.settle(now_ms);
+        self.serve_reads_if_alone(now_ms);
     }
 
     /// The next thing that it wants.
@@ -113,7 +130,8 @@ impl Ensemble {
 
     /// When to give it [`Input::Timer`], in ms; `None`: never, as things are.
     pub fn next_timeout(&self) -> Option<u64> {
-        [self.election.next_timeout(), self.member.next_timeout()].into_iter().flatten().min()
+        let read_only = if let ReadOnly::At(at_ms) = self.read_only { Some(at_ms) } else { None };
+        [self.election.next_timeout(), self.member.next_timeout(), read_only].into_iter().flatten().min()
     }
 
     /// What is to be sent to this learner next; see [`leader::Leader::next_packet`]. Drain
@@ -129,6 +147,11 @@ impl Ensemble {
         let zxid = self.member.next_zxid(now_ms);
         self.settle(now_ms);
         zxid
+    }
+
+    /// Does it serve reads without a leader?
+    pub fn is_read_only(&self) -> bool {
+        self.read_only == ReadOnly::Yes
     }
 
     /// The roles.
@@ -161,15 +184,35 @@ impl Ensemble {
         }
     }
 
+    /// A server without a leader serves reads after a while. Its history may be old, or end with what will be cut.
+    fn serve_reads_if_alone(&mut self, now_ms: u64) {
+        if let ReadOnly::At(at_ms) = self.read_only
+            && now_ms >= at_ms
+        {
+            self.read_only = ReadOnly::Yes;
+            self.outputs.push_back(Output::ReadOnly(true));
+        }
+    }
+
+    fn end_read_only(&mut self) {
+        if std::mem::replace(&mut self.read_only, ReadOnly::No) == ReadOnly::Yes {
+            self.outputs.push_back(Output::ReadOnly(false));
+        }
+    }
+
     fn member_wants(&mut self, now_ms: u64, output: member::Output) {
         match output {
             member::Output::Look { summary, is_lost: _ } => {
                 let leader = self.member.options().me;
                 let peer_epoch = i64::from(summary.current.0);
                 let own = Proposal { leader, zxid: summary.last, peer_epoch };
+                if self.member.options().read_only && self.read_only == ReadOnly::No {
+                    self.read_only = ReadOnly::At(now_ms.saturating_add(self.member.options().read_only_after_ms()));
+                }
                 self.election.handle(now_ms, election::Input::Look(own));
                 return;
             }
+            member::Output::Lead { .. } | member::Output::Follow { .. } => self.end_read_only(),
             member::Output::Leader(leader::Output::Serve { epoch })
             | member::Output::Learner(learner::Output::Serve { epoch, .. }) => {
                 self.election.handle(now_ms, election::Input::Established(epoch));
@@ -190,7 +233,7 @@ impl Ensemble {
                 self.member.handle(now_ms, member::Input::Elected(decision.leader));
             }
             election::Output::NewerConfiguration(it) => self.outputs.push_back(Output::NewerConfiguration(it)),
-            election::Output::VoterLooks(_) => {}
+            election::Output::VoterLooks(_) => self.member.handle(now_ms, member::Input::VoterLooks),
         }
     }
 

@@ -27,7 +27,7 @@
 //! heard of within `syncLimit`; when the own disk hangs for `syncLimit`; and when an epoch or its zxids are used up.
 //!
 //! Not here yet, and where it would go: reconfig (a second verifier beside `Options::verifier`, COMMITANDACTIVATE in
-//! `broadcast`), `leader.maxTimeToWaitForEpoch` (an input in discovery).
+//! `broadcast`).
 //!
 //! Source: Apache `Leader`, `LearnerHandler`, `LearnerSyncThrottler`.
 
@@ -101,6 +101,8 @@ pub enum Input {
         /// Is it alive?
         valid: bool,
     },
+    /// One of those who elected this server looks for a leader again.
+    VoterLooks,
     /// It is time.
     Timer,
 }
@@ -245,6 +247,8 @@ impl fmt::Display for CloseReason {
 pub enum LeaderOver {
     /// No quorum told its accepted epoch within `initLimit`.
     NoQuorumForEpoch,
+    /// The same within `leader.maxTimeToWaitForEpoch`, and one of those who elected this server looks for another leader.
+    VotersLookElsewhere,
     /// No quorum accepted the epoch within `initLimit`.
     NoQuorumForEpochAcks,
     /// No quorum acknowledged NEWLEADER within `initLimit`.
@@ -265,6 +269,9 @@ impl fmt::Display for LeaderOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoQuorumForEpoch => "no quorum of servers connected within initLimit",
+            Self::VotersLookElsewhere => {
+                "no quorum of servers connected within maxTimeToWaitForEpoch, and one that voted for this one looks again"
+            }
             Self::NoQuorumForEpochAcks => "no quorum of servers accepted the new epoch within initLimit",
             Self::NoQuorumForNewLeader => "no quorum of servers took the history within initLimit",
             Self::QuorumLost => "there is no quorum of servers in sync any more",
@@ -394,6 +401,7 @@ impl Leader {
             Input::Propose(proposal) => self.on_propose(now_ms, proposal),
             Input::Sync(tag) => self.on_sync(now_ms, None, tag),
             Input::Revalidated { conn, session, valid } => self.on_revalidated(now_ms, conn, session, valid),
+            Input::VoterLooks => self.on_voter_looks(now_ms),
             Input::Timer => self.on_timer(now_ms),
         }
     }

@@ -24,7 +24,7 @@
 //! * A snapshot may hold txns that are proposed again behind it. They are known, and not logged.
 //!
 //! Not here yet, and where it would go: reconfig (COMMITANDACTIVATE and INFORMANDACTIVATE end the role), the observer
-//! master (a follower's [`Output`]s for its observers), read-only mode (the member's, between roles).
+//! master (a follower's [`Output`]s for its observers).
 //!
 //! Source: Apache `Learner`, `Follower`, `Observer`, `SendAckRequestProcessor`.
 

@@ -39,6 +39,8 @@ pub enum Input {
     Leader(RoleId, leader::Input),
     /// For the learner that [`Output::Follow`] announced. Late ones are dropped.
     Learner(RoleId, learner::Input),
+    /// One of those who elected this server looks for a leader again.
+    VoterLooks,
     /// The log is durable up to here.
     Logged(Logged),
     /// A command is done.
@@ -182,6 +184,7 @@ impl Member {
                 self.leader(now_ms, leader::Input::Logged(logged));
                 self.learner(now_ms, learner::Input::Logged(logged));
             }
+            Input::VoterLooks => self.leader(now_ms, leader::Input::VoterLooks),
             Input::Done(done) => self.on_done(now_ms, done),
             Input::NotTruncated(token) => {
                 self.pending.remove(&token);

@@ -71,6 +71,11 @@ pub struct Options {
     pub init_limit_ticks: u64,
     /// `syncLimit`: how long one may be silent, and how long a sync of the disk may hang.
     pub sync_limit_ticks: u64,
+    /// `zookeeper.leader.maxTimeToWaitForEpoch`, in ms: a leader that has waited for its epoch for longer gives up as soon as one
+    /// of those who elected it looks for a leader again. `None`: it waits for `initLimit`.
+    pub epoch_wait_ms_max: Option<u64>,
+    /// `readonlymode.enabled`: a server that finds no leader serves reads.
+    pub read_only: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
     /// `zookeeper.leader.maxConcurrentSnapSyncs`: an observer beyond it is sent away.
@@ -107,6 +112,8 @@ impl Options {
             tick_ms: 2000,
             init_limit_ticks: 10,
             sync_limit_ticks: 5,
+            epoch_wait_ms_max: None,
+            read_only: false,
             force_snapshot_sync: false,
             snap_syncs_max: 10,
             diff_syncs_max: 100,
@@ -136,6 +143,11 @@ impl Options {
 
     pub(crate) fn init_limit_ms(&self) -> u64 {
         self.tick_ms.saturating_mul(self.init_limit_ticks)
+    }
+
+    /// After how long without a leader a server serves reads. Source: `QuorumPeer.run`.
+    pub(crate) fn read_only_after_ms(&self) -> u64 {
+        self.tick_ms.max(2000)
     }
 
     pub(crate) fn sync_limit_ms(&self) -> u64 {

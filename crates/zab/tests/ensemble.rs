@@ -99,3 +99,31 @@ fn without_a_quorum_nobody_leads() {
     }
     heal(&mut world);
 }
+
+#[test]
+fn a_server_without_a_leader_serves_reads_after_a_while_and_stops_before_its_next_role() {
+    let mut world = World::with_elections(3, 0, |options| options.read_only = options.me != ServerId(2));
+    heal(&mut world);
+    assert!(world.servers.values().all(|it| !it.is_read_only));
+    world.apply(&Action::Crash(ServerId(3), 0), None).unwrap();
+    world.apply(&Action::Crash(ServerId(2), 0), None).unwrap();
+    let alone = |world: &World| world.server(ServerId(1)).state() == Some(State::Looking);
+    while !alone(&world) {
+        go_on(&mut world, 1);
+    }
+    let since_ms = world.now_ms;
+    assert!(!world.server(ServerId(1)).is_read_only, "not at once");
+    while !world.server(ServerId(1)).is_read_only {
+        go_on(&mut world, 1);
+    }
+    assert!((1..=2000).contains(&(world.now_ms - since_ms)));
+    heal(&mut world);
+    assert!(world.servers.values().all(|it| !it.is_read_only));
+    // Who must not, does not.
+    for id in [1, 3] {
+        world.apply(&Action::Crash(ServerId(id), 0), None).unwrap();
+    }
+    go_on(&mut world, 60);
+    let server = world.server(ServerId(2));
+    assert_eq!((server.state(), server.is_read_only), (Some(State::Looking), false));
+}

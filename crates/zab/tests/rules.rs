@@ -592,3 +592,21 @@ fn a_server_that_lost_its_state_says_so() {
     it.done();
     assert_eq!(it.said(), [Packet::AckEpoch { zxid: Zxid(-1), current_epoch: Epoch(-1) }]);
 }
+
+#[test]
+fn a_leader_that_waits_too_long_for_its_epoch_gives_up_when_a_voter_looks_again() {
+    let limited = Options { epoch_wait_ms_max: Some(3000), ..options(1) };
+    let mut led = Led::new(limited.clone());
+    led.now_ms = 3000;
+    led.give(In::VoterLooks);
+    assert!(!led.leader.is_over(), "not longer than that yet");
+    led.now_ms = 3001;
+    led.give(In::VoterLooks);
+    assert!(led.is_over(LeaderOver::VotersLookElsewhere));
+    // Without the limit, and once the epoch is fixed, it goes on.
+    for mut led in [Led::new(options(1)), Led::established(limited)] {
+        led.now_ms = 3001;
+        led.give(In::VoterLooks);
+        assert!(!led.leader.is_over());
+    }
+}

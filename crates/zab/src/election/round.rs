@@ -1,6 +1,6 @@
 //! A round: what a server does that looks for a leader. Source: Apache `FastLeaderElection.lookForLeader`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::election::ServerState;
 use wire::{ServerId, Zxid};
@@ -27,6 +27,14 @@ pub(super) struct Round {
 
 /// The zxid of a server that lost its state (ZOOKEEPER-261).
 const NO_HISTORY: Zxid = Zxid(-1);
+
+impl Round {
+    /// Who voted so.
+    fn supporters(&self, vote: Vote) -> BTreeSet<ServerId> {
+        let all = self.received.iter().chain(&self.settled);
+        all.filter(|(_, it)| vote.agrees_with(it)).map(|(&id, _)| id).collect()
+    }
+}
 
 impl Election {
     /// Begins a round with what this server has to offer.
@@ -237,7 +245,7 @@ impl Election {
 
     fn decide_for(&mut self, vote: Vote, election_epoch: i64) {
         let leader = vote.proposal.leader;
-        self.round = None;
+        self.supporters = self.round.take().map_or_else(Default::default, |it| it.supporters(vote));
         self.clock = election_epoch;
         self.state = if leader == self.settings.me { ServerState::Leading } else { self.learning_state() };
         self.current = Vote { state: self.state, version: 0, election_epoch, proposal: vote.proposal };

@@ -68,6 +68,15 @@ impl Leader {
         }
     }
 
+    /// One of those who elected this server looks for a leader again. Source: `Leader.reportLookingSid`.
+    pub(super) fn on_voter_looks(&mut self, now_ms: u64) {
+        let Some(max_ms) = self.options.epoch_wait_ms_max else { return };
+        let since_ms = self.deadline_ms.saturating_sub(self.options.init_limit_ms());
+        if matches!(self.phase, Phase::Discovery { .. }) && now_ms.saturating_sub(since_ms) > max_ms {
+            self.over(LeaderOver::VotersLookElsewhere);
+        }
+    }
+
     pub(super) fn on_done(&mut self, now_ms: u64, done: Done) {
         match &mut self.phase {
             Phase::AcceptingEpoch { token } => {

@@ -117,6 +117,8 @@ pub struct Server {
     /// What it applied: the end.
     pub applied: Zxid,
     pub is_serving: bool,
+    /// It serves reads without a leader.
+    pub is_read_only: bool,
     reads: VecDeque<LeaderOutput>,
     /// The snapshots that are open for learners.
     open: BTreeMap<ConnId, History>,
@@ -359,6 +361,7 @@ impl World {
             match output {
                 ensemble::Output::Member(output) => self.output(id, output),
                 ensemble::Output::Connections(output) => self.election_port(id, output),
+                ensemble::Output::ReadOnly(is) => self.servers.get_mut(&id).unwrap().is_read_only = is,
                 ensemble::Output::NewerConfiguration(_) | ensemble::Output::NotANotification { .. } => {
                     panic!("{id}: {output:?}")
                 }
@@ -498,6 +501,7 @@ impl Server {
             role: None,
             applied: Zxid::ZERO,
             is_serving: false,
+            is_read_only: false,
             reads: VecDeque::new(),
             open: BTreeMap::new(),
         }
@@ -533,6 +537,7 @@ impl Server {
         self.role = None;
         self.follow = None;
         self.is_serving = false;
+        self.is_read_only = false;
         self.reads.clear();
         self.open.clear();
     }
