@@ -3,9 +3,9 @@
 use wire::election::{InitialMessage, Notification, ServerState};
 use wire::quorum::Packet;
 use zab::connections::{self, ConnectionId};
+use zab::ensemble::Input;
 use zab::{ConnId, leader, learner, member};
 
-use super::brain::Input;
 use super::net::{ConnNumber, Message, Port, TCP_TIMEOUT_US, WINDOW, Who};
 use super::trace::{Kind, Words};
 use super::{Event, World, describe};
@@ -111,7 +111,7 @@ impl World {
             }
             (Port::Election, Message::Initial(initial)) => self.on_initial(s, id, initial),
             (Port::Election, Message::Frame(message)) => {
-                self.brain(s, Input::Connections(connections::Input::Received { connection: id, message }));
+                self.ensemble(s, Input::Connections(connections::Input::Received { connection: id, message }));
             }
             (Port::Quorum(..), Message::Packet(packet)) => self.on_packet(s, number, port, from, packet),
             (Port::Quorum(..), Message::Encoded(bytes)) => match Packet::read(&bytes) {
@@ -135,7 +135,7 @@ impl World {
     }
 
     fn on_initial(&mut self, s: usize, connection: ConnectionId, initial: InitialMessage) {
-        self.brain(s, Input::Connections(connections::Input::Accepted { connection, initial }));
+        self.ensemble(s, Input::Connections(connections::Input::Accepted { connection, initial }));
     }
 
     fn on_packet(&mut self, s: usize, number: ConnNumber, port: Port, from: usize, packet: Packet) {
@@ -159,7 +159,7 @@ impl World {
     fn on_end(&mut self, s: usize, number: ConnNumber, port: Port, from: usize) {
         match port {
             Port::Election => {
-                self.brain(s, Input::Connections(connections::Input::Closed(ConnectionId(number))));
+                self.ensemble(s, Input::Connections(connections::Input::Closed(ConnectionId(number))));
             }
             Port::Quorum(_, role) if from == 0 => {
                 self.input(s, member::Input::Leader(role, leader::Input::Disconnected(ConnId(number))));

@@ -13,12 +13,10 @@
 //! | `server` | a machine, its process, and how it starts |
 //! | `threads` | the disk, one effect at a time |
 //! | `process` | what a server's machines want, and are told |
-//! | `brain` | election, connections and roles, joined |
 //! | `faults` | what goes wrong, and is healed |
 //! | `client`, `crowd` | clients |
 //! | `trace` | a line an event, and a hash of all |
 
-mod brain;
 mod client;
 mod crowd;
 mod deliver;
@@ -39,10 +37,10 @@ use storage::policy::SnapPolicy;
 use wire::ServerId;
 use wire::quorum::Packet;
 use zab::election::Settings;
+use zab::ensemble::{Ensemble, Input};
 use zab::quorum_verifier::{Member, MemberAddress, Role};
 use zab::{CommittedLogLimits, Options, QuorumVerifier, RoleId};
 
-use self::brain::Brain;
 use self::client::Client;
 use self::net::{ConnNumber, Net, Port, Who};
 use self::queue::Queue;
@@ -256,7 +254,7 @@ impl World {
                     if let Some(process) = &mut self.servers[server].process {
                         process.armed_us = None;
                     }
-                    self.brain(server, brain::Input::Timer);
+                    self.ensemble(server, Input::Timer);
                     self.settle(server);
                 }
             }
@@ -331,9 +329,10 @@ impl World {
         let server = &mut self.servers[s];
         server.processes += 1;
         let now_ms = server.local_ms(self.now_us);
-        let brain = Brain::new(server.options.clone(), server.settings.clone(), now_ms, found.recovered);
+        let (options, settings) = (server.options.clone(), server.settings.clone());
+        let ensemble = Ensemble::new(now_ms, options, settings, found.recovered);
         let policy = SnapPolicy::new(self.setup.snap_count, 0, self.rng.any());
-        server.process = Some(Process::new(server.processes, brain, policy, last, link));
+        server.process = Some(Process::new(server.processes, ensemble, policy, last, link));
         self.drain(s);
         self.settle(s);
     }

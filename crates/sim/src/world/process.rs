@@ -9,9 +9,9 @@ use wire::quorum::{Forwarded, Packet};
 use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{OpCode, ServerId, SessionId, Xid, Zxid};
 use zab::connections::{self, ConnectionId};
+use zab::ensemble::{Input, Output};
 use zab::{Command, ConnId, Proposal, RoleId, ToLearner, leader, learner, member};
 
-use super::brain::{Input, Output};
 use super::client::{Op, Reply, Request};
 use super::net::{ConnNumber, Message, Port, WINDOW, Who};
 use super::server::Waiting;
@@ -27,24 +27,25 @@ const SNAPSHOT_CHUNK: usize = 256;
 impl World {
     /// Tells a server's member something.
     pub(super) fn input(&mut self, s: usize, input: member::Input) {
-        self.brain(s, Input::Member(input));
+        self.ensemble(s, Input::Member(input));
     }
 
-    pub(super) fn brain(&mut self, s: usize, input: Input) {
+    pub(super) fn ensemble(&mut self, s: usize, input: Input) {
         let server = &mut self.servers[s];
         let now_ms = server.local_ms(self.now_us);
         if let Some(process) = &mut server.process {
-            process.brain.handle(now_ms, input);
+            process.ensemble.handle(now_ms, input);
         }
         self.drain(s);
     }
 
     /// Does what a process wants, until it wants nothing more.
     pub(super) fn drain(&mut self, s: usize) {
-        while let Some(output) = self.servers[s].process.as_mut().and_then(|it| it.brain.next_output()) {
+        while let Some(output) = self.servers[s].process.as_mut().and_then(|it| it.ensemble.next_output()) {
             match output {
                 Output::Connections(output) => self.on_connections(s, output),
                 Output::Member(output) => self.on_member(s, output),
+                Output::NewerConfiguration(_) | Output::NotANotification { .. } => {}
             }
         }
     }
@@ -54,7 +55,7 @@ impl World {
         self.kick(s);
         let server = &self.servers[s];
         let Some(process) = &server.process else { return };
-        let Some(at_ms) = process.brain.next_timeout() else { return };
+        let Some(at_ms) = process.ensemble.next_timeout() else { return };
         let at_us = server.world_us(at_ms).max(self.now_us + 1);
         if process.armed_us.is_none_or(|armed| at_us < armed) {
             let number = process.number;
@@ -70,7 +71,7 @@ impl World {
             connections::Output::Connect { to, .. } => self.connect_election(s, to),
             connections::Output::Write { connection, message } => {
                 self.send(s, connection.0, Message::Frame(message));
-                self.brain(s, Input::Connections(connections::Input::Written(connection)));
+                self.ensemble(s, Input::Connections(connections::Input::Written(connection)));
             }
             connections::Output::Close(connection) => self.close(s, connection.0),
             _ => {}
@@ -107,7 +108,7 @@ impl World {
             self.send(from, conn, Message::Initial(initial));
             let to = self.servers[to].id;
             let opened = connections::Input::Opened { to, connection: ConnectionId(conn) };
-            return self.brain(from, Input::Connections(opened));
+            return self.ensemble(from, Input::Connections(opened));
         };
         let Some(leader_role) = there.role.filter(|_| there.leads) else {
             return self.on_connect_failed(from, to, Some(role), tries);
@@ -128,7 +129,7 @@ impl World {
     pub(super) fn on_connect_failed(&mut self, from: usize, to: usize, role: Option<RoleId>, tries: u32) {
         let Some(role) = role else {
             let to = self.servers[to].id;
-            return self.brain(from, Input::Connections(connections::Input::Failed { to }));
+            return self.ensemble(from, Input::Connections(connections::Input::Failed { to }));
         };
         let Some(process) = &self.servers[from].process else { return };
         if process.role != Some(role) {
@@ -278,7 +279,7 @@ impl World {
             }
             let now_ms = self.servers[s].local_ms(self.now_us);
             let Some(process) = &mut self.servers[s].process else { return };
-            let Some(packet) = process.brain.next_packet(now_ms, ConnId(conn)) else { return };
+            let Some(packet) = process.ensemble.next_packet(now_ms, ConnId(conn)) else { return };
             match packet {
                 ToLearner::Packet(packet) => {
                     let packet = self.packed(packet);
@@ -341,7 +342,7 @@ impl World {
         let now_ms = server.local_ms(self.now_us);
         let Some(process) = &mut server.process else { return };
         let Some(role) = process.role else { return };
-        if let Some(zxid) = process.brain.next_zxid(now_ms) {
+        if let Some(zxid) = process.ensemble.next_zxid(now_ms) {
             let txn = txn(session, cxid, zxid);
             let proposal = Proposal { zxid, txn };
             self.tally.proposed += 1;

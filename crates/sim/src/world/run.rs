@@ -83,15 +83,15 @@ impl World {
     /// A server in a few words.
     pub(super) fn state_of(&self, s: usize) -> String {
         let Some(process) = &self.servers[s].process else { return format!("{} is down", s + 1) };
-        let state = match process.brain.member().state() {
+        let state = match process.ensemble.member().state() {
             State::Looking => "LOOKING",
             State::Following => "FOLLOWING",
             State::Leading => "LEADING",
             State::Observing => "OBSERVING",
         };
-        let (accepted, current, logged) = process.brain.member().durable();
+        let (accepted, current, logged) = process.ensemble.member().durable();
         let serving = if process.is_serving { ", serves" } else { "" };
-        let round = process.brain.election().election_epoch();
+        let round = process.ensemble.vote().1;
         format!(
             "{} is {state}{serving}, epochs {accepted}/{current}, logged {logged}, applied {}, round {round}",
             s + 1,

@@ -15,10 +15,10 @@ use wire::quorum::Packet;
 use wire::txn::TxnEntry;
 use wire::{AclVec, Epoch, ServerId, SessionId, StatPersisted, Zxid};
 use zab::election::Settings;
+use zab::ensemble::Ensemble;
 use zab::{Command, CommittedLog, CommittedLogLimits, ConnId, Options, Proposal, RoleId, Token, leader};
 
 use super::Event;
-use super::brain::Brain;
 use super::net::ConnNumber;
 use crate::disk::VirtualDisk;
 use crate::store::history::{Link, Rebuilt, snapshot};
@@ -135,7 +135,7 @@ pub(super) enum Waiting {
 #[derive(Debug, Clone)]
 pub(super) struct Process {
     pub(super) number: u32,
-    pub(super) brain: Brain,
+    pub(super) ensemble: Ensemble,
     pub(super) log: LogWriter,
     pub(super) policy: SnapPolicy,
     pub(super) works: [Option<Work>; THREADS],
@@ -168,10 +168,10 @@ pub(super) struct Process {
 
 impl Process {
     /// One that has just recovered a history that ends so.
-    pub(super) fn new(number: u32, brain: Brain, policy: SnapPolicy, last: Zxid, link: Link) -> Self {
+    pub(super) fn new(number: u32, ensemble: Ensemble, policy: SnapPolicy, last: Zxid, link: Link) -> Self {
         Self {
             number,
-            brain,
+            ensemble,
             log: LogWriter::new(log_options(), last),
             policy,
             works: [const { None }; THREADS],

@@ -100,9 +100,9 @@ impl World {
         let Some(command) = process.chores.pop_front() else { return };
         match command {
             Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &recover_options()) {
-                Ok(effects) => {
+                Ok(plan) => {
                     self.truth.disks.on_truncating(s, to);
-                    self.begin(s, Thread::Log, effects, Then::Truncated(token, to));
+                    self.begin(s, Thread::Log, plan.effects, Then::Truncated(token, to));
                 }
                 Err(truncate::TruncateError::Io(_)) => self.exit(s, "the disk failed"),
                 Err(error) => {
@@ -234,7 +234,7 @@ impl World {
             }
             Then::Filled(job) => process.log.fill_done(job),
             Then::Snapshot => {
-                if let Ok(files) = purge::plan(&self.servers[s].disk, RETAIN)
+                if let Ok(files) = purge::plan(&self.servers[s].disk, RETAIN, recover_options().length_max)
                     && !files.is_empty()
                 {
                     let effects = files.into_iter().map(Effect::Remove).collect();
