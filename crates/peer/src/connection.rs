@@ -31,6 +31,9 @@ pub enum Phase {
 pub(crate) enum Waiting {
     /// With the pipeline: a write, or a read that travels with one.
     Pipeline,
+    /// With the pipeline: a sync of a member of an ensemble. Nothing behind it is looked at before it is answered, since
+    /// the leader does not answer it in the order of writes.
+    Sync,
     /// Here, behind a write.
     Read(ReadRequest),
 }

@@ -166,6 +166,11 @@ pub enum InboxEntry {
         /// Why, for the log.
         why: &'static str,
     },
+    /// Close every connection that has, or asked for, a session: the tree is another one now.
+    CloseAll {
+        /// Why, for the log.
+        why: &'static str,
+    },
     /// Tell which sessions were heard of.
     CollectTouches {
         /// To be repeated in the answer.
@@ -178,7 +183,7 @@ pub enum InboxEntry {
 pub enum ReplyBody {
     /// None.
     None,
-    /// Of create.
+    /// Of create, and of sync.
     Path(Box<str>),
     /// Of create2, createContainer, createTTL.
     PathAndStat(Box<str>, Stat),

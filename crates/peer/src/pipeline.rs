@@ -8,6 +8,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::hash::Hasher;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use auth::{AuthConfig, Identities};
@@ -21,6 +22,7 @@ use zab::{Broadcast, QuorumVerifier};
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
+use crate::pipeline_roles::{Role, SyncWait, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
@@ -78,13 +80,54 @@ pub(crate) struct Pending {
     pub zxid: Zxid,
     /// Empty: an answer that needs no txn, but waits for the one with its zxid: the end of a local session, or a session that
     /// goes on at another connection.
-    pub entry: Vec<u8>,
+    pub entry: Entry,
     pub origin: Origin,
     pub reads_before: Vec<ReadRequest>,
     pub session: SessionId,
     pub bytes: usize,
     pub received_us: u64,
     pub proposed_us: u64,
+}
+
+/// The bytes of a txn: its own, or shared with the messages that carry it.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    Own(Vec<u8>),
+    Shared(Bytes),
+}
+
+impl Entry {
+    pub(crate) const NONE: Self = Self::Own(Vec::new());
+
+    /// Shares them, without a copy.
+    pub(crate) fn share(&mut self) -> Bytes {
+        if let Self::Own(bytes) = self {
+            *self = Self::Shared(std::mem::take(bytes).into());
+        }
+        match self {
+            Self::Shared(bytes) => bytes.clone(),
+            Self::Own(_) => Bytes::new(),
+        }
+    }
+}
+
+impl Deref for Entry {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+impl Pending {
+    /// Something that waits for an answer, and is no txn.
+    pub(crate) fn answer(session: SessionId, origin: Origin, bytes: usize, received_us: u64) -> Self {
+        let (zxid, entry, reads_before, proposed_us) = (Zxid::ZERO, Entry::NONE, Vec::new(), received_us);
+        Self { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us }
+    }
 }
 
 /// Who waits for it.
@@ -100,18 +143,20 @@ pub(crate) enum Origin {
     Refused { conn: ConnId, xid: Xid, op: OpCode },
     /// Nobody: the server itself.
     Server,
+    /// Somebody at another server, or nobody: the txn itself is the answer.
+    Elsewhere,
 }
 
 /// The pipeline.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     pub(crate) config: PipelineConfig,
-    pub(crate) zab: Broadcast,
+    pub(crate) role: Role,
     pub(crate) tracker: SessionTracker,
     pub(crate) outstanding: Outstanding,
     pub(crate) pending: VecDeque<Pending>,
     /// How many of `pending` the log has been given.
-    handed_over: usize,
+    pub(crate) handed_over: usize,
     /// The round of touch collection under way, and the shards that have not answered.
     pub(crate) round: u64,
     pub(crate) waiting_for: ShardSet,
@@ -132,6 +177,16 @@ pub struct Pipeline {
     pub(crate) room: Option<LogRoom>,
     /// Writes are refused because it can take no more.
     pub(crate) refuses: bool,
+    /// The last txn in the tree.
+    pub(crate) applied: Zxid,
+    /// Since when nobody is served, on the clock that never goes back, in ms.
+    pub(crate) looking_ms: i64,
+    /// For the leader: what a member of an ensemble asks of it.
+    pub(crate) wishes: Vec<Wish>,
+    /// What came while nobody was served.
+    pub(crate) held: Vec<Submission>,
+    /// Syncs that the leader has answered, and that wait for what was committed before.
+    pub(crate) answered_syncs: VecDeque<(Zxid, SyncWait)>,
 }
 
 impl Pipeline {
@@ -150,7 +205,7 @@ impl Pipeline {
         }
         let verifier = QuorumVerifier::standalone(config.server);
         Self {
-            zab: Broadcast::new(config.server, verifier, tree.last_processed()),
+            role: Role::Standalone(Broadcast::new(config.server, verifier, tree.last_processed())),
             tracker,
             outstanding: Outstanding::new(hasher, tree.digest()),
             pending: VecDeque::new(),
@@ -167,6 +222,11 @@ impl Pipeline {
             changes_told: 0,
             room: None,
             refuses: false,
+            applied: tree.last_processed(),
+            looking_ms: now.mono_ms(),
+            wishes: Vec::new(),
+            held: Vec::new(),
+            answered_syncs: VecDeque::new(),
             config,
         }
     }
@@ -216,7 +276,7 @@ impl Pipeline {
 
     /// The zxid of the newest proposal.
     pub fn proposed(&self) -> Zxid {
-        self.zab.proposed()
+        self.role.proposed().unwrap_or_else(|| self.pending.back().map_or(self.applied, |pending| pending.zxid))
     }
 
     /// Is every proposal applied, and none to come by itself?
@@ -226,6 +286,10 @@ impl Pipeline {
 
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
+        if matches!(self.role, Role::Looking) {
+            self.hold(submissions);
+            return ShardSet::default();
+        }
         shared.pipeline_stats.prep_queue.record(submissions.len().saturating_sub(1) as u64);
         shared.pipeline_stats.log_queue.record(self.pending.len() as u64);
         let mut woken = ShardSet::default();
@@ -265,6 +329,9 @@ impl Pipeline {
     }
 
     fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
+        if write.op == OpCode::Sync {
+            return self.submit_sync(shared, write);
+        }
         if write.op == OpCode::CloseSession
             && self.tracker.local_len() > 0
             && self.tracker.get(write.session).is_some_and(|s| s.scope == Scope::Local && !s.closing)
@@ -279,6 +346,12 @@ impl Pipeline {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
             shared.end_request(write.body.len());
             self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
+            return;
+        }
+        if matches!(self.role, Role::Learning(_)) {
+            return self.forward_write(now, write);
+        }
+        if !self.may_propose(shared, conn, write.body.len()) {
             return;
         }
         let has_room = match op {
@@ -318,7 +391,7 @@ impl Pipeline {
     }
 
     #[allow(clippy::too_many_arguments, reason = "the parts of a write")]
-    fn prepare(
+    pub(crate) fn prepare(
         &mut self,
         now: Now,
         tree: &Tree,
@@ -369,7 +442,7 @@ impl Pipeline {
 
     /// A zxid, and an entry that holds its header; the type in it is set when it is proposed.
     pub(crate) fn begin_entry(&mut self, session: SessionId, cxid: Xid, now: Now) -> (Zxid, Vec<u8>) {
-        let zxid = self.zab.propose();
+        let zxid = self.role.propose();
         let mut entry = Vec::with_capacity(256);
         TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, op: OpCode::Error }.write(&mut entry);
         (zxid, entry)
@@ -395,6 +468,7 @@ impl Pipeline {
         }
         let proposed_us = now.mono_us;
         self.takes_room(entry.len());
+        let entry = Entry::Own(entry);
         self.pending.push_back(Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us });
     }
 
@@ -408,7 +482,12 @@ impl Pipeline {
 
     /// Everything up to `zxid` is durable here: commits, applies, answers. Returns the shards to wake.
     pub fn logged(&mut self, now: Now, shared: &Shared, zxid: Zxid) -> ShardSet {
-        let applicable = self.zab.on_logged(zxid);
+        let Role::Standalone(broadcast) = &mut self.role else { return ShardSet::default() };
+        let applicable = broadcast.on_logged(zxid);
+        self.apply_up_to(now, shared, applicable)
+    }
+
+    pub(crate) fn apply_up_to(&mut self, now: Now, shared: &Shared, applicable: Zxid) -> ShardSet {
         let mut woken = ShardSet::default();
         while self.pending.front().is_some_and(|pending| pending.zxid <= applicable) {
             let mut counted = self.count_ahead(shared);
@@ -425,12 +504,18 @@ impl Pipeline {
                     continue;
                 }
                 bytes += pending.entry.len();
-                self.apply(now, shared, &mut tree, pending, counted.take());
+                let session = pending.session;
+                self.apply_txn(now, shared, &mut tree, pending, counted.take());
+                self.answer_those_behind(shared, &tree, session);
                 if bytes > BATCH_BYTES {
                     break;
                 }
             }
             // Under the guard: what can be read from now on is in the inboxes.
+            woken.extend(self.flush(shared));
+        }
+        if !self.answered_syncs.is_empty() {
+            self.answer_syncs(shared, &shared.tree.read());
             woken.extend(self.flush(shared));
         }
         if !self.expiring.is_empty() {
@@ -441,7 +526,17 @@ impl Pipeline {
         woken
     }
 
-    fn apply(&mut self, now: Now, shared: &Shared, tree: &mut Tree, pending: Pending, counted: Option<UsageCount>) {
+    fn apply_txn(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &mut Tree,
+        mut pending: Pending,
+        counted: Option<UsageCount>,
+    ) {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.find_origin(&mut pending);
+        }
         let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
         for read in &reads_before {
             if let Origin::Write { conn, .. } = origin {
@@ -451,7 +546,7 @@ impl Pipeline {
         let mut r = Reader::with_limit(&entry, entry.len());
         let parsed: TxnEntry<'_> = match r.read() {
             Ok(parsed) => parsed,
-            Err(e) => unreachable!("txn {zxid}, written by prep, can't be read: {e}"),
+            Err(e) => unreachable!("txn {zxid}, written by prep or read before it was logged, can't be read: {e}"),
         };
         self.triggers.clear();
         let applied = match counted {
@@ -463,6 +558,7 @@ impl Pipeline {
         {
             shared.pipeline_stats.digest_mismatches.add(1);
         }
+        self.applied = zxid;
         let gone = self.outstanding.applied(zxid);
         shared.pipeline_stats.changes_removed.add(gone);
         tree.record_digest(self.config.digests);
@@ -500,14 +596,22 @@ impl Pipeline {
                         InboxEntry::Close { conn: other, why: "its session was closed by another connection" },
                     );
                 }
+                if err == ErrorCode::SESSION_MOVED {
+                    // As Apache does it: the client is elsewhere.
+                    self.send(conn, InboxEntry::Close { conn, why: "its session has moved to another server" });
+                    return;
+                }
                 self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last });
+            }
+            Origin::Connect { conn, .. } if !matches!(parsed.txn, Txn::CreateSession(_)) => {
+                self.send(conn, InboxEntry::Close { conn, why: "the leader makes no session" });
             }
             Origin::Connect { conn, timeout_ms } => {
                 let created = Some((zxid, received_us));
                 self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created });
             }
             // A renewal has no txn, nor has a write that was refused.
-            Origin::Server | Origin::Renew { .. } | Origin::Refused { .. } => {
+            Origin::Server | Origin::Elsewhere | Origin::Renew { .. } | Origin::Refused { .. } => {
                 if let Some(conn) = owner {
                     self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
                 }
@@ -546,7 +650,19 @@ impl Pipeline {
 
     pub(crate) fn flush(&mut self, shared: &Shared) -> ShardSet {
         let mut woken = ShardSet::default();
+        let holds_events = !shared.is_serving();
         for (shard, entries) in self.outbox.iter_mut().enumerate() {
+            if holds_events {
+                // What is applied before the epoch is established may yet be undone: nobody hears of it.
+                let (events, others) = entries.drain(..).partition(|entry| matches!(entry, InboxEntry::Event { .. }));
+                let mut others: Vec<InboxEntry> = others;
+                *entries = events;
+                if !others.is_empty() {
+                    shared.inboxes[shard].append(&mut others);
+                    woken.insert(shard);
+                }
+                continue;
+            }
             if !entries.is_empty() {
                 shared.inboxes[shard].append(entries);
                 woken.insert(shard);
@@ -557,20 +673,29 @@ impl Pipeline {
 
     /// When [`tick`](Self::tick) has something to do, on the clock that never goes back, in ms.
     pub fn next_timeout_ms(&self) -> Option<i64> {
-        if self.waiting_for == ShardSet::default() { self.tracker.next_expiry_ms() } else { None }
+        if self.waiting_for != ShardSet::default() {
+            return None;
+        }
+        let expiry_ms = self.tracker.next_expiry_ms();
+        match &self.role {
+            Role::Looking => None,
+            Role::Learning(learning) => Some(expiry_ms.map_or(learning.collect_ms, |at| at.min(learning.collect_ms))),
+            Role::Standalone(_) | Role::Leading(_) => expiry_ms,
+        }
     }
 
     /// Looks for containers and TTL znodes whose time is up, if it is time to look. Call it often: a look at many is
     /// spread over several calls.
     pub fn sweep(&mut self, now: Now, shared: &Shared) {
-        if !self.sweep.is_due(now) || self.refuses_writes() {
+        let decides = matches!(self.role, Role::Standalone(_) | Role::Leading(_));
+        if !decides || !self.sweep.is_due(now) || self.refuses_writes() {
             return;
         }
         let tree = shared.tree.read();
         for path in self.sweep.next(&self.config.containers, &tree, now) {
             // What prep finds now decides; a child or a set that is on its way makes it an error txn.
             let Some(record) = self.outstanding.get(&tree, &path) else { continue };
-            if record.children > 0 {
+            if record.children > 0 || !self.role.has_zxids(1) {
                 continue;
             }
             let body = Bytes::from(DeleteContainerRequest { path: Some(path.as_bytes()) }.to_vec());
@@ -597,9 +722,10 @@ impl Pipeline {
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         self.tracker.hash_state(hasher);
         self.outstanding.hash_state(hasher);
-        hash_text(&(&self.zab, &self.pending, self.handed_over, &self.outbox), hasher);
+        hash_text(&(&self.role, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
         hash_text(&(&self.expiring, self.expiries_under_way, self.room, self.refuses), hasher);
+        hash_text(&(&self.wishes, &self.held, &self.answered_syncs), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.

@@ -12,7 +12,8 @@ use wire::txn::CreateSessionTxn;
 use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
-use crate::pipeline::{DIGEST_BYTES, Origin, Pending, Pipeline};
+use crate::pipeline::{DIGEST_BYTES, Entry, Origin, Pending, Pipeline};
+use crate::pipeline_roles::Role;
 use crate::prep::Prep;
 use crate::session_tracker::Scope;
 use crate::shared::{ShardSet, Shared};
@@ -39,6 +40,12 @@ impl Pipeline {
         let session = self.tracker.allocate_id();
         if self.config.local_sessions == LocalSessions::Off {
             let origin = Origin::Connect { conn, timeout_ms };
+            if matches!(self.role, Role::Learning(_)) {
+                return self.forward_session(session, timeout_ms, origin, received_us);
+            }
+            if !self.role.has_zxids(1) {
+                return self.send(conn, InboxEntry::Close { conn, why: "the zxids of the epoch are used up" });
+            }
             self.propose_session(now, session, timeout_ms, origin, received_us);
         } else {
             self.tracker.add_local(session, timeout_ms, conn, now.mono_ms());
@@ -46,7 +53,14 @@ impl Pipeline {
         }
     }
 
-    fn propose_session(&mut self, now: Now, session: SessionId, timeout_ms: i32, origin: Origin, received_us: u64) {
+    pub(crate) fn propose_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        timeout_ms: i32,
+        origin: Origin,
+        received_us: u64,
+    ) {
         let mut entry = self.begin_entry(session, Xid(0), now);
         CreateSessionTxn { timeout_ms }.write(&mut entry.1);
         self.propose(now, entry, OpCode::CreateSession, origin, session, received_us, Vec::new(), 0);
@@ -54,6 +68,9 @@ impl Pipeline {
 
     pub(crate) fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
         let old = self.tracker.get(session).and_then(|s| s.owner);
+        if matches!(self.role, Role::Learning(_)) && self.tracker.get(session).is_none_or(|s| s.scope != Scope::Local) {
+            return self.ask_for_session(session, timeout_ms, Some(conn));
+        }
         if self.tracker.renew(session, timeout_ms, conn, now.mono_ms()) {
             if let Some(old) = old.filter(|&old| old != conn) {
                 self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
@@ -66,8 +83,8 @@ impl Pipeline {
                 self.answer_renewal(conn, session, timeout_ms);
             } else {
                 self.pending.push_back(Pending {
-                    zxid: self.zab.proposed(),
-                    entry: Vec::new(),
+                    zxid: self.proposed(),
+                    entry: Entry::NONE,
                     origin: Origin::Renew { conn, timeout_ms },
                     reads_before: Vec::new(),
                     session,
@@ -81,7 +98,7 @@ impl Pipeline {
         }
     }
 
-    fn answer_renewal(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
+    pub(crate) fn answer_renewal(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
         self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
     }
 
@@ -94,7 +111,11 @@ impl Pipeline {
             && wants_ephemeral(op, body, self.config.length_max)
             && let Some(timeout_ms) = self.tracker.upgrade(session)
         {
-            self.propose_session(now, session, timeout_ms, Origin::Server, now.mono_us);
+            if matches!(self.role, Role::Learning(_)) {
+                self.forward_session(session, timeout_ms, Origin::Server, now.mono_us);
+            } else {
+                self.propose_session(now, session, timeout_ms, Origin::Server, now.mono_us);
+            }
             return false;
         }
         true
@@ -104,8 +125,8 @@ impl Pipeline {
     pub(crate) fn close_local(&mut self, shared: &Shared, tree: &Tree, write: WriteRequest) {
         let WriteRequest { conn, session, xid, op, body, received_us, reads_before, .. } = write;
         let pending = Pending {
-            zxid: self.zab.proposed(),
-            entry: Vec::new(),
+            zxid: self.proposed(),
+            entry: Entry::NONE,
             origin: Origin::Write { conn, xid, op },
             reads_before,
             session,
@@ -117,11 +138,7 @@ impl Pipeline {
         if let Some(other) = owner.filter(|&owner| owner != conn) {
             self.send(other, InboxEntry::Close { conn: other, why: "its session was closed by another connection" });
         }
-        if self.pending.is_empty() {
-            self.answer_local_close(shared, tree, &pending);
-        } else {
-            self.pending.push_back(pending);
-        }
+        self.answer_behind(shared, tree, pending);
     }
 
     /// All txns before an answer without one are applied.
@@ -186,6 +203,9 @@ impl Pipeline {
     /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
     /// that a shard that is late costs nobody a session.
     pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if matches!(self.role, Role::Looking) {
+            return self.tick_looking(now, shared);
+        }
         if !self.has_room_for_session() {
             return ShardSet::default();
         }
@@ -195,6 +215,9 @@ impl Pipeline {
         }
         if self.next_timeout_ms().is_none_or(|at| at > now.mono_ms()) {
             return self.flush(shared);
+        }
+        if let Role::Learning(learning) = &mut self.role {
+            learning.collect_ms = now.mono_ms() + (self.config.tick_ms / 2).max(1);
         }
         self.round += 1;
         self.round_began_ms = now.mono_ms();
@@ -217,6 +240,9 @@ impl Pipeline {
         for &(session, at) in heard {
             self.tracker.touch(session, at);
         }
+        if matches!(self.role, Role::Learning(_)) {
+            self.tell_touches(heard);
+        }
         if round != self.round || self.waiting_for.0 & (1 << shard) == 0 {
             return;
         }
@@ -231,7 +257,8 @@ impl Pipeline {
 
     /// Proposes the end of the next sessions that ran out of time, as many as may be under way.
     pub(crate) fn go_on_expiring(&mut self, now: Now, tree: &Tree) {
-        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.has_room_for_session() {
+        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.has_room_for_session() && self.role.has_zxids(1)
+        {
             let Some(session) = self.expiring.pop_front() else { return };
             if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
                 if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {

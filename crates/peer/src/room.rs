@@ -15,7 +15,7 @@ use tree::Tree;
 use wire::{ErrorCode, OpCode, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, ReplyBody, WriteRequest};
-use crate::pipeline::{Origin, Pending, Pipeline};
+use crate::pipeline::{Entry, Origin, Pending, Pipeline};
 use crate::shared::Shared;
 
 /// What the log can still take, as the log says it.
@@ -91,8 +91,8 @@ impl Pipeline {
         let WriteRequest { conn, session, xid, op, body, received_us, reads_before, .. } = write;
         shared.pipeline_stats.refused.add(1);
         let pending = Pending {
-            zxid: self.zab.proposed(),
-            entry: Vec::new(),
+            zxid: self.proposed(),
+            entry: Entry::NONE,
             origin: Origin::Refused { conn, xid, op },
             reads_before,
             session,
@@ -116,7 +116,7 @@ impl Pipeline {
                     | Origin::Refused { conn: other, .. }
                     | Origin::Connect { conn: other, .. }
                     | Origin::Renew { conn: other, .. } => other == conn,
-                    Origin::Server => false,
+                    Origin::Server | Origin::Elsewhere => false,
                 }
         })
     }

@@ -24,8 +24,11 @@ use crate::state::hash_text;
 pub enum Scope {
     /// This server alone.
     Local,
-    /// This server; its createSession is on its way.
+    /// This server, as a local one until its createSession, which is on its way, is applied.
     Upgrading,
+    /// A createSession that is on its way; until it is applied nobody else knows of it, and if the role ends before, it
+    /// may never have been.
+    Proposed,
     /// Everybody: its createSession was applied.
     Global,
 }
@@ -47,6 +50,16 @@ pub struct Session {
     pub closing: bool,
 }
 
+/// Whose end this server decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expires {
+    /// Everybody's: it stands alone, or leads.
+    #[default]
+    All,
+    /// That of its local sessions. The others' is the leader's to decide.
+    Local,
+}
+
 /// All of them.
 #[derive(Debug, Clone)]
 pub struct SessionTracker {
@@ -56,6 +69,9 @@ pub struct SessionTracker {
     next_id: SessionId,
     clock: Lived,
     local_count: usize,
+    expires: Expires,
+    /// At a leader: the sessions whose clients are with a learner.
+    learners: BTreeMap<SessionId, zab::ConnId>,
 }
 
 impl SessionTracker {
@@ -68,6 +84,8 @@ impl SessionTracker {
             next_id: first_session_id(server, wall_ms),
             clock: Lived::default(),
             local_count: 0,
+            expires: Expires::All,
+            learners: BTreeMap::new(),
         }
     }
 
@@ -124,7 +142,7 @@ impl SessionTracker {
     pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
         let mut all: Vec<_> = self.sessions.iter().collect();
         all.sort_unstable_by_key(|(id, _)| **id);
-        hash_text(&(all, &self.buckets, self.next_id, &self.clock), hasher);
+        hash_text(&(all, &self.buckets, self.next_id, &self.clock, &self.learners), hasher);
     }
 
     /// Appends at most `max` sessions that are not closing and the moments that end them, in the order of these, from the
@@ -157,11 +175,24 @@ impl SessionTracker {
     /// A session's createSession was applied, or it was there when the server started: it is tracked from now on, and
     /// known to everybody.
     pub fn add(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64) {
-        if let Some(upgraded) = self.sessions.get_mut(&id).filter(|s| s.scope == Scope::Upgrading) {
-            upgraded.scope = Scope::Global;
-            upgraded.logged_timeout_ms = timeout_ms;
+        if let Some(known) = self.sessions.get_mut(&id).filter(|s| s.scope != Scope::Global) {
+            let was_local = std::mem::replace(&mut known.scope, Scope::Global) == Scope::Local;
+            known.logged_timeout_ms = timeout_ms;
+            known.owner = known.owner.or(owner);
+            self.local_count -= usize::from(was_local);
+            if self.expires == Expires::Local {
+                let at = known.expires_ms;
+                self.unbucket(id, at);
+            }
         } else {
             self.track(id, timeout_ms, owner, now_ms, Scope::Global);
+        }
+    }
+
+    /// A session whose createSession is on its way.
+    pub fn add_proposed(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64) {
+        if !self.sessions.contains_key(&id) {
+            self.track(id, timeout_ms, owner, now_ms, Scope::Proposed);
         }
     }
 
@@ -175,7 +206,11 @@ impl SessionTracker {
         let session = self.sessions.get_mut(&id).filter(|s| s.scope == Scope::Local)?;
         session.scope = Scope::Upgrading;
         self.local_count -= 1;
-        Some(session.timeout_ms)
+        let (timeout_ms, at) = (session.timeout_ms, session.expires_ms);
+        if self.expires == Expires::Local {
+            self.unbucket(id, at);
+        }
+        Some(timeout_ms)
     }
 
     fn track(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64, scope: Scope) {
@@ -183,7 +218,9 @@ impl SessionTracker {
         let expires_ms = self.boundary(now_ms, timeout_ms);
         let session = Session { scope, timeout_ms, logged_timeout_ms: timeout_ms, expires_ms, owner, closing: false };
         self.sessions.insert(id, session);
-        self.buckets.entry(expires_ms).or_default().insert(id);
+        if self.expires == Expires::All || scope == Scope::Local {
+            self.buckets.entry(expires_ms).or_default().insert(id);
+        }
         self.local_count += usize::from(scope == Scope::Local);
     }
 
@@ -196,6 +233,7 @@ impl SessionTracker {
                 session.owner = Some(owner);
                 let expires_ms = self.boundary(now_ms, timeout_ms);
                 self.rebucket(id, expires_ms);
+                self.learners.remove(&id);
                 true
             }
             _ => false,
@@ -214,8 +252,11 @@ impl SessionTracker {
     fn rebucket(&mut self, id: SessionId, expires_ms: i64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let before = std::mem::replace(&mut session.expires_ms, expires_ms);
+        let expires_here = self.expires == Expires::All || session.scope == Scope::Local;
         self.unbucket(id, before);
-        self.buckets.entry(expires_ms).or_default().insert(id);
+        if expires_here {
+            self.buckets.entry(expires_ms).or_default().insert(id);
+        }
     }
 
     fn unbucket(&mut self, id: SessionId, at: i64) {
@@ -241,7 +282,92 @@ impl SessionTracker {
         let session = self.sessions.remove(&id)?;
         self.local_count -= usize::from(session.scope == Scope::Local);
         self.unbucket(id, session.expires_ms);
+        self.learners.remove(&id);
         Some(session)
+    }
+
+    /// A role begins: all sessions have their whole timeouts ahead.
+    pub fn begin_role(&mut self, expires: Expires, now_ms: i64) {
+        self.expires = expires;
+        self.buckets.clear();
+        let fresh: Vec<(SessionId, i64)> =
+            self.sessions.iter().map(|(&id, s)| (id, self.boundary(now_ms, s.timeout_ms))).collect();
+        for (id, expires_ms) in fresh {
+            self.rebucket(id, expires_ms);
+        }
+    }
+
+    /// A role is over. What was proposed and is not applied may come to nothing. Returns the connections of sessions that
+    /// may never have been, in ascending order of these.
+    pub fn end_role(&mut self) -> Vec<ConnId> {
+        self.learners.clear();
+        let mut unborn: Vec<_> =
+            self.sessions.iter().filter(|(_, s)| s.scope == Scope::Proposed).map(|(&id, _)| id).collect();
+        unborn.sort_unstable();
+        let closed = unborn.into_iter().filter_map(|id| self.remove(id)?.owner).collect();
+        for session in self.sessions.values_mut() {
+            session.closing = false;
+            if session.scope == Scope::Upgrading {
+                session.scope = Scope::Local;
+                self.local_count += 1;
+            }
+        }
+        closed
+    }
+
+    /// Another tree: its sessions, and nobody else's but those that this server alone knows.
+    pub fn replace(&mut self, sessions: impl IntoIterator<Item = (SessionId, i32)>, now_ms: i64) {
+        let mut gone: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, s)| s.scope != Scope::Local).map(|(&id, _)| id).collect();
+        gone.sort_unstable();
+        for id in gone {
+            self.remove(id);
+        }
+        for (id, timeout_ms) in sessions {
+            self.add(id, timeout_ms, None, now_ms);
+        }
+    }
+
+    /// The sessions that everybody knows, or will, and that have a connection here, in ascending order, with their timeouts.
+    pub fn owned(&self) -> Vec<(SessionId, i32, ConnId)> {
+        let of = |(&id, s): (&SessionId, &Session)| {
+            let is_local = s.scope == Scope::Local;
+            s.owner.filter(|_| !is_local).map(|owner| (id, s.timeout_ms, owner))
+        };
+        let mut owned: Vec<_> = self.sessions.iter().filter_map(of).collect();
+        owned.sort_unstable();
+        owned
+    }
+
+    /// Something was heard of it by a learner, which knows its timeout. False: it is over, or about to be.
+    pub fn touch_with(&mut self, id: SessionId, timeout_ms: i32, heard_ms: i64) -> bool {
+        let Some(session) = self.sessions.get_mut(&id).filter(|s| !s.closing) else { return false };
+        session.timeout_ms = timeout_ms;
+        self.touch(id, heard_ms);
+        true
+    }
+
+    /// The session's client is with this learner from now on. Returns the connection that it had here.
+    pub fn moves_to(&mut self, id: SessionId, learner: zab::ConnId) -> Option<ConnId> {
+        let session = self.sessions.get_mut(&id)?;
+        self.learners.insert(id, learner);
+        session.owner.take()
+    }
+
+    /// Its client is nowhere any more, as far as is known here.
+    pub fn disown(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.owner = None;
+        }
+    }
+
+    /// May this learner write in the session's name? The first that does so for a session that is nowhere has it, as with
+    /// Apache. Source: `SessionTrackerImpl.checkSession`.
+    pub fn is_with(&mut self, id: SessionId, learner: zab::ConnId) -> bool {
+        match self.sessions.get(&id) {
+            Some(session) if session.owner.is_none() => *self.learners.entry(id).or_insert(learner) == learner,
+            _ => false,
+        }
     }
 
     /// The sessions whose time is up, bucket by bucket, each in ascending order; they are closing from now on.

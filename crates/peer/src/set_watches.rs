@@ -104,6 +104,9 @@ impl Shard {
         if self.get(conn).is_none_or(|found| found.phase == Phase::Closing) {
             return;
         }
+        if !shared.is_serving() {
+            return self.drop_connection(conn);
+        }
         if self.set_some(now, shared, &tree, conn, &steps.body, &mut steps.place) {
             self.end_set_watches(now, shared, &tree, conn, steps.op, steps.xid, ErrorCode::OK, steps.received_us);
             // What is behind it has its turn.

@@ -527,7 +527,9 @@ impl Shard {
             Phase::Handshake => false,
             Phase::Connecting | Phase::Closing => true,
             Phase::Established => {
-                found.long.is_some()
+                !shared.is_serving()
+                    || matches!(found.waiting.back(), Some(Waiting::Sync))
+                    || found.long.is_some()
                     || found.setting.is_some()
                     || found.waiting.len() >= WAITING_MAX
                     || found.waiting_bytes > WAITING_BYTES_MAX
@@ -573,6 +575,10 @@ impl Shard {
         }
         let class = op.map_or(Class::Refused, class_of);
         let mut op = op.unwrap_or(OpCode::Error);
+        let class = match op {
+            OpCode::Sync if shared.is_member => Class::Write,
+            _ => class,
+        };
         let class = match self.throttled(now, shared, conn, op, class) {
             Throttled::No => class,
             // Error stands for a request that is answered with THROTTLEDOP in its turn.
@@ -595,7 +601,7 @@ impl Shard {
                 };
                 let body = keep_body(body);
                 shared.begin_request(body.len());
-                found.waiting.push_back(Waiting::Pipeline);
+                found.waiting.push_back(if op == OpCode::Sync { Waiting::Sync } else { Waiting::Pipeline });
                 let is_last = op == OpCode::CloseSession;
                 let write = WriteRequest {
                     conn,
@@ -635,7 +641,8 @@ impl Shard {
                 self.drain_ahead(now, shared);
                 let tree = shared.tree.read();
                 self.drain_under(now, shared, &tree);
-                if self.get(conn).is_none_or(|found| found.phase == Phase::Closing) {
+                let is_closing = self.get(conn).is_none_or(|found| found.phase == Phase::Closing);
+                if is_closing || !shared.is_serving() {
                     return Step::Wait;
                 }
                 guard.insert(tree)

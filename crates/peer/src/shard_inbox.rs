@@ -142,6 +142,16 @@ impl Shard {
                     self.mark_dirty(conn.slot);
                 }
             }
+            InboxEntry::CloseAll { .. } => {
+                for slot in 0..self.connections.len() as u32 {
+                    if let Some(found) = self.connections[slot as usize].as_deref_mut()
+                        && !matches!(found.phase, Phase::Handshake | Phase::Closing)
+                    {
+                        found.phase = Phase::Closing;
+                        self.mark_dirty(slot);
+                    }
+                }
+            }
             // Answered when the driver has looked at the sockets of those who seem silent.
             InboxEntry::CollectTouches { round } => self.asked = Some(round),
         }
@@ -168,6 +178,11 @@ impl Shard {
                 && found.setting.is_none()
                 && matches!(found.waiting.front(), Some(Waiting::Read(_)));
             if found.phase == Phase::Closing || !is_next {
+                return;
+            }
+            // Nobody is served while a member of an ensemble has no leader. The drain after it has one goes on.
+            if !shared.is_serving() {
+                self.pause(conn.slot);
                 return;
             }
             // Too much to send, or too much under this guard: thousands of reads of many connections may have waited for one

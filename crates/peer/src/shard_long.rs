@@ -49,6 +49,10 @@ impl Shard {
         self.drain_under(now, shared, &tree);
         let Some(found) = self.get_mut(conn) else { return false };
         let Some(long) = found.long.take() else { return false };
+        if !shared.is_serving() {
+            // A server without a leader does not know how long it will be without one. Its client asks another server.
+            found.phase = Phase::Closing;
+        }
         if found.phase == Phase::Closing {
             // Who is being closed hears nothing more, and what waits behind the answer can't come without it.
             if long.holds_events() {

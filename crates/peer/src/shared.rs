@@ -90,6 +90,10 @@ pub struct Shared {
     pub large_bytes: AtomicUsize,
     /// The keys `connection_throttle_…`; `None`: everybody may ask for a session.
     pub connection_throttle: Option<Mutex<ConnectionThrottle>>,
+    /// Is this server a member of an ensemble? Then a sync goes through the pipeline.
+    pub is_member: bool,
+    /// Are clients served? Changes only under the tree's write guard: who holds a guard and finds it true may read.
+    serving: AtomicBool,
     /// Quotas that were exceeded, with `enforceQuota`.
     pub quota_reports: Mutex<QuotaReports>,
     /// Counters a shard.
@@ -112,10 +116,22 @@ impl Shared {
             large_threshold: usize::MAX,
             large_bytes: AtomicUsize::new(0),
             connection_throttle: None,
+            is_member: false,
+            serving: AtomicBool::new(true),
             quota_reports: Mutex::default(),
             shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
             pipeline_stats: PipelineStats::default(),
         }
+    }
+
+    /// Are clients served? Exact under a guard of the tree; without one it may change the next moment.
+    pub fn is_serving(&self) -> bool {
+        self.serving.load(Acquire)
+    }
+
+    /// `_guard` keeps everybody from reading meanwhile.
+    pub(crate) fn set_serving(&self, _guard: &mut Tree, serving: bool) {
+        self.serving.store(serving, Release);
     }
 
     /// A request with a body of so many bytes goes to the pipeline.
@@ -150,6 +166,8 @@ impl Shared {
         }
         copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);
         copy.in_flight_bytes.store(self.in_flight_bytes.load(Relaxed), Relaxed);
+        copy.is_member = self.is_member;
+        copy.serving.store(self.serving.load(Relaxed), Relaxed);
         copy.unprocessed.store(self.unprocessed.load(Relaxed), Relaxed);
         copy.large_threshold = self.large_threshold;
         copy.large_bytes.store(self.large_bytes.load(Relaxed), Relaxed);

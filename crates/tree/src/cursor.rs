@@ -257,6 +257,13 @@ impl Tree {
         take(&mut cursors.sets, id);
     }
 
+    /// This tree takes the place of `old`: reads that were under way there, and are ended here, are none of this one's.
+    pub fn continue_cursors(&self, old: &Self) {
+        let last_id = lock(&old.cursors).last_id;
+        let mut cursors = lock(&self.cursors);
+        cursors.last_id = cursors.last_id.max(last_id);
+    }
+
     /// How many reads are under way.
     pub fn cursor_count(&self) -> usize {
         let cursors = lock(&self.cursors);

@@ -1,0 +1,119 @@
+//! A leader's part in what learners hand on: their clients' writes and sessions.
+//!
+//! A learner's request becomes a txn in any case, because the txn is the answer: one that is refused becomes an error txn.
+//! Source: `LearnerHandler`, `LeaderZooKeeperServer`, `LeaderSessionTracker`.
+
+use auth::Identities;
+use tree::Tree;
+use wire::quorum::{Forwarded, Touch};
+use wire::txn::ErrorTxn;
+use wire::{ErrorCode, Field, OpCode, Reader, SessionId};
+
+use crate::inbox::InboxEntry;
+use crate::pipeline::{Origin, Pipeline};
+use crate::pipeline_roles::Role;
+use crate::pipeline_sessions::LocalSessions;
+use crate::shared::{ShardSet, Shared};
+use crate::time::Now;
+
+impl Pipeline {
+    /// A learner hands on what a client of its wants written, or that a session begins or ends.
+    pub fn forwarded(&mut self, now: Now, shared: &Shared, learner: zab::ConnId, request: Forwarded) -> ShardSet {
+        if !matches!(self.role, Role::Leading(_)) || !self.role.has_zxids(1) {
+            return ShardSet::default();
+        }
+        let tree = shared.tree.read();
+        let (session, cxid) = (request.session, request.cxid);
+        match OpCode::from_code(request.op) {
+            Some(OpCode::CreateSession) => {
+                let timeout_ms = Reader::new(&request.body).read().unwrap_or(0);
+                // The client may write before this server has applied the txn.
+                self.tracker.add_proposed(session, timeout_ms, None, now.mono_ms());
+                if let Some(old) = self.tracker.moves_to(session, learner) {
+                    self.send(old, InboxEntry::Close { conn: old, why: "its session is with another server" });
+                }
+                self.propose_session(now, session, timeout_ms, Origin::Elsewhere, now.mono_us);
+            }
+            Some(OpCode::CloseSession) => {
+                self.propose_close(now, &tree, session, Origin::Elsewhere, cxid, now.mono_us, Vec::new());
+            }
+            op => self.forwarded_write(now, &tree, learner, op, &request),
+        }
+        self.count_proposals(shared);
+        self.flush(shared)
+    }
+
+    fn forwarded_write(
+        &mut self,
+        now: Now,
+        tree: &Tree,
+        learner: zab::ConnId,
+        op: Option<OpCode>,
+        request: &Forwarded,
+    ) {
+        let (session, cxid) = (request.session, request.cxid);
+        let mut entry = self.begin_entry(session, cxid, now);
+        let is_local = match self.check_session(session, learner) {
+            Ok(is_local) => is_local,
+            Err(err) => {
+                ErrorTxn { err }.write(&mut entry.1);
+                self.propose(now, entry, OpCode::Error, Origin::Elsewhere, session, now.mono_us, Vec::new(), 0);
+                return;
+            }
+        };
+        let identities = Identities::forwarded(request.identities.iter().flatten().cloned());
+        // What no write is becomes an error txn there.
+        let op = op.unwrap_or(OpCode::Error);
+        self.prepare(
+            now,
+            tree,
+            entry,
+            op,
+            &request.body,
+            Origin::Elsewhere,
+            session,
+            is_local,
+            &identities,
+            now.mono_us,
+            Vec::new(),
+            0,
+        );
+    }
+
+    /// May this learner write in this session's name? True: it is a session that only the learner knows.
+    fn check_session(&mut self, session: SessionId, learner: zab::ConnId) -> Result<bool, ErrorCode> {
+        match self.tracker.get(session).copied() {
+            Some(found) if found.closing => Err(ErrorCode::SESSION_EXPIRED),
+            Some(_) if self.tracker.is_with(session, learner) => Ok(false),
+            Some(_) => Err(ErrorCode::SESSION_MOVED),
+            None => {
+                let has_local = self.config.local_sessions != LocalSessions::Off;
+                let is_ours = (session.0 as u64) >> 56 == self.config.server.0 as u64 & 0xff;
+                if has_local && !is_ours { Ok(true) } else { Err(ErrorCode::SESSION_EXPIRED) }
+            }
+        }
+    }
+
+    /// A learner asks whether a session is alive. If so, its client is there from now on.
+    pub fn revalidate(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        learner: zab::ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) -> (bool, ShardSet) {
+        let valid = self.tracker.touch_with(session, timeout_ms, now.mono_ms());
+        if valid && let Some(old) = self.tracker.moves_to(session, learner) {
+            self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another server" });
+        }
+        (valid, self.flush(shared))
+    }
+
+    /// Learners heard of these sessions.
+    pub fn touched(&mut self, now: Now, touched: &[Touch]) {
+        for touch in touched {
+            self.tracker.touch_with(touch.session, touch.timeout_ms, now.mono_ms());
+        }
+    }
+}

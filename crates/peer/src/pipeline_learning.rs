@@ -1,0 +1,221 @@
+//! A learner's part in writes and sessions: they are the leader's to decide, and come back as txns.
+//!
+//! What is forwarded in a session's name is remembered in its order, and the txns that the leader makes of it come in that
+//! order; each answers the oldest, which is known by its number. What comes in the same session's name from another server
+//! has another number, or comes when nothing is remembered. Source: `FollowerRequestProcessor`, `CommitProcessor`,
+//! `LearnerSessionTracker`.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use tree::Tree;
+use wire::quorum::{Forwarded, Touch};
+use wire::txn::TxnHeader;
+use wire::{Field, OpCode, Reader, SessionId, Xid};
+
+use crate::inbox::{ConnId, InboxEntry, WriteRequest};
+use crate::pipeline::{Entry, Origin, Pending, Pipeline};
+use crate::pipeline_roles::{Role, SyncWait, Wish};
+use crate::session_tracker::Scope;
+use crate::shared::{ShardSet, Shared};
+use crate::time::Now;
+
+/// A learner's.
+#[derive(Debug, Clone)]
+pub(crate) struct Learning {
+    /// What was forwarded, by session, oldest first.
+    in_flight: BTreeMap<SessionId, VecDeque<InFlight>>,
+    /// Syncs that were forwarded, oldest first.
+    pub syncs: VecDeque<SyncWait>,
+    /// Questions about sessions, oldest first, and who asked; nobody, if the session was here when the role began.
+    questions: VecDeque<Question>,
+    /// When the shards are asked next what they heard, on the clock that never goes back.
+    pub collect_ms: i64,
+}
+
+/// Something that has no answer yet.
+#[derive(Debug, Clone)]
+enum InFlight {
+    /// It was forwarded under this number; the txn that comes of it is the answer.
+    Forwarded { cxid: Xid, op: OpCode, waits: Pending },
+    /// It is answered behind those before it, without a txn.
+    Answer(Pending),
+}
+
+#[derive(Debug, Clone)]
+struct Question {
+    session: SessionId,
+    timeout_ms: i32,
+    conn: Option<ConnId>,
+}
+
+impl Learning {
+    pub(crate) fn new(now_ms: i64) -> Self {
+        Self { in_flight: BTreeMap::new(), syncs: VecDeque::new(), questions: VecDeque::new(), collect_ms: now_ms }
+    }
+
+    /// A txn is about to be applied: whose is it?
+    pub(crate) fn find_origin(&mut self, pending: &mut Pending) {
+        let Some(queue) = self.in_flight.get_mut(&pending.session) else { return };
+        let Ok(header) = Reader::new(&pending.entry).read::<TxnHeader>() else { return };
+        let is_it = |first: &mut InFlight| {
+            // An end that the leader decided has the number 0, as a beginning has.
+            matches!(first, InFlight::Forwarded { cxid, op, .. } if *cxid == header.cxid
+                && !(*op == OpCode::CreateSession && header.op == OpCode::CloseSession))
+        };
+        let Some(InFlight::Forwarded { waits, .. }) = queue.pop_front_if(is_it) else { return };
+        let entry = std::mem::replace(&mut pending.entry, Entry::NONE);
+        let (zxid, proposed_us) = (pending.zxid, pending.proposed_us);
+        *pending = Pending { zxid, entry, proposed_us, ..waits };
+    }
+
+    /// The next answer that waits for no txn any more.
+    fn next_answer(&mut self, session: SessionId) -> Option<Pending> {
+        let queue = self.in_flight.get_mut(&session)?;
+        let next = queue.pop_front_if(|first| matches!(first, InFlight::Answer(_)));
+        if queue.is_empty() {
+            self.in_flight.remove(&session);
+        }
+        match next {
+            Some(InFlight::Answer(pending)) => Some(pending),
+            _ => None,
+        }
+    }
+
+    /// Lets an answer wait behind what is in flight in its session's name, if anything is.
+    fn wait_behind(&mut self, pending: Pending) -> Option<Pending> {
+        match self.in_flight.get_mut(&pending.session) {
+            Some(queue) => {
+                queue.push_back(InFlight::Answer(pending));
+                None
+            }
+            None => Some(pending),
+        }
+    }
+
+    /// The role is over: the connections that wait for something.
+    pub(crate) fn end(self, shared: &Shared, closed: &mut Vec<ConnId>) {
+        for found in self.in_flight.into_values().flatten() {
+            let (InFlight::Forwarded { waits, .. } | InFlight::Answer(waits)) = found;
+            match waits.origin {
+                Origin::Write { conn, .. } => {
+                    shared.end_request(waits.bytes);
+                    closed.push(conn);
+                }
+                Origin::Connect { conn, .. } | Origin::Renew { conn, .. } => closed.push(conn),
+                Origin::Refused { .. } | Origin::Server | Origin::Elsewhere => {}
+            }
+        }
+        for sync in self.syncs {
+            shared.end_request(sync.body.len());
+            closed.push(sync.conn);
+        }
+        closed.extend(self.questions.into_iter().filter_map(|question| question.conn));
+    }
+}
+
+impl Pipeline {
+    /// Sends an answer that needs no txn of its own, once all before it in its session are answered.
+    pub(crate) fn answer_behind(&mut self, shared: &Shared, tree: &Tree, pending: Pending) {
+        let at_once = match &mut self.role {
+            Role::Learning(learning) => learning.wait_behind(pending),
+            _ if self.pending.is_empty() => Some(pending),
+            _ => {
+                self.pending.push_back(pending);
+                None
+            }
+        };
+        if let Some(pending) = at_once {
+            self.answer_without_txn(shared, tree, &pending);
+        }
+    }
+
+    /// A txn of this session was applied: what waited for it alone is answered.
+    pub(crate) fn answer_those_behind(&mut self, shared: &Shared, tree: &Tree, session: SessionId) {
+        while let Role::Learning(learning) = &mut self.role
+            && let Some(pending) = learning.next_answer(session)
+        {
+            self.answer_without_txn(shared, tree, &pending);
+        }
+    }
+
+    fn forward(&mut self, request: Forwarded, op: OpCode, waits: Pending) {
+        if let Role::Learning(learning) = &mut self.role {
+            let in_flight = InFlight::Forwarded { cxid: request.cxid, op, waits };
+            learning.in_flight.entry(request.session).or_default().push_back(in_flight);
+            self.wishes.push(Wish::Request(request));
+        }
+    }
+
+    /// A client's write, in a session that is here. A local session that stays one has no session at the leader, which
+    /// knows that such exist.
+    pub(crate) fn forward_write(&mut self, now: Now, write: WriteRequest) {
+        self.upgrade_if_needed(now, write.session, write.op, &write.body);
+        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
+        if op == OpCode::CloseSession {
+            self.tracker.set_closing(session);
+        }
+        let mut waits = Pending::answer(session, Origin::Write { conn, xid, op }, body.len(), received_us);
+        waits.reads_before = reads_before;
+        let identities = Some(identities.as_slice().to_vec());
+        self.forward(Forwarded { session, cxid: xid, op: op.code(), body, identities }, op, waits);
+    }
+
+    /// A session begins here, with an id of this server's.
+    pub(crate) fn forward_session(&mut self, session: SessionId, timeout_ms: i32, origin: Origin, received_us: u64) {
+        let op = OpCode::CreateSession;
+        let body = Bytes::from(timeout_ms.to_vec());
+        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body, identities: None };
+        self.forward(request, op, Pending::answer(session, origin, 0, received_us));
+    }
+
+    /// Asks the leader for a session that somebody else made; `conn` waits for the answer.
+    pub(crate) fn ask_for_session(&mut self, session: SessionId, timeout_ms: i32, conn: Option<ConnId>) {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.questions.push_back(Question { session, timeout_ms, conn });
+            self.wishes.push(Wish::Revalidate { session, timeout_ms });
+        }
+    }
+
+    /// The leader's answer to the oldest question about a session.
+    pub fn revalidated(&mut self, now: Now, shared: &Shared, session: SessionId, valid: bool) -> ShardSet {
+        let Role::Learning(learning) = &mut self.role else { return ShardSet::default() };
+        // Answers come in the order of questions; one to none changes nothing.
+        let Some(question) = learning.questions.pop_front_if(|question| question.session == session) else {
+            return ShardSet::default();
+        };
+        let owner = self.tracker.get(session).and_then(|s| s.owner);
+        match question.conn {
+            None if valid => {}
+            None => {
+                if let Some(conn) = owner {
+                    self.tracker.disown(session);
+                    self.send(conn, InboxEntry::Close { conn, why: "its session is over" });
+                }
+            }
+            Some(conn) if !valid => self.send(conn, InboxEntry::Expired { conn }),
+            Some(conn) => {
+                // It may be that this server has not heard of its beginning yet.
+                self.tracker.add_proposed(session, question.timeout_ms, None, now.mono_ms());
+                self.tracker.renew(session, question.timeout_ms, conn, now.mono_ms());
+                if let Some(old) = owner.filter(|&old| old != conn) {
+                    self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
+                }
+                // Writes of the old connection may be on their way, and the client looks for them.
+                let origin = Origin::Renew { conn, timeout_ms: question.timeout_ms };
+                let pending = Pending::answer(session, origin, 0, now.mono_us);
+                self.answer_behind(shared, &shared.tree.read(), pending);
+            }
+        }
+        self.flush(shared)
+    }
+
+    /// Tells the leader of sessions that were heard of, other than local ones.
+    pub(crate) fn tell_touches(&mut self, heard: &[(SessionId, i64)]) {
+        for &(session, _) in heard {
+            if let Some(found) = self.tracker.get(session).filter(|s| !s.closing && s.scope != Scope::Local) {
+                self.wishes.push(Wish::Touched(Touch { session, timeout_ms: found.timeout_ms }));
+            }
+        }
+    }
+}
