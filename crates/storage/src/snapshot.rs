@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod encode;
+pub mod install;
 pub mod raw;
 pub mod stream;
 pub mod write;

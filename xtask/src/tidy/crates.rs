@@ -16,8 +16,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("ostler-auth", &["ostler-wire"]),
     ("ostler-peer", &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth"]),
     ("ostler-storage", &["ostler-wire"]),
-    ("ostler-server", &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage"]),
-    ("ostler-sim", &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage"]),
+    ("ostler-node", &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage"]),
+    (
+        "ostler-server",
+        &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage", "ostler-node"],
+    ),
+    (
+        "ostler-sim",
+        &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage", "ostler-node"],
+    ),
     ("ostler-recipes", &[]),
     ("ostler-bench", &["ostler-wire"]),
     ("ostler-tools", &["ostler-wire", "ostler-storage"]),
@@ -44,8 +51,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const WIRE_MAY_USE: &[&str] = &["bytes"];
 
 /// The deciding crates and their simulator, whose code does no IO, and what would let it.
-const DECIDING: &[&str] =
-    &["ostler-wire", "ostler-tree", "ostler-zab", "ostler-auth", "ostler-peer", "ostler-storage", "ostler-sim"];
+const DECIDING: &[&str] = &[
+    "ostler-wire",
+    "ostler-tree",
+    "ostler-zab",
+    "ostler-auth",
+    "ostler-peer",
+    "ostler-storage",
+    "ostler-node",
+    "ostler-sim",
+];
 const IO_CRATES: &[&str] = &["tokio", "mio", "rand", "fastrand", "getrandom", "socket2", "rustix", "libc", "nix"];
 
 /// Checks the manifests.

@@ -9,6 +9,7 @@ use crate::log::dir::{History, Repeated, Tail, TailEnd};
 use crate::log::record;
 use crate::names::{self, FileName, Numbered, SNAPSHOT, UNFINISHED};
 use crate::snapshot;
+use crate::snapshot::install::RECEIVED;
 
 /// How many bytes of a tail are copied at a time.
 const KEPT_CHUNK: u64 = 1 << 20;
@@ -27,6 +28,7 @@ pub(super) fn remove_leftovers(disk: &mut dyn Disk, warnings: &mut Vec<String>) 
             let is_leftover = match &name {
                 FileName::NextLog | FileName::NewLog => dir == Dir::Log,
                 FileName::SnapshotTemp => dir == Dir::Data,
+                FileName::Other(text) if &**text == RECEIVED => dir == Dir::Data,
                 FileName::Other(text) => dir == Dir::Data && is_snapshot(text) && text.ends_with(UNFINISHED),
                 _ => false,
             };

@@ -1,0 +1,562 @@
+//! The node: what goes from one machine to the next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use peer::{LogRoom, Now, Pipeline, ShardSet, Shared, Submission, Wish};
+use storage::epoch::EpochFile;
+use storage::policy::SnapPolicy;
+use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
+use tree::cut::CutHeader;
+use wire::Zxid;
+use zab::election::Settings;
+use zab::ensemble::{self, Ensemble};
+use zab::{Command, ConnId, Logged, Recovered, RoleId, ToLearner, leader, learner, member};
+
+use crate::snapshots::{Snapshots, Waiting};
+use crate::task::{Done, Kind, Task, TaskDone, TaskOptions};
+
+/// What a node is made of, standalone or not.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// Around the recovered tree and its sessions.
+    pub pipeline: Pipeline,
+    /// How the log is written.
+    pub log: LogOptions,
+    /// The last zxid in the log; [`Zxid::ZERO`] if there is none.
+    pub last: Zxid,
+    /// When snapshots are taken.
+    pub policy: SnapPolicy,
+    /// Makes their jitter.
+    pub seed: u64,
+}
+
+/// What a member of an ensemble has besides.
+#[derive(Debug, Clone)]
+pub struct MemberConfig {
+    /// Who this is, who votes, how long to wait.
+    pub options: zab::Options,
+    /// How it looks for a leader.
+    pub election: Settings,
+    /// What is on its disk.
+    pub recovered: Recovered,
+    /// How tasks are done.
+    pub tasks: TaskOptions,
+}
+
+/// What happens to a member of an ensemble.
+#[derive(Debug)]
+pub enum Input {
+    /// At the election port or the quorum port, or it is time.
+    Ensemble(ensemble::Input),
+    /// A task is done.
+    Task(TaskDone),
+}
+
+/// What it wants.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// At the election port or the quorum port: see the crate's documentation for what comes.
+    Ensemble(ensemble::Output),
+    /// Something for the disk.
+    Task(Task),
+    /// A line for the log, which an operator should see.
+    Note(String),
+    /// The process has to end: what came from the leader can't be understood, or our own log refuses it.
+    Fatal(String),
+}
+
+/// A whole server, but for its shards.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Prep, commit, sessions.
+    pub pipeline: Pipeline,
+    /// The log.
+    pub log: LogWriter,
+    snapshots: Snapshots,
+    log_options: LogOptions,
+    /// A fill job is out.
+    is_filling: bool,
+    consensus: Option<Box<Consensus>>,
+}
+
+/// The part that only members have.
+#[derive(Debug, Clone)]
+struct Consensus {
+    ensemble: Ensemble,
+    role: RoleId,
+    tasks: Arc<TaskOptions>,
+    /// A change of the history, and whether its task is out. Nothing writes to the directory meanwhile.
+    change: Option<(Command, bool)>,
+    wishes: Vec<Wish>,
+    outputs: VecDeque<Output>,
+}
+
+impl Node {
+    /// A server that stands alone.
+    pub fn standalone(config: NodeConfig) -> Self {
+        let NodeConfig { pipeline, log, last, policy, seed } = config;
+        Self {
+            pipeline,
+            log: LogWriter::new(log.clone(), last),
+            snapshots: Snapshots::new(policy, seed),
+            log_options: log,
+            is_filling: false,
+            consensus: None,
+        }
+    }
+
+    /// A member of an ensemble. It looks for a leader at once, and serves nobody before it has one.
+    pub fn member(now: Now, shared: &Shared, config: NodeConfig, member: MemberConfig) -> Self {
+        let MemberConfig { options, election, recovered, tasks } = member;
+        let mut node = Self::standalone(config);
+        node.pipeline.look(now, shared);
+        node.consensus = Some(Box::new(Consensus {
+            ensemble: Ensemble::new(ms(now), options, election, recovered),
+            role: RoleId(0),
+            tasks: Arc::new(tasks),
+            change: None,
+            wishes: Vec::new(),
+            outputs: VecDeque::new(),
+        }));
+        node.pump(now, shared);
+        node
+    }
+
+    /// A member's part in its ensemble.
+    pub fn ensemble(&self) -> Option<&Ensemble> {
+        self.consensus.as_deref().map(|consensus| &consensus.ensemble)
+    }
+
+    /// Takes in what shards submit, in order, leaving it empty. Returns the shards to wake.
+    pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
+        self.tell_room();
+        let mut woken =
+            if submissions.is_empty() { ShardSet::default() } else { self.pipeline.process(now, shared, submissions) };
+        woken.extend(self.go_on(now, shared));
+        woken
+    }
+
+    /// Sessions that ran out of time, containers and TTL znodes that did, touches for the leader: each tick, or more often.
+    pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        self.tell_room();
+        let mut woken = self.pipeline.tick(now, shared);
+        self.pipeline.sweep(now, shared);
+        woken.extend(self.go_on(now, shared));
+        woken
+    }
+
+    /// The next batch for the log, if there is one and none is out.
+    pub fn next_log_job(&mut self) -> Option<LogJob> {
+        self.log.next_job()
+    }
+
+    /// A batch is durable.
+    pub fn log_done(&mut self, now: Now, shared: &Shared, job: LogJob) -> ShardSet {
+        let zxid = self.log.job_done(job);
+        self.tell_room();
+        let mut woken = ShardSet::default();
+        match &mut self.consensus {
+            None => woken.extend(self.pipeline.logged(now, shared, zxid)),
+            Some(consensus) => {
+                consensus.member(now, member::Input::Logged(Logged::up_to(zxid)));
+            }
+        }
+        woken.extend(self.go_on(now, shared));
+        self.snapshots.wanted |= self.snapshots.retry.batch();
+        woken
+    }
+
+    /// An effect of a batch failed, after so many were done: may it wait for room?
+    pub fn log_stopped(&mut self, job: &mut LogJob, done: usize, kind: std::io::ErrorKind) -> Stopped {
+        self.log.job_stopped(job, done, kind)
+    }
+
+    /// A batch could not be written: the log is finished, and the process has to end.
+    pub fn log_failed(&mut self, job: LogJob) {
+        self.log.job_failed(job);
+    }
+
+    /// Work for the thread that fills the next log file.
+    pub fn next_fill(&mut self) -> Option<FillJob> {
+        if self.is_changing() || self.is_filling {
+            return None;
+        }
+        let job = self.log.next_fill();
+        self.is_filling = job.is_some();
+        job
+    }
+
+    /// It is done, or found no room, or failed otherwise.
+    pub fn fill_done(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        job: FillJob,
+        done: Result<(), std::io::ErrorKind>,
+    ) -> ShardSet {
+        self.is_filling = false;
+        match done {
+            Ok(()) => self.log.fill_done(job),
+            Err(kind) if storage::disk::is_no_room(kind) => self.log.fill_found_no_room(job),
+            Err(_) => self.log.fill_failed(job),
+        }
+        self.go_on(now, shared)
+    }
+
+    /// A snapshot to be taken now, if one is due: the cut is begun, at what is applied.
+    pub fn next_snapshot(&mut self, shared: &Shared, image_bytes_max: usize) -> Option<CutHeader> {
+        let for_learner = !self.snapshots.waiting.is_empty();
+        let is_due = self.snapshots.wanted && shared.is_serving() || for_learner;
+        if !is_due || self.snapshots.running.is_some() || self.is_changing() {
+            return None;
+        }
+        self.snapshots.wanted = false;
+        let header = self.pipeline.begin_cut(shared, image_bytes_max);
+        self.snapshots.running = Some(header.zxid);
+        Some(header)
+    }
+
+    /// It is written, and so many bytes long; or was given up, or failed.
+    pub fn snapshot_done(&mut self, now: Now, shared: &Shared, written: Option<u64>) -> ShardSet {
+        let Some(zxid) = self.snapshots.running.take() else { return ShardSet::default() };
+        // One that came to nothing is tried again before another `snapCount` txns.
+        self.snapshots.retry.ended(written.is_some());
+        if let Some(bytes) = written {
+            self.snapshots.policy.snapshot_written(bytes);
+        }
+        let found = written.map(|_| zxid);
+        let (served, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut self.snapshots.waiting)
+            .into_iter()
+            .partition(|waiting| found.is_none_or(|zxid| zxid >= waiting.at_least));
+        self.snapshots.waiting = waiting;
+        if let Some(consensus) = &mut self.consensus {
+            for Waiting { role, conn, token, .. } in served {
+                let input = leader::Input::SnapshotOpened { conn, token, zxid: found };
+                consensus.member(now, member::Input::Leader(role, input));
+            }
+        }
+        self.go_on(now, shared)
+    }
+
+    /// How many snapshots in a row came to nothing.
+    pub fn snapshot_failures(&self) -> u32 {
+        self.snapshots.retry.failures()
+    }
+
+    /// Something happened to a member.
+    pub fn handle(&mut self, now: Now, shared: &Shared, input: Input) -> ShardSet {
+        let mut woken = ShardSet::default();
+        if let Some(consensus) = &mut self.consensus {
+            match input {
+                Input::Ensemble(input) => consensus.ensemble.handle(ms(now), input),
+                Input::Task(TaskDone(done)) => woken.extend(self.on_task(now, shared, done)),
+            }
+        }
+        woken.extend(self.go_on(now, shared));
+        woken
+    }
+
+    /// The next thing that a member wants.
+    pub fn next_output(&mut self) -> Option<Output> {
+        self.consensus.as_mut()?.outputs.pop_front()
+    }
+
+    /// What is to be sent to this learner next.
+    pub fn next_packet(&mut self, now: Now, shared: &Shared, conn: ConnId) -> (Option<ToLearner>, ShardSet) {
+        let Some(consensus) = &mut self.consensus else { return (None, ShardSet::default()) };
+        let packet = consensus.ensemble.next_packet(ms(now), conn);
+        (packet, self.go_on(now, shared))
+    }
+
+    /// When to hand in [`Input::Timer`], in ms of the clock that never goes back.
+    pub fn next_timeout_ms(&self) -> Option<u64> {
+        self.consensus.as_ref()?.ensemble.next_timeout()
+    }
+
+    /// Tells the pipeline what the log can take.
+    fn tell_room(&mut self) {
+        let room = self.log.room();
+        self.pipeline.set_room(room.map(|room| LogRoom {
+            bytes: room.bytes,
+            reserve: room.reserve,
+            is_stuck: room.is_stuck,
+        }));
+    }
+
+    /// Moves everything as far as it goes.
+    fn go_on(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if self.consensus.is_some() {
+            return self.pump(now, shared);
+        }
+        self.append_own();
+        ShardSet::default()
+    }
+
+    /// Standalone: hands the log what was proposed.
+    fn append_own(&mut self) {
+        let Self { pipeline, log, snapshots, .. } = self;
+        pipeline.take_unlogged(|zxid: Zxid, entry: &[u8]| {
+            if let Err(e) = log.append(zxid, entry) {
+                // After a failed sync nothing is accepted any more, and the disk thread is ending the process.
+                assert!(log.has_failed(), "the log refuses its own server's txn: {e}");
+            }
+            if snapshots.logged(entry.len()) {
+                log.roll();
+            }
+        });
+    }
+
+    fn pump(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        let mut woken = ShardSet::default();
+        loop {
+            // Whatever the role has decided comes before new proposals: it may be over.
+            while let Some(output) = self.consensus.as_mut().and_then(|consensus| consensus.ensemble.next_output()) {
+                match output {
+                    ensemble::Output::Member(output) => woken.extend(self.on_member(now, shared, output)),
+                    other => self.put(Output::Ensemble(other)),
+                }
+            }
+            let Some(consensus) = &mut self.consensus else { return woken };
+            let (ensemble, role) = (&mut consensus.ensemble, consensus.role);
+            let mut is_quiet = true;
+            self.pipeline.take_proposals(|zxid, txn| {
+                is_quiet = false;
+                let proposal = zab::Proposal { zxid, txn };
+                let input = member::Input::Leader(role, leader::Input::Propose(proposal));
+                ensemble.handle(ms(now), ensemble::Input::Member(input));
+            });
+            let mut wishes = std::mem::take(&mut consensus.wishes);
+            self.pipeline.take_wishes(&mut wishes);
+            is_quiet &= wishes.is_empty();
+            for wish in wishes.drain(..) {
+                ensemble.handle(ms(now), ensemble::Input::Member(input_of(role, wish)));
+            }
+            consensus.wishes = wishes;
+            if self.pipeline.has_used_up_zxids() {
+                // Ends the role.
+                is_quiet &= ensemble.next_zxid(ms(now)).is_some();
+            }
+            if is_quiet {
+                self.begin_change(shared);
+                return woken;
+            }
+        }
+    }
+
+    fn put(&mut self, output: Output) {
+        if let Some(consensus) = &mut self.consensus {
+            consensus.outputs.push_back(output);
+        }
+    }
+
+    fn on_member(&mut self, now: Now, shared: &Shared, output: member::Output) -> ShardSet {
+        let Some(consensus) = &mut self.consensus else { return ShardSet::default() };
+        let role = consensus.role;
+        match output {
+            member::Output::Disk(command) => {
+                self.on_command(now, command);
+                return ShardSet::default();
+            }
+            member::Output::Follow { role, .. } | member::Output::Lead { role } => consensus.role = role,
+            member::Output::Over(..) => {
+                self.snapshots.waiting.clear();
+                consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
+                return self.pipeline.look(now, shared);
+            }
+            member::Output::Leader(output) => return self.on_leader(now, shared, role, output),
+            member::Output::Learner(output) => return self.on_learner(now, shared, output),
+            member::Output::Look { .. } => {}
+        }
+        consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
+        ShardSet::default()
+    }
+
+    fn on_leader(&mut self, now: Now, shared: &Shared, role: RoleId, output: leader::Output) -> ShardSet {
+        let Some(consensus) = &mut self.consensus else { return ShardSet::default() };
+        let tasks = &consensus.tasks;
+        match output {
+            leader::Output::ReadLog { conn, token, from, up_to, is_first } => {
+                let kind = Kind::ReadLog { role, conn, token, from, up_to, is_first };
+                consensus.outputs.push_back(Output::Task(Task { kind, options: tasks.clone() }));
+            }
+            leader::Output::OpenSnapshot { conn, token, at_least } => {
+                let kind = Kind::FindSnapshot { role, conn, token, at_least };
+                consensus.outputs.push_back(Output::Task(Task { kind, options: tasks.clone() }));
+            }
+            leader::Output::Replay(zxid) | leader::Output::Commit(zxid) => {
+                return self.pipeline.apply(now, shared, zxid);
+            }
+            leader::Output::Serve { .. } => {
+                // If there is none, the end of the role comes next.
+                if let Some(next) = consensus.ensemble.next_zxid(ms(now)) {
+                    return self.pipeline.lead(now, shared, Zxid(next.0 - 1));
+                }
+            }
+            leader::Output::Request(conn, request) => return self.pipeline.forwarded(now, shared, conn, request),
+            leader::Output::Touch(touched) => self.pipeline.touched(now, &touched),
+            leader::Output::Revalidate { conn, session, timeout_ms } => {
+                let (valid, woken) = self.pipeline.revalidate(now, shared, conn, session, timeout_ms);
+                let input = leader::Input::Revalidated { conn, session, valid };
+                consensus.member(now, member::Input::Leader(role, input));
+                return woken;
+            }
+            leader::Output::Synced(tag, is_through) => {
+                return self.pipeline.synced(shared, tag, is_through, consensus.ensemble.member().log().committed());
+            }
+            output @ (leader::Output::Ready(_)
+            | leader::Output::Close(..)
+            | leader::Output::Disk(_)
+            | leader::Output::Over(_)) => {
+                consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(member::Output::Leader(output))));
+            }
+        }
+        ShardSet::default()
+    }
+
+    fn on_learner(&mut self, now: Now, shared: &Shared, output: learner::Output) -> ShardSet {
+        let Some(consensus) = &mut self.consensus else { return ShardSet::default() };
+        match output {
+            learner::Output::Replay(zxid) | learner::Output::Commit(zxid) => self.pipeline.apply(now, shared, zxid),
+            learner::Output::Serve { .. } => self.pipeline.learn(now, shared),
+            learner::Output::Revalidated { session, valid } => self.pipeline.revalidated(now, shared, session, valid),
+            learner::Output::Synced => {
+                self.pipeline.synced(shared, 0, true, consensus.ensemble.member().log().committed())
+            }
+            output @ (learner::Output::Send(_)
+            | learner::Output::ReceiveSnapshot(_)
+            | learner::Output::Disk(_)
+            | learner::Output::Over(_)) => {
+                consensus
+                    .outputs
+                    .push_back(Output::Ensemble(ensemble::Output::Member(member::Output::Learner(output))));
+                ShardSet::default()
+            }
+        }
+    }
+
+    fn on_command(&mut self, now: Now, command: Command) {
+        let Some(consensus) = &mut self.consensus else { return };
+        let (token, file, epoch) = match command {
+            Command::Append(proposal) => {
+                let zxid = proposal.zxid;
+                let appended = self
+                    .pipeline
+                    .appended(now, zxid, &proposal.txn)
+                    .and_then(|()| self.log.append(zxid, &proposal.txn).map_err(|e| e.to_string()));
+                match appended {
+                    // After a failed sync nothing is accepted any more, and the disk thread is ending the process.
+                    Err(why) if !self.log.has_failed() => consensus.outputs.push_back(Output::Fatal(why)),
+                    _ => {}
+                }
+                if self.snapshots.logged(proposal.txn.len()) {
+                    self.log.roll();
+                }
+                return;
+            }
+            Command::Truncate { .. } | Command::InstallSnapshot { .. } => {
+                consensus.change = Some((command, false));
+                return;
+            }
+            Command::WriteAcceptedEpoch { token, epoch } => (token, EpochFile::Accepted, epoch),
+            Command::WriteCurrentEpoch { token, epoch } => (token, EpochFile::Current, epoch),
+        };
+        let kind = Kind::WriteEpoch { token, file, epoch };
+        consensus.outputs.push_back(Output::Task(Task { kind, options: consensus.tasks.clone() }));
+    }
+
+    fn is_changing(&self) -> bool {
+        self.consensus.as_ref().is_some_and(|consensus| consensus.change.is_some())
+    }
+
+    /// A change of the history begins when nobody writes to the directory any more.
+    fn begin_change(&mut self, shared: &Shared) {
+        let Some(consensus) = &mut self.consensus else { return };
+        let Some((command, is_out @ false)) = &mut consensus.change else { return };
+        if self.snapshots.running.is_some() {
+            // It is of a history that is about to be another one.
+            shared.tree.read().end_cut();
+            return;
+        }
+        if self.is_filling || self.log.is_busy() {
+            return;
+        }
+        let Some(close) = self.log.close() else { return };
+        let kind = match *command {
+            Command::Truncate { token, to } => {
+                Kind::Truncate { token, to, close, rebuild: to < self.pipeline.applied() }
+            }
+            Command::InstallSnapshot { token, zxid } => Kind::Install { token, zxid, close },
+            Command::Append(_) | Command::WriteAcceptedEpoch { .. } | Command::WriteCurrentEpoch { .. } => return,
+        };
+        *is_out = true;
+        consensus.outputs.push_back(Output::Task(Task { kind, options: consensus.tasks.clone() }));
+    }
+
+    fn on_task(&mut self, now: Now, shared: &Shared, done: Done) -> ShardSet {
+        let mut woken = ShardSet::default();
+        let Some(consensus) = &mut self.consensus else { return woken };
+        let input = match done {
+            Done::Epoch { token } => member::Input::Done(token.done()),
+            Done::NotTruncated { token, why } => {
+                consensus.change = None;
+                consensus.outputs.push_back(Output::Note(why));
+                self.log = LogWriter::new(self.log_options.clone(), self.log.appended());
+                member::Input::NotTruncated(token)
+            }
+            Done::Truncated { token, to, rebuilt, notes } => {
+                consensus.change = None;
+                consensus.outputs.extend(notes.into_iter().map(Output::Note));
+                self.log = LogWriter::new(self.log_options.clone(), to);
+                match rebuilt {
+                    Some(rebuilt) => {
+                        woken.extend(self.pipeline.replace_tree(now, shared, rebuilt.tree, rebuilt.sessions).0);
+                    }
+                    None => self.pipeline.truncated(to),
+                }
+                member::Input::Done(token.done())
+            }
+            Done::Installed { token, zxid, rebuilt } => {
+                consensus.change = None;
+                self.log = LogWriter::new(self.log_options.clone(), zxid);
+                woken.extend(self.pipeline.replace_tree(now, shared, rebuilt.tree, rebuilt.sessions).0);
+                member::Input::Done(token.done())
+            }
+            Done::LogRead { role, conn, token, part } => {
+                member::Input::Leader(role, leader::Input::LogRead { conn, token, part })
+            }
+            Done::Found { role, conn, token, at_least, zxid: None } => {
+                if role == consensus.role {
+                    self.snapshots.waiting.push(Waiting { role, conn, token, at_least });
+                }
+                return woken;
+            }
+            Done::Found { role, conn, token, zxid, .. } => {
+                member::Input::Leader(role, leader::Input::SnapshotOpened { conn, token, zxid })
+            }
+        };
+        consensus.member(now, input);
+        woken
+    }
+}
+
+impl Consensus {
+    fn member(&mut self, now: Now, input: member::Input) {
+        self.ensemble.handle(ms(now), ensemble::Input::Member(input));
+    }
+}
+
+fn input_of(role: RoleId, wish: Wish) -> member::Input {
+    match wish {
+        Wish::Request(request) => member::Input::Learner(role, learner::Input::Request(request)),
+        Wish::Revalidate { session, timeout_ms } => {
+            member::Input::Learner(role, learner::Input::Revalidate { session, timeout_ms })
+        }
+        Wish::Touched(touch) => member::Input::Learner(role, learner::Input::Touched(touch)),
+        Wish::Sync(tag) => member::Input::Leader(role, leader::Input::Sync(tag)),
+    }
+}
+
+fn ms(now: Now) -> u64 {
+    now.mono_ms().max(0) as u64
+}

@@ -1,0 +1,135 @@
+//! From a directory to a tree and sessions.
+
+use std::collections::BTreeMap;
+
+use storage::Restore;
+use storage::snapshot::SnapshotDigest;
+use tree::restore::TreeBuilder;
+use tree::{Tree, TreeConfig};
+use wire::txn::{Txn, TxnEntry};
+use wire::{AclVec, Buffer, SessionId, StatPersisted, Zxid};
+
+/// What is being rebuilt.
+#[derive(Debug)]
+pub struct Rebuild {
+    config: TreeConfig,
+    builder: Option<TreeBuilder>,
+    tree: Option<Tree>,
+    sessions: BTreeMap<SessionId, i32>,
+    expected: Option<SnapshotDigest>,
+    /// What an operator should know.
+    pub warnings: Vec<String>,
+    digest_mismatch: Option<Zxid>,
+    digests: bool,
+}
+
+impl Rebuild {
+    /// Nothing yet.
+    ///
+    /// `digests` is `digest.enabled`.
+    pub fn new(config: TreeConfig, digests: bool) -> Self {
+        Self {
+            config,
+            builder: None,
+            tree: None,
+            sessions: BTreeMap::new(),
+            expected: None,
+            warnings: Vec::new(),
+            digest_mismatch: None,
+            digests,
+        }
+    }
+
+    /// The tree and the sessions with their timeouts; a fresh tree if there was nothing.
+    pub fn finish(mut self) -> (Tree, BTreeMap<SessionId, i32>, Vec<String>) {
+        if let Some(zxid) = self.digest_mismatch {
+            self.warnings.push(format!(
+                "from txn {zxid} on, the tree's digest is not the one in the log: compare this server's data with its source"
+            ));
+        }
+        let tree = self.tree.unwrap_or_else(|| Tree::new(self.config));
+        (tree, self.sessions, self.warnings)
+    }
+
+    fn check_digest(&mut self, zxid: Zxid, digest: i64, version: i32) {
+        let Some(tree) = &self.tree else { return };
+        if version == wire::txn::DIGEST_VERSION && digest != tree.digest().0 && self.digest_mismatch.is_none() {
+            self.digest_mismatch = Some(zxid);
+        }
+    }
+}
+
+impl Restore for Rebuild {
+    fn reset(&mut self) {
+        self.builder = None;
+        self.tree = None;
+        self.sessions.clear();
+        self.expected = None;
+        self.digest_mismatch = None;
+    }
+
+    fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.sessions.insert(session, timeout_ms);
+    }
+
+    fn acl(&mut self, id: i64, acl: AclVec<'_>) {
+        self.builder.get_or_insert_with(|| TreeBuilder::new(self.config)).acl(id, acl);
+    }
+
+    fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String> {
+        let builder = self.builder.get_or_insert_with(|| TreeBuilder::new(self.config));
+        builder.node(path, data, acl_id, stat).map_err(|e| e.to_string())
+    }
+
+    fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String> {
+        let builder = self.builder.take().unwrap_or_else(|| TreeBuilder::new(self.config));
+        if builder.missing_acls() > 0 {
+            self.warnings.push(format!(
+                "{} znodes of the snapshot have an ACL that it does not hold; until a txn sets it, nobody may touch them",
+                builder.missing_acls()
+            ));
+        }
+        self.tree = Some(builder.finish(zxid).map_err(|e| e.to_string())?);
+        self.expected = digest.filter(|digest| digest.zxid >= zxid);
+        if let Some(digest) = self.expected.filter(|digest| digest.zxid == zxid) {
+            self.expected = None;
+            self.check_digest(zxid, digest.digest, digest.version);
+        }
+        Ok(())
+    }
+
+    fn txn(&mut self, entry: &TxnEntry<'_>) -> Result<(), String> {
+        let tree = self.tree.get_or_insert_with(|| Tree::new(self.config));
+        let mut triggers = Vec::new();
+        tree.apply(entry, &mut triggers);
+        match &entry.txn {
+            Txn::CreateSession(txn) => {
+                self.sessions.insert(entry.header.session, txn.timeout_ms);
+            }
+            Txn::CloseSession(_) => {
+                self.sessions.remove(&entry.header.session);
+            }
+            _ => {}
+        }
+        let zxid = entry.header.zxid;
+        if self.expected.is_none() {
+            tree.record_digest(self.digests);
+        }
+        match self.expected {
+            // While a fuzzy snapshot is replayed over, the tree is ahead of the log.
+            Some(expected) if zxid < expected.zxid => {}
+            Some(expected) => {
+                self.expected = None;
+                if zxid == expected.zxid {
+                    self.check_digest(zxid, expected.digest, expected.version);
+                }
+            }
+            None => {
+                if let Some(digest) = entry.digest {
+                    self.check_digest(zxid, digest.digest, digest.version);
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,287 @@
+//! What a node asks of the disk beside the log: epochs, a history that is cut or replaced, parts of the log, snapshots.
+//!
+//! A task is data; [`Task::run`] carries it out on any [`Disk`] and takes as long as that takes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use storage::epoch::EpochFile;
+use storage::log::dir::{ReadLogError, ReadOptions, files_from, read_history};
+use storage::log::truncate::{self, TruncateError};
+use storage::names::{self, numbered};
+use storage::snapshot::install;
+use storage::{Dir, Disk, Effect, RecoverError, RecoverOptions, recover};
+use tree::{Tree, TreeConfig};
+use wire::{Epoch, SessionId, Zxid};
+use zab::{ConnId, LogPart, Proposal, RoleId, Token};
+
+use crate::rebuild::Rebuild;
+
+/// How tasks are done.
+#[derive(Debug, Clone)]
+pub struct TaskOptions {
+    /// How a directory is recovered, again, after a change.
+    pub recover: RecoverOptions,
+    /// The tree that is made of it.
+    pub tree: TreeConfig,
+    /// `digest.enabled`.
+    pub digests: bool,
+    /// `zookeeper.snapshotSizeFactor`, in percent: a learner that lacks more of the log than this part of a snapshot gets a
+    /// snapshot. Apache's default is a third.
+    pub snapshot_size_percent: u64,
+    /// About how many bytes of the log are read at a time for a learner.
+    pub part_bytes: usize,
+}
+
+impl TaskOptions {
+    /// Apache's defaults.
+    pub fn new(recover: RecoverOptions, tree: TreeConfig, digests: bool) -> Self {
+        Self { recover, tree, digests, snapshot_size_percent: 33, part_bytes: 2 << 20 }
+    }
+}
+
+/// Something for the disk.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub(crate) kind: Kind,
+    pub(crate) options: Arc<TaskOptions>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Kind {
+    WriteEpoch {
+        token: Token,
+        file: EpochFile,
+        epoch: Epoch,
+    },
+    /// The log's writer is closed with these effects; then the history ends at `to`.
+    Truncate {
+        token: Token,
+        to: Zxid,
+        close: Vec<Effect>,
+        rebuild: bool,
+    },
+    /// Likewise; then the history is the snapshot that was received.
+    Install {
+        token: Token,
+        zxid: Zxid,
+        close: Vec<Effect>,
+    },
+    ReadLog {
+        role: RoleId,
+        conn: ConnId,
+        token: Token,
+        from: Zxid,
+        up_to: Zxid,
+        is_first: bool,
+    },
+    FindSnapshot {
+        role: RoleId,
+        conn: ConnId,
+        token: Token,
+        at_least: Zxid,
+    },
+}
+
+/// What a task came to.
+#[derive(Debug)]
+pub struct TaskDone(pub(crate) Done);
+
+#[derive(Debug)]
+pub(crate) enum Done {
+    Epoch {
+        token: Token,
+    },
+    /// `None`: the tree is still right.
+    Truncated {
+        token: Token,
+        to: Zxid,
+        rebuilt: Option<Box<Rebuilt>>,
+        notes: Vec<String>,
+    },
+    NotTruncated {
+        token: Token,
+        why: String,
+    },
+    Installed {
+        token: Token,
+        zxid: Zxid,
+        rebuilt: Box<Rebuilt>,
+    },
+    LogRead {
+        role: RoleId,
+        conn: ConnId,
+        token: Token,
+        part: Option<LogPart>,
+    },
+    Found {
+        role: RoleId,
+        conn: ConnId,
+        token: Token,
+        at_least: Zxid,
+        zxid: Option<Zxid>,
+    },
+}
+
+/// A tree made anew.
+#[derive(Debug)]
+pub(crate) struct Rebuilt {
+    pub tree: Tree,
+    pub sessions: BTreeMap<SessionId, i32>,
+}
+
+/// Why a task could not be done. The directory is as a crash would leave it; the process has to end.
+#[derive(Debug)]
+pub enum TaskError {
+    /// The disk failed.
+    Io {
+        /// What was tried.
+        what: String,
+        /// How.
+        error: io::Error,
+    },
+    /// The changed history can't be recovered.
+    Recover(Box<RecoverError>),
+    /// It is not the one that it was changed to.
+    WrongEnd {
+        /// Where it was to end.
+        expected: Zxid,
+        /// Where it does.
+        found: Zxid,
+    },
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Recover(error) => error.fmt(f),
+            Self::WrongEnd { expected, found } => write!(
+                f,
+                "the history was to end with txn {expected}, but ends with {found}; move this server's data directory \
+                 away and let it sync from the others"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TaskError {}
+
+impl Task {
+    /// Does it. Reading for others never fails: what can't be read is not there, and they get something else.
+    pub fn run(&self, disk: &mut dyn Disk) -> Result<TaskDone, TaskError> {
+        let options = &*self.options;
+        let done = match &self.kind {
+            &Kind::WriteEpoch { token, file, epoch } => {
+                execute(disk, &file.write(epoch))?;
+                Done::Epoch { token }
+            }
+            Kind::Truncate { token, to, close, rebuild } => {
+                let (token, to) = (*token, *to);
+                execute(disk, close)?;
+                match truncate::plan(disk, to, &options.recover) {
+                    Ok(plan) => {
+                        execute(disk, &plan.effects)?;
+                        let rebuilt = if *rebuild { Some(Box::new(rebuild_at(disk, to, options)?)) } else { None };
+                        Done::Truncated { token, to, rebuilt, notes: plan.notes }
+                    }
+                    Err(TruncateError::Io(error)) => {
+                        return Err(TaskError::Io { what: format!("truncating the log to {to}"), error });
+                    }
+                    Err(why) => Done::NotTruncated { token, why: why.to_string() },
+                }
+            }
+            Kind::Install { token, zxid, close } => {
+                let (token, zxid) = (*token, *zxid);
+                execute(disk, close)?;
+                let effects = install::plan(disk, zxid, &options.recover).map_err(|error| TaskError::Io {
+                    what: format!("installing the snapshot of {zxid}"),
+                    error: io::Error::other(error),
+                })?;
+                execute(disk, &effects)?;
+                Done::Installed { token, zxid, rebuilt: Box::new(rebuild_at(disk, zxid, options)?) }
+            }
+            &Kind::ReadLog { role, conn, token, from, up_to, is_first } => {
+                let part = read_part(disk, from, up_to, is_first, options);
+                Done::LogRead { role, conn, token, part }
+            }
+            &Kind::FindSnapshot { role, conn, token, at_least } => {
+                let zxid = disk.list(Dir::Data).ok().and_then(|listing| {
+                    let newest = numbered(&listing, names::SNAPSHOT).last().map(|file| file.zxid);
+                    newest.filter(|&zxid| zxid >= at_least)
+                });
+                Done::Found { role, conn, token, at_least, zxid }
+            }
+        };
+        Ok(TaskDone(done))
+    }
+}
+
+fn execute(disk: &mut dyn Disk, effects: &[Effect]) -> Result<(), TaskError> {
+    effects
+        .iter()
+        .try_for_each(|effect| disk.execute(effect).map_err(|error| TaskError::Io { what: effect.describe(), error }))
+}
+
+fn rebuild_at(disk: &mut dyn Disk, end: Zxid, options: &TaskOptions) -> Result<Rebuilt, TaskError> {
+    let mut rebuild = Rebuild::new(options.tree, options.digests);
+    let recovered = recover(disk, &options.recover, &mut rebuild, &mut |_| ());
+    let recovered = recovered.map_err(|error| TaskError::Recover(Box::new(error)))?;
+    if recovered.last_zxid != end {
+        return Err(TaskError::WrongEnd { expected: end, found: recovered.last_zxid });
+    }
+    let (tree, sessions, _) = rebuild.finish();
+    Ok(Rebuilt { tree, sessions })
+}
+
+enum Stop {
+    Enough,
+    Failed,
+}
+
+impl From<ReadLogError> for Stop {
+    fn from(_: ReadLogError) -> Self {
+        Self::Failed
+    }
+}
+
+/// The log from `from` on, in part if it is much. `None`: it can't be had without a gap, or a snapshot is cheaper.
+///
+/// A directory holds one history without gaps: a snapshot of a leader's that is installed leaves nothing older.
+fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: &TaskOptions) -> Option<LogPart> {
+    let listing = disk.list(Dir::Log).ok()?;
+    let files = files_from(&listing, from.next());
+    let snapshots = numbered(&disk.list(Dir::Data).ok()?, names::SNAPSHOT);
+    // Of a log that is being written, only what is filled counts, and that is not known here.
+    let whole_files = files.len().saturating_sub(1);
+    let bytes_to_send: u64 = files[..whole_files].iter().skip(1).map(|file| file.length).sum();
+    let snapshot_bytes = snapshots.last().map_or(u64::MAX, |file| file.length);
+    if is_first && bytes_to_send > snapshot_bytes.saturating_mul(options.snapshot_size_percent) / 100 {
+        return None;
+    }
+    // The newest place that is not behind `from`: in the file that begins before it, if anywhere, or a snapshot's.
+    let start = files.first().filter(|file| file.zxid <= from).map_or(from, |file| Zxid(file.zxid.0 - 1));
+    let mut before = snapshots.iter().rev().map(|file| file.zxid).find(|&zxid| zxid <= from);
+    let (mut proposals, mut bytes) = (Vec::new(), 0);
+    let read = ReadOptions { blob_max: options.recover.length_max, batch_max: options.recover.batch_max };
+    let done = read_history::<Stop>(disk, start, &read, &mut |_, record| {
+        if record.zxid > up_to || bytes >= options.part_bytes {
+            return Err(Stop::Enough);
+        }
+        if record.zxid <= from {
+            before = before.max(Some(record.zxid));
+        } else {
+            bytes += record.blob.len();
+            proposals.push(Proposal { zxid: record.zxid, txn: Bytes::copy_from_slice(record.blob) });
+        }
+        Ok(())
+    });
+    if matches!(done, Err(Stop::Failed)) && proposals.is_empty() {
+        return None;
+    }
+    let part = LogPart { before: before?, proposals };
+    part.is_continuous().then_some(part)
+}
