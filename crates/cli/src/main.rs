@@ -44,6 +44,10 @@ enum Command {
     /// Look into snapshots: show, find, export, verify, summary, diff
     #[command(subcommand)]
     Snapshot(tools::snapshot::SnapshotCommand),
+    /// How an ensemble is: who leads, who follows, who is behind, and what is wrong
+    Status(tools::ensemble::Status),
+    /// What a zoo.cfg would do, what differs between members, and whether one may be swapped now
+    Check(tools::ensemble::Check),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Command::Bench(args) => run_bench(&args),
         Command::Log(command) => ended(tools::log::run(&command)),
         Command::Snapshot(command) => ended(tools::snapshot::run(&command)),
+        Command::Status(args) => ended(tools::ensemble::run_status(&args)),
+        Command::Check(args) => ended(tools::ensemble::run_check(&args)),
     }
 }
 

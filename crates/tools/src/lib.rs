@@ -1,4 +1,5 @@
-//! `ostler log` and `ostler snapshot`: looking into txn logs and snapshots, Apache's and ours, without a server.
+//! `ostler log` and `ostler snapshot`: looking into txn logs and snapshots, Apache's and ours, without a server; `ostler
+//! status` and `ostler check`: looking at an ensemble and its configurations from outside.
 //!
 //! Everything streams: memory is bounded by the longest record, but for the comparison of two snapshots, which remembers
 //! one of them in a few bytes a znode. Nothing here changes a file that it was given; a cut makes a new one.
@@ -11,7 +12,9 @@
 //! | `text` | times, data and paths as people and scripts read them |
 //! | `log` | show, find, export, verify, follow, cut |
 //! | `snapshot` | show, find, export, verify, summary, diff |
+//! | `ensemble` | status, check |
 
+pub mod ensemble;
 mod filter;
 mod folder;
 mod input;

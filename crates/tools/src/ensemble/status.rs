@@ -1,0 +1,146 @@
+//! `ostler status`: the members as a table, once or again and again.
+
+use std::io::{IsTerminal, Write};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::ask::{Answer, Mode, ask};
+use super::judge::{Seen, Verdict, judge, lag, zxid};
+use super::members::{self, Members};
+use super::{Status, seconds};
+use crate::{Outcome, text};
+
+/// Takes a look, or many.
+pub fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
+    let members = members::read(&args.of)?;
+    let is_terminal = std::io::stdout().is_terminal();
+    let mut before: Option<(Vec<Seen>, Verdict)> = None;
+    loop {
+        let seen = look(&members, seconds(args.timeout));
+        let verdict = judge(&members, &seen);
+        let has_changed = before.as_ref().is_none_or(|(old, judged)| *judged != verdict || !is_same(old, &seen));
+        if has_changed || is_terminal {
+            if args.json {
+                writeln!(out, "{}", as_json(&seen, &verdict))?;
+            } else {
+                if args.follow {
+                    // On a terminal the table stays where it is.
+                    let clear = if is_terminal { "\x1b[H\x1b[2J" } else { "" };
+                    writeln!(out, "{clear}{}", text::time(Timestamp::now().as_millisecond()))?;
+                }
+                write!(out, "{}", as_text(&seen, &verdict))?;
+                if args.follow && !is_terminal {
+                    writeln!(out)?;
+                }
+            }
+            out.flush()?;
+        }
+        if !args.follow {
+            return Ok(if verdict.is_healthy { Outcome::Good } else { Outcome::Bad });
+        }
+        before = Some((seen, verdict));
+        thread::sleep(seconds(args.interval));
+    }
+}
+
+/// Asks all at once.
+pub fn look(members: &Members, timeout: Duration) -> Vec<Seen> {
+    let asked: Vec<_> = members
+        .targets
+        .iter()
+        .map(|target| {
+            let client = target.client.clone();
+            (target.clone(), thread::spawn(move || client.map(|client| ask(&client, timeout))))
+        })
+        .collect();
+    asked
+        .into_iter()
+        .map(|(target, thread)| {
+            let answer = thread.join().ok().flatten().unwrap_or_else(|| Answer {
+                mode: Mode::Unknown,
+                version: None,
+                zxid: None,
+                connections: None,
+                znodes: None,
+                server_id: None,
+                members: None,
+                note: Some("its client port is not in the configuration".to_owned()),
+            });
+            Seen { target, answer }
+        })
+        .collect()
+}
+
+/// The same but for what always moves.
+fn is_same(old: &[Seen], new: &[Seen]) -> bool {
+    let fixed = |seen: &[Seen]| -> Vec<_> {
+        seen.iter()
+            .map(|it| (it.answer.mode, it.answer.version.clone(), it.answer.members.clone(), it.answer.note.clone()))
+            .collect()
+    };
+    fixed(old) == fixed(new)
+}
+
+fn as_text(seen: &[Seen], verdict: &Verdict) -> String {
+    let heading = ["ID", "ROLE", "ADDRESS", "STATE", "EPOCH", "ZXID", "LAG", "CLIENTS", "ZNODES", "VERSION"];
+    let mut rows = vec![heading.map(str::to_owned).to_vec()];
+    let dash = || "-".to_owned();
+    for it in seen {
+        rows.push(vec![
+            it.id().map_or_else(dash, |id| id.to_string()),
+            it.target.role.map_or_else(dash, |role| role.to_string()),
+            it.target.client.as_ref().map_or_else(dash, ToString::to_string),
+            it.answer.mode.name().to_owned(),
+            it.answer.zxid.map_or_else(dash, |zxid| zxid.epoch().to_string()),
+            zxid(it.answer.zxid),
+            lag(seen, it).unwrap_or_else(dash),
+            it.answer.connections.map_or_else(dash, |n| n.to_string()),
+            it.answer.znodes.map_or_else(dash, |n| n.to_string()),
+            it.answer.version.clone().unwrap_or_else(dash),
+        ]);
+    }
+    let right = [true, false, false, false, true, false, true, true, true, false];
+    let mut out = format!("{}\n\n{}", verdict.line, text::table(&rows, &right));
+    let notes = seen.iter().filter_map(|it| it.answer.note.as_ref().map(|note| format!("{}: {note}", it.name())));
+    let alarms = verdict.alarms.iter().map(|alarm| format!("ALARM: {alarm}"));
+    for (at, line) in alarms.chain(notes).enumerate() {
+        let gap = if at == 0 { "\n" } else { "" };
+        out.push_str(gap);
+        out.push_str(&text::escaped(&line));
+        out.push('\n');
+    }
+    out
+}
+
+fn as_json(seen: &[Seen], verdict: &Verdict) -> Value {
+    let members: Vec<Value> = seen
+        .iter()
+        .map(|it| {
+            json!({
+                "id": it.id().map(|id| id.0),
+                "role": it.target.role.map(|role| role.to_string()),
+                "address": it.target.client.as_ref().map(ToString::to_string),
+                "state": it.answer.mode,
+                "epoch": it.answer.zxid.map(|zxid| zxid.epoch().0),
+                "zxid": it.answer.zxid.map(|zxid| format!("0x{:x}", zxid.0)),
+                "lag": lag(seen, it).and_then(|lag| lag.parse::<u64>().ok()),
+                "clients": it.answer.connections,
+                "znodes": it.answer.znodes,
+                "version": it.answer.version,
+                "members": it.answer.members,
+                "note": it.answer.note,
+            })
+        })
+        .collect();
+    json!({
+        "time": text::time(Timestamp::now().as_millisecond()),
+        "healthy": verdict.is_healthy,
+        "summary": verdict.line,
+        "alarms": verdict.alarms,
+        "members": members,
+    })
+}
