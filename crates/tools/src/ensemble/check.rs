@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use server::{Config, Environment};
+use wire::election::HostPort;
 
 use super::judge::{Seen, has_quorum, judge, lag};
 use super::members;
@@ -238,10 +239,11 @@ fn duplicates(configs: &[(String, Config)], findings: &mut Vec<Finding>) {
 fn swap(args: &Check, configs: &[(String, Config)]) -> Chapter {
     let about = "swapping a member now".to_owned();
     let Some(file) = args.files.first() else { return Chapter { about, findings: Vec::new() } };
-    let members = match members::of_file(file) {
+    let mut members = match members::of_file(file) {
         Ok(members) => members,
         Err(error) => return Chapter { about, findings: vec![Finding::new(Level::Bad, format!("{error:#}"))] },
     };
+    own_ports(&mut members, configs);
     let seen = look(&members, seconds(args.timeout));
     let verdict = judge(&members, &seen);
     let mut findings = Vec::new();
@@ -263,6 +265,17 @@ fn swap(args: &Check, configs: &[(String, Config)]) -> Chapter {
         findings.push(without(&members, &seen, it));
     }
     Chapter { about, findings }
+}
+
+/// Each member's own file knows its client port best.
+fn own_ports(members: &mut members::Members, configs: &[(String, Config)]) {
+    for (_, config) in configs {
+        let Some(ensemble) = &config.ensemble else { continue };
+        let Some(target) = members.targets.iter_mut().find(|it| it.id == Some(ensemble.me)) else { continue };
+        let line = ensemble.verifier.member(ensemble.me).and_then(|member| member.addresses.first());
+        let host = config.client.address.clone().or_else(|| line.map(|it| it.host.clone()));
+        target.client = host.map(|host| HostPort { host, port: config.client.port });
+    }
 }
 
 fn without(members: &members::Members, seen: &[Seen], it: &Seen) -> Finding {

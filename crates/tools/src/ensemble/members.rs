@@ -88,8 +88,26 @@ pub fn of_file(path: &Path) -> Result<Members> {
     }
     let verifier = QuorumVerifier::from_entries(&with_members, rules)
         .map_err(|error| anyhow!("{}", error.in_file(&file.display().to_string())))?;
-    let targets = verifier.members().map(|member| target(member, client_port)).collect();
+    let mut targets: Vec<Target> = verifier.members().map(|member| target(member, client_port)).collect();
+    let myid = last("dataDir").and_then(|dir| std::fs::read_to_string(Path::new(&dir).join("myid")).ok());
+    let me = myid.and_then(|text| text.trim().parse().ok()).map(ServerId);
+    forget_shared_ports(&mut targets, me);
     Ok(Members { targets, verifier: Some(verifier) })
+}
+
+/// On one machine the members have different client ports, and the file tells one of them: that of `me`.
+fn forget_shared_ports(targets: &mut [Target], me: Option<ServerId>) {
+    let shared: Vec<Option<HostPort>> = targets
+        .iter()
+        .map(|it| {
+            it.client.clone().filter(|at| targets.iter().filter(|other| other.client.as_ref() == Some(at)).count() > 1)
+        })
+        .collect();
+    for (target, shared) in targets.iter_mut().zip(shared) {
+        if shared.is_some() && target.id != me {
+            target.client = None;
+        }
+    }
 }
 
 fn target(member: &Member, client_port: Option<u16>) -> Target {
@@ -150,6 +168,19 @@ mod tests {
     fn a_file_without_members_is_one_server() {
         let (_dir, path) = file("clientPort=2200\nclientPortAddress=10.0.0.1\n");
         assert_eq!(shown(&of_file(&path).unwrap()), ["-1 - 10.0.0.1:2200"]);
+    }
+
+    #[test]
+    fn on_one_machine_a_file_tells_one_port() {
+        let lines = "clientPort=2200\nserver.1=h:1:2\nserver.2=h:3:4\nserver.3=h:5:6;2203\n";
+        let (dir, path) = file(lines);
+        assert_eq!(shown(&of_file(&path).unwrap()), ["1 participant -", "2 participant -", "3 participant h:2203"]);
+        std::fs::write(dir.path().join("myid"), "2\n").unwrap();
+        std::fs::write(&path, format!("dataDir={}\n{lines}", dir.path().display())).unwrap();
+        assert_eq!(
+            shown(&of_file(&path).unwrap()),
+            ["1 participant -", "2 participant h:2200", "3 participant h:2203"]
+        );
     }
 
     #[test]

@@ -1,0 +1,84 @@
+//! `ostler status` and `ostler check` beside an ensemble of Apache's.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use ostler_conformance::ensemble::Ensemble;
+use ostler_conformance::ostler::binary;
+use serde_json::Value;
+
+fn ostler(args: &[&str]) -> Output {
+    Command::new(binary().unwrap()).args(args).output().unwrap()
+}
+
+fn status(of: &Path) -> (i32, Value) {
+    let done = ostler(&["status", "--json", of.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&done.stdout);
+    let value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}{:?}", done.stderr));
+    (done.status.code().unwrap(), value)
+}
+
+fn states(status: &Value) -> Vec<&str> {
+    let mut states: Vec<&str> =
+        status["members"].as_array().unwrap().iter().map(|it| it["state"].as_str().unwrap()).collect();
+    states.sort_unstable();
+    states
+}
+
+#[test]
+fn an_ensemble_of_apaches_is_seen_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ensemble = Ensemble::new(dir.path(), 3, 0, false).unwrap();
+    for id in 1..=3 {
+        ensemble.start(id).unwrap();
+    }
+    for id in 1..=3 {
+        ensemble.serving(id).unwrap();
+    }
+    let lines: Vec<String> = ensemble
+        .lines(1)
+        .iter()
+        .zip(ensemble.members())
+        .map(|(line, member)| format!("{line};{}\n", member.client))
+        .collect();
+    let file = dir.path().join("all.cfg");
+    std::fs::write(&file, lines.concat()).unwrap();
+
+    let (code, seen) = status(&file);
+    assert_eq!(code, 0, "{seen}");
+    assert_eq!(seen["healthy"], true, "{seen}");
+    assert_eq!(states(&seen), ["follower", "follower", "leader"], "{seen}");
+    let members = seen["members"].as_array().unwrap();
+    assert!(members.iter().all(|it| it["version"] == "3.9.5"), "{seen}");
+    assert_eq!(seen["alarms"].as_array().unwrap().len(), 0, "{seen}");
+    let leader = members.iter().find(|it| it["state"] == "leader").unwrap()["id"].as_i64().unwrap();
+
+    // Each of Apache's own files, with the directory of a server that runs.
+    let files: Vec<String> =
+        (1..=3).map(|id| dir.path().join(id.to_string()).join("zoo.cfg").display().to_string()).collect();
+    let mut args = vec!["check"];
+    args.extend(files.iter().map(String::as_str));
+    let done = ostler(&args);
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{told}");
+    assert!(told.contains("they agree on members"), "{told}");
+    assert!(told.contains(&format!("server.{leader} leads: swap it last")), "{told}");
+    assert_eq!(told.matches("may go: the others are a quorum without it").count(), 2, "{told}");
+
+    let followers: Vec<u8> = (1..=3).filter(|&id| i64::from(id) != leader).collect();
+    ensemble.kill(followers[0]).unwrap();
+    let (code, seen) = status(&file);
+    assert_eq!((code, &seen["healthy"]), (0, &Value::Bool(true)), "{seen}");
+    assert_eq!(states(&seen), ["down", "follower", "leader"], "{seen}");
+    let done = ostler(&args);
+    let told = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.contains(&format!("server.{} may not go", followers[1])), "{told}");
+
+    ensemble.kill(followers[1]).unwrap();
+    let leads = || states(&status(&file).1).contains(&"leader");
+    ensemble.until("the leader without followers steps down", || !leads()).unwrap();
+    let (code, seen) = status(&file);
+    assert_eq!((code, &seen["healthy"]), (1, &Value::Bool(false)), "{seen}");
+}
