@@ -24,6 +24,19 @@ struct Ledger {
     installing: Option<(Zxid, Link)>,
 }
 
+impl Ledger {
+    /// Of a disk that holds a snapshot alone. What led to it is taken over from a disk that was given the same history.
+    fn of_snapshot(all: &[Self], zxid: Zxid, link: Link) -> Self {
+        let mut source = all.iter().filter(|it| it.history.link(zxid) == Some(link)).min_by_key(|it| it.base);
+        let (mut history, base) = match source.take() {
+            Some(it) => (it.history.clone(), it.base),
+            None => (History::ending(zxid, link), zxid),
+        };
+        history.cut(zxid);
+        Self { history, base, floor: zxid, ..Self::default() }
+    }
+}
+
 impl Disks {
     pub(super) fn new(servers: usize) -> Self {
         Self(vec![Ledger::default(); servers])
@@ -64,21 +77,20 @@ impl Disks {
     }
 
     pub(super) fn on_installed(&mut self, server: usize, zxid: Zxid) {
-        let ledger = &mut self.0[server];
-        if let Some((at, link)) = ledger.installing.take().filter(|(at, _)| *at == zxid) {
-            *ledger = Ledger { history: History::ending(at, link), base: at, floor: at, ..Ledger::default() };
+        if let Some((at, link)) = self.0[server].installing.take().filter(|(at, _)| *at == zxid) {
+            self.0[server] = Ledger::of_snapshot(&self.0, at, link);
         }
     }
 
     /// A start has found a history that ends so.
     pub(crate) fn on_recovered(&mut self, server: usize, last: Zxid, link: Link, violation: &mut Option<Violation>) {
-        let ledger = &mut self.0[server];
-        if let Some((at, its)) = ledger.installing.take()
+        if let Some((at, its)) = self.0[server].installing.take()
             && (at, its) == (last, link)
         {
-            *ledger = Ledger { history: History::ending(at, link), base: at, floor: at, ..Ledger::default() };
+            self.0[server] = Ledger::of_snapshot(&self.0, at, link);
             return;
         }
+        let ledger = &mut self.0[server];
         let what = if ledger.history.link(last) != Some(link) {
             format!("server {} finds a history up to {last} that it was not given", server + 1)
         } else if last < ledger.floor {

@@ -1,7 +1,7 @@
 //! What goes wrong, and how it ends.
 
 use super::net::{ConnNumber, Message, Who};
-use super::setup::Fault;
+use super::setup::{Fault, Span};
 use super::trace::{Kind, Words};
 use super::{Event, START_US, World};
 use crate::disk::VirtualDisk;
@@ -193,6 +193,11 @@ impl World {
         self.net.unblock_all();
         self.deliver_stalled();
         self.setup.late_per_mille = 0;
+        if self.setup.initial_counter > 0 {
+            // Epochs that end as soon as they begin leave no time to come together.
+            self.setup.think = Span::new(300_000, 1_000_000);
+            self.setup.pipelined = 1;
+        }
         for s in 0..self.servers.len() {
             let server = &mut self.servers[s];
             server.slow = None;

@@ -18,9 +18,10 @@ use super::server::Waiting;
 use super::trace::{Kind, Words};
 use super::{Event, World};
 
-/// How often a learner tries to connect to its leader, and how long it waits between. Source: `Learner.connectToLeader`.
+/// How often a learner tries to connect to its leader (`Learner.connectToLeader`), and how long it waits between: shorter than
+/// Apache's second, as limits are shorter here.
 pub(super) const CONNECT_TRIES: u32 = 5;
-const CONNECT_PAUSE_US: u64 = 1_000_000;
+const CONNECT_PAUSE_US: u64 = 50_000;
 /// The most bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK: usize = 256;
 
@@ -45,7 +46,7 @@ impl World {
             match output {
                 Output::Connections(output) => self.on_connections(s, output),
                 Output::Member(output) => self.on_member(s, output),
-                Output::NewerConfiguration(_) | Output::NotANotification { .. } => {}
+                _ => {}
             }
         }
     }

@@ -1,6 +1,5 @@
 //! A world from beginning to end: faults, then calm.
 
-use wire::Zxid;
 use zab::{Options, State};
 
 use super::setup::Setup;
@@ -67,7 +66,20 @@ impl World {
     }
 
     fn is_serving(&self) -> bool {
-        self.servers.iter().all(|it| it.process.as_ref().is_some_and(|it| it.is_serving))
+        (0..self.servers.len()).all(|s| {
+            let process = self.servers[s].process.as_ref();
+            process.is_some_and(|it| it.is_serving) || self.is_waiting_for_a_later_epoch(s)
+        })
+    }
+
+    /// Has it accepted a later epoch than the leader's? Then, as in Apache, it waits for the next leader; a quorum goes on
+    /// without it.
+    fn is_waiting_for_a_later_epoch(&self, s: usize) -> bool {
+        let members = || self.servers.iter().filter_map(|it| it.process.as_ref()).map(|it| it.ensemble.member());
+        let leads = members().filter(|it| it.is_serving() && it.state() == State::Leading);
+        let epoch = leads.map(|it| it.durable().1).max();
+        let accepted = self.servers[s].process.as_ref().map(|it| it.ensemble.member().durable().0);
+        epoch.is_some() && accepted > epoch
     }
 
     fn is_equal(&self) -> bool {
@@ -76,8 +88,7 @@ impl World {
             let process = self.servers[s].process.as_ref();
             process.is_some_and(|it| it.is_serving && (it.applied, it.link) == end)
         };
-        let is_leader_at_end = || self.truth.disks.floor(0) >= Zxid::ZERO;
-        (0..self.servers.len()).all(is_at_end) && is_leader_at_end()
+        (0..self.servers.len()).all(|s| is_at_end(s) || self.is_waiting_for_a_later_epoch(s))
     }
 
     /// A server in a few words.

@@ -26,6 +26,8 @@ impl Setup {
         }
         let sync = [50, 500, 5000, 30_000][rng.below(4) as usize];
         setup.sync = Span::new(sync, sync * rng.between(1, 8));
+        // Where a disk needs longer than the limits give it, nothing can be asked for.
+        setup.tick_ms = setup.tick_ms.max(setup.sync.max_us * 4 / 1000);
         let think = [500, 20_000, 300_000][rng.below(3) as usize];
         // A crowd of servers has enough to do with fewer requests.
         let think = if setup.servers() > 5 { think.max(20_000) } else { think };
