@@ -183,7 +183,9 @@ impl Pipeline {
     fn begin(&mut self, now: Now, shared: &Shared, role: Role, expires: Expires) {
         self.role = role;
         self.tracker.begin_role(expires, now.mono_ms());
+        // What was prepared in an earlier role is applied by now, or was never proposed.
         self.outstanding = Outstanding::new(self.config.keys.hasher(), shared.tree.read().digest());
+        self.changes_told = 0;
     }
 
     fn serve(&mut self, now: Now, shared: &Shared) -> ShardSet {
