@@ -23,15 +23,7 @@ impl Waiter {
 
     /// Looks at this socket too. It is told of once each time that something comes on it.
     pub(super) fn add(&self, stream: &TcpStream, number: usize) -> Result<()> {
-        self.add_for(stream, number, EventFlags::IN | EventFlags::ET)
-    }
-
-    /// Looks at this socket too. It is told of as long as something on it is not read.
-    pub(super) fn add_level(&self, stream: &TcpStream, number: usize) -> Result<()> {
-        self.add_for(stream, number, EventFlags::IN)
-    }
-
-    fn add_for(&self, stream: &TcpStream, number: usize, flags: EventFlags) -> Result<()> {
+        let flags = EventFlags::IN | EventFlags::ET;
         epoll::add(&self.epoll, stream, EventData::new_u64(number as u64), flags).context("a socket for the epoll")
     }
 
