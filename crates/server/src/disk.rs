@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use storage::disk::{DiskRead, Entry};
 use storage::{Dir, Disk, Effect, FileRef};
 
+use crate::denied::{explain, hint};
+
 /// The directories of a server, and the files that are open in them. Each thread that executes effects has its own.
 #[derive(Debug)]
 pub struct RealDisk {
@@ -161,9 +163,11 @@ impl Disk for RealDisk {
     }
 
     fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
-        let listing = match std::fs::read_dir(self.dir(dir)) {
+        let path = self.dir(dir);
+        let listing = match std::fs::read_dir(&path) {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            listing => listing?,
+            Err(e) => return Err(explain("listing", &path, &e)),
+            Ok(listing) => listing,
         };
         let mut entries = Vec::new();
         for entry in listing {
@@ -178,13 +182,14 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
-        Ok(Box::new(File::open(self.path(file))?))
+        let path = self.path(file);
+        Ok(Box::new(File::open(&path).map_err(|e| explain("opening", &path, &e))?))
     }
 
     fn execute(&mut self, effect: &Effect) -> io::Result<()> {
         self.do_it(effect).map_err(|e| {
-            let dir = match effect {
-                Effect::FsyncDir(dir) => self.dir(*dir),
+            let (dir, path) = match effect {
+                Effect::FsyncDir(dir) => (self.dir(*dir), self.dir(*dir)),
                 Effect::Create(file)
                 | Effect::WriteAt { file, .. }
                 | Effect::ZeroFill { file, .. }
@@ -192,9 +197,12 @@ impl Disk for RealDisk {
                 | Effect::Fdatasync(file)
                 | Effect::Fsync(file)
                 | Effect::Rename { file, .. }
-                | Effect::Remove(file) => self.dir(file.dir),
+                | Effect::Remove(file) => (self.dir(file.dir), self.path(file)),
             };
-            io::Error::new(e.kind(), format!("{} in {}: {e}", effect.describe(), dir.display()))
+            // To rename or remove a file is a matter of its directory.
+            let is_of_dir = matches!(effect, Effect::Rename { .. } | Effect::Remove(_));
+            let hint = hint(if is_of_dir { &dir } else { &path }, e.kind());
+            io::Error::new(e.kind(), format!("{} in {}: {e}{hint}", effect.describe(), dir.display()))
         })
     }
 }
@@ -218,12 +226,17 @@ impl DirLock {
     /// Takes it, or says that another server has it.
     pub fn take(dir: &Path) -> io::Result<Self> {
         let path = dir.join(VERSION_DIR).join("ostler.lock");
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| explain("opening the lock", &path, &e))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self(file)),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
                 ErrorKind::AddrInUse,
-                format!("another server uses it (it holds the lock {})", path.display()),
+                format!(
+                    "another server uses it (it holds the lock {}); stop that one, or give this one a dataDir and a dataLogDir \
+                     of its own",
+                    path.display()
+                ),
             )),
             Err(e) => Err(io::Error::new(io::Error::from(e).kind(), format!("can't lock {}: {e}", path.display()))),
         }

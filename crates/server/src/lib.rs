@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod config;
 pub mod core;
+mod denied;
 pub mod descriptors;
 pub mod disk;
 mod disk_watch;

@@ -23,6 +23,7 @@ use wire::ServerId;
 use crate::clock::Clock;
 use crate::config::{Config, StorageConfig};
 use crate::core::{Core, GroupCommit, IMAGE_BYTES_MAX};
+use crate::denied;
 use crate::descriptors;
 use crate::disk::{DirLock, RealDisk, VERSION_DIR};
 use crate::listener::{self, Limits};
@@ -43,8 +44,8 @@ pub enum StartError {
     },
     /// What is in the directory can't be read.
     Recover {
-        /// Which.
-        path: PathBuf,
+        /// That of the snapshots, and that of the logs if it is another one.
+        paths: Vec<PathBuf>,
         /// Why.
         error: Box<RecoverError>,
     },
@@ -71,7 +72,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory { path, reason } => write!(f, "{}: {reason}", path.display()),
-            Self::Recover { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Recover { paths, error } => {
+                let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
+                write!(f, "{}: {error}", paths.join(" and "))
+            }
             Self::NotYet(what) => f.write_str(what),
             Self::Listen(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
@@ -125,6 +129,11 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let bound = listener::bind(&config.client).map_err(StartError::Listen)?;
     make_directories(storage)?;
     let locks = lock_directories(storage)?;
+    for dir in folders(storage) {
+        if let Some(warning) = denied::other_owner(&dir) {
+            tracing::warn!("{warning}");
+        }
+    }
     let mut step = Instant::now();
     let mut tell = |name: &'static str, result: String| {
         let took = step.elapsed();
@@ -270,7 +279,7 @@ fn rebuild(
     };
     recover(disk, &options, &mut rebuilt, &mut progress)
         .map(|recovered| (rebuilt, recovered))
-        .map_err(|error| StartError::Recover { path: storage.data_dir.clone(), error: Box::new(error) })
+        .map_err(|error| StartError::Recover { paths: folders(storage), error: Box::new(error) })
 }
 
 #[allow(clippy::too_many_arguments, reason = "the parts of a server, once")]
@@ -413,6 +422,15 @@ fn random() -> [u64; 4] {
     std::array::from_fn(|i| RandomState::new().hash_one(i))
 }
 
+/// The folders with logs and snapshots.
+fn folders(storage: &StorageConfig) -> Vec<PathBuf> {
+    let mut dirs = vec![storage.data_dir.join(VERSION_DIR)];
+    if storage.data_dir != storage.data_log_dir {
+        dirs.push(storage.data_log_dir.join(VERSION_DIR));
+    }
+    dirs
+}
+
 fn make_directories(storage: &StorageConfig) -> Result<(), StartError> {
     for dir in [&storage.data_dir, &storage.data_log_dir] {
         let path = dir.join(VERSION_DIR);
@@ -425,7 +443,10 @@ fn make_directories(storage: &StorageConfig) -> Result<(), StartError> {
                 reason: "does not exist, and zookeeper.datadir.autocreate=false forbids to create it".to_owned(),
             });
         }
-        create_durably(&path).map_err(|e| StartError::Directory { path, reason: format!("can't be created: {e}") })?;
+        create_durably(&path).map_err(|e| {
+            let reason = format!("can't be created: {e}{}", denied::hint(&path, e.kind()));
+            StartError::Directory { path, reason }
+        })?;
     }
     Ok(())
 }

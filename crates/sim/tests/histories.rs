@@ -25,6 +25,12 @@ fn nothing_is_lost_or_wrong_in_silence() {
     println!("{tally:#?}");
     let shown: Vec<_> = violations.iter().take(3).cloned().collect();
     assert!(violations.is_empty(), "{} violations\n{}", violations.len(), shown.join("\n\n"));
+    if from.is_none() {
+        // Everything that can happen has happened, and more than once.
+        let counts = [tally.refused, tally.told, tally.no_room];
+        assert!(counts.iter().chain([&tally.waited, &tally.went_on, &tally.full_starts]).all(|count| *count > 1));
+        assert_eq!(tally.faults.len(), 15, "{:?}", tally.faults.keys());
+    }
 }
 
 #[test]

@@ -290,6 +290,10 @@ fn load_snapshot(
                 let failed = tried.into_iter().rev().map(|(file, error)| (file, error.to_string())).collect();
                 return Ok(Some(Loaded { failed, ..loaded }));
             }
+            // Nothing is wrong with it, as far as anybody knows: whoever gives the rights has all of it.
+            Err(LoadSnapshotError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(RecoverError::Io { what: file.name.to_string(), error });
+            }
             Err(error) => {
                 tried.push((file.clone(), error));
                 into.reset();
@@ -297,7 +301,9 @@ fn load_snapshot(
         }
     }
     // The first snapshot of all, of an empty tree, may be torn by a crash: nothing is lost with it if nothing was logged.
-    let is_first = files.iter().all(|file| file.zxid == Zxid::ZERO);
+    // One that the disk does not give was perhaps whole.
+    let is_torn = |error: &LoadSnapshotError| !matches!(error, LoadSnapshotError::Io(_));
+    let is_first = files.iter().all(|file| file.zxid == Zxid::ZERO) && tried.iter().all(|(_, error)| is_torn(error));
     if is_first && first_record(disk, options)?.is_none() {
         let told = |(file, error): &(Numbered, LoadSnapshotError)| {
             format!(

@@ -266,6 +266,29 @@ fn a_fill_that_fails_otherwise_is_no_shortage() {
     assert!(!writer.look_for_room(1 << 40), "no other is tried");
 }
 
+#[test]
+fn a_disk_that_is_full_and_then_fails_refuses_nothing_for_ever() {
+    let mut disk = Full::new(5 << 20);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    disk.fill(&mut writer);
+    let mut zxid = full(&mut writer, &mut disk);
+    let mut now_ms = 0;
+    while !writer.look_for_room(now_ms) {
+        now_ms += 10;
+    }
+    // There is room again, but just now the disk fails otherwise.
+    disk.capacity = 100 << 20;
+    let job = writer.next_fill().unwrap();
+    writer.fill_failed(job);
+    disk.fill(&mut writer);
+    assert_eq!(writer.room(), None, "no next file will ever say that there is room");
+    for _ in 0..50 {
+        zxid += 1;
+        put(&mut writer, zxid, 200_000);
+        assert_eq!(disk.drain(&mut writer), None);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(usize),

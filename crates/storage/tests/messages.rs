@@ -19,6 +19,7 @@ use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::log::truncate;
 use ostler_storage::recover::{Origin, RecoverOptions};
 use sim::VirtualDisk;
+use sim::disk::BadRead;
 use wire::Zxid;
 
 /// A log of these txns.
@@ -188,6 +189,15 @@ fn what_a_start_says() {
             &trust,
         ),
         ("a first start that was interrupted", without_snapshot(&[("snapshot.0", cut(snapshot(), 9))]), &ask),
+        (
+            "a first snapshot that the disk does not give",
+            {
+                let mut disk = begun(&[]);
+                disk.faults.bad_read(named("snapshot.0"), BadRead::Error { sector: 0 });
+                disk
+            },
+            &ask,
+        ),
         ("logs without a snapshot", without_snapshot(&[("log.1", log([1, 2]))]), &ask),
         ("the same, trusted", without_snapshot(&[("log.1", log([1, 2]))]), &trust),
         ("trusted, but a purge was there", without_snapshot(&[("log.5", log([5, 6]))]), &trust),

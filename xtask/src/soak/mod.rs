@@ -57,6 +57,10 @@ struct Report {
     losses_told: u64,
     losses_nobody_can_see: u64,
     starts_refused_in_doubt: u64,
+    writes_refused_for_want_of_room: u64,
+    batches_that_waited_for_room: u64,
+    of_those_went_on: u64,
+    starts_on_a_full_disk: u64,
     violations: u64,
     shown: Vec<Violation>,
 }
@@ -189,6 +193,10 @@ fn report(found: Found, took: Duration, first_seed: u64, enumerated: u64) -> Rep
         losses_told: tally.told,
         losses_nobody_can_see: tally.unseen,
         starts_refused_in_doubt: tally.in_doubt,
+        writes_refused_for_want_of_room: tally.no_room,
+        batches_that_waited_for_room: tally.waited,
+        of_those_went_on: tally.went_on,
+        starts_on_a_full_disk: tally.full_starts,
         violations,
         shown,
     }
@@ -209,6 +217,10 @@ fn print_table(report: &Report) {
     line("losses by damage that a start told", report.losses_told);
     line("losses that no start can see", report.losses_nobody_can_see);
     line("starts refused in doubt", report.starts_refused_in_doubt);
+    line("writes refused, the disk was full", report.writes_refused_for_want_of_room);
+    line("batches that waited for room", report.batches_that_waited_for_room);
+    line("of those, went on without a start", report.of_those_went_on);
+    line("starts on a full disk", report.starts_on_a_full_disk);
     line("violations", report.violations);
     for violation in &report.shown {
         println!("\nseed {}: {}\n  again: {}", violation.seed, violation.what, violation.replay);

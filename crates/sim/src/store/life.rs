@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::io;
 
-use storage::disk::{Disk, Effect, FileRef};
+use storage::disk::{Disk, Effect, FileRef, is_no_room};
 use storage::epoch::EpochFile;
+use storage::log::record::OVERHEAD;
 use storage::log::truncate;
 use storage::recover::{Origin, Recovered};
 use storage::snapshot::write::SnapshotWriter;
-use storage::{FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, purge, recover};
+use storage::{FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
 use wire::{Epoch, Zxid};
 
 use super::history::{Data, History, Rebuilt, entry, snapshot};
@@ -159,6 +160,28 @@ pub struct Life {
     purge: Option<Work<()>>,
     chore: Option<Work<Chore>>,
     failed: bool,
+    /// What became of a disk without room.
+    pub room: RoomSeen,
+    /// A clock that never goes back, in ms.
+    now_ms: i64,
+}
+
+/// What a life has seen of a disk without room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RoomSeen {
+    /// Writes that were refused.
+    pub refused: u64,
+    /// Batches that had to wait.
+    pub waited: u64,
+    /// Those that went on.
+    pub went_on: u64,
+    /// A txn that was said to fit, and had to wait.
+    pub broken_promise: Option<Zxid>,
+    /// Room was taken away from what had it: promises count no more.
+    pub is_unfair: bool,
+    /// The first txn that was said to fit since the disk is full.
+    promised: Option<Zxid>,
+    is_waiting: bool,
 }
 
 impl Hash for Life {
@@ -210,7 +233,27 @@ impl Life {
             purge: None,
             chore: (!effects.is_empty()).then(|| Work::new(effects, Chore::Start)),
             failed: false,
+            room: RoomSeen::default(),
+            now_ms: 0,
         }
+    }
+
+    /// So much time goes by, in ms.
+    pub fn passes(&mut self, ms: i64) {
+        self.now_ms += ms;
+        if !self.is_over() && self.chore.is_none() {
+            self.writer.look_for_room(self.now_ms);
+        }
+    }
+
+    /// Does the log know of a want of room?
+    pub fn is_short_of_room(&self) -> bool {
+        self.writer.room().is_some()
+    }
+
+    /// How many txns are appended and not durable.
+    pub fn pending_txns(&self) -> usize {
+        self.writer.pending_txns()
     }
 
     /// Is nothing under way?
@@ -337,6 +380,16 @@ impl Life {
             last.next()
         };
         let bytes = entry(next, length, data);
+        if let Some(room) = self.writer.room() {
+            // As the pipeline does it: what does not fit is refused before it has a zxid.
+            if ((bytes.len() + OVERHEAD) as u64) > room.bytes {
+                self.room.refused += 1;
+                return;
+            }
+            self.room.promised.get_or_insert(next);
+        } else {
+            self.room.promised = None;
+        }
         if self.writer.append(next, &bytes).is_ok() {
             self.memory.history.push(next, &bytes);
         }
@@ -400,13 +453,24 @@ impl Life {
     fn step_log(&mut self) -> io::Result<()> {
         match step(&mut self.disk, &mut self.log) {
             Ok(Some(job)) => {
+                self.room.went_on += u64::from(std::mem::take(&mut self.room.is_waiting));
                 let acknowledged = self.writer.job_done(job);
                 self.memory.floor = self.memory.floor.max(acknowledged);
                 Ok(())
             }
             Ok(None) => Ok(()),
             Err(error) => {
-                if let Some(work) = self.log.take() {
+                if let Some(mut work) = self.log.take() {
+                    let job = &mut work.done;
+                    if self.writer.job_stopped(job, work.at, error.kind()) == Stopped::Waits {
+                        if !self.room.is_unfair && self.room.promised.is_some_and(|zxid| zxid <= job.last()) {
+                            self.room.broken_promise = Some(job.last());
+                        }
+                        self.room.waited += u64::from(!std::mem::replace(&mut self.room.is_waiting, true));
+                        let effects = self.sabotage.apply(Machine::Log, job.effects().to_vec());
+                        self.log = Some(Work { effects, at: 0, done: work.done });
+                        return Err(error);
+                    }
                     self.writer.job_failed(work.done);
                 }
                 self.failed = true;
@@ -421,7 +485,11 @@ impl Life {
             Ok(None) => {}
             Err(error) => {
                 if let Some(work) = self.fill.take() {
-                    self.writer.fill_failed(work.done);
+                    if is_no_room(error.kind()) {
+                        self.writer.fill_found_no_room(work.done);
+                    } else {
+                        self.writer.fill_failed(work.done);
+                    }
                 }
                 return Err(error);
             }

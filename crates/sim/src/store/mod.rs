@@ -17,3 +17,4 @@ pub mod life;
 pub mod random;
 pub mod sabotage;
 pub mod scenarios;
+pub mod tally;

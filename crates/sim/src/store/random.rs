@@ -5,16 +5,17 @@
 //!
 //! * Without damage: as in the enumeration. A start never refuses, and shows a beginning of the history with everything
 //!   that was acknowledged or shown before.
+//! * A full disk is none of those that end a server. What the log has said to fit fits; a batch that finds no room waits,
+//!   unacknowledged, and when there is room again it is written, and writes are taken again, without a new start.
 //! * With damage: the same, or the start says so: it refuses, or it warns. It never shows a txn that was not logged.
 //!
 //! Two things no server can know. A sector of the last records, or of the last ones of an epoch, that the disk has silently
 //! never written looks as if it had not been acknowledged ([`Tally::unseen`]). And a hole that a crash leaves may look like a single changed bit in a txn
 //! that was acknowledged; then the start is refused ([`Tally::in_doubt`]).
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use storage::disk::{Dir, Disk, FileRef};
+use storage::disk::{Dir, Disk, FileRef, is_no_room};
 use storage::epoch::{self, EpochFile};
 use storage::log::dir::ReadLogError;
 use storage::log::record::{OVERHEAD, checksum};
@@ -27,105 +28,17 @@ use super::history::Data;
 use super::life::{self, Actor, Command, EpochState, Life, Memory, Setup};
 use super::sabotage::Sabotage;
 use super::scenarios::directory;
+use super::tally::{DAMAGE, HONEST};
+pub use super::tally::{Kind, Tally};
 use crate::disk::{BadRead, Fault, SECTOR, VirtualDisk};
 use crate::rng::Rng;
 
-/// What may go wrong in a history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// The power fails.
-    Power,
-    /// The process is killed.
-    Kill,
-    /// EIO for one effect.
-    Error,
-    /// EIO in the midst of a write.
-    ErrorPartly,
-    /// The disk is full.
-    Full,
-    /// The file system is read-only.
-    ReadOnly,
-    /// A sync fails, and what it should have written counts as written.
-    SyncLost,
-    /// The kernel drops its clean pages.
-    Evict,
-    /// An effect takes long.
-    Stall,
-    /// EIO when a file is read.
-    ReadError,
-    /// A bit comes out wrong when a file is read.
-    ReadRot,
-    /// A bit changes at rest.
-    Rot,
-    /// A sector is lost: it holds zeros.
-    LostSector,
-    /// A sector that was being written when the power failed is half old, half new.
-    TornSector,
-    /// A write ends up elsewhere.
-    Misdirected,
-}
-
-/// Those without which nothing on the medium is wrong.
-const HONEST: [Kind; 9] = [
-    Kind::Power,
-    Kind::Kill,
-    Kind::Error,
-    Kind::ErrorPartly,
-    Kind::Full,
-    Kind::ReadOnly,
-    Kind::SyncLost,
-    Kind::Evict,
-    Kind::Stall,
-];
-/// Damage.
-const DAMAGE: [Kind; 6] =
-    [Kind::ReadError, Kind::ReadRot, Kind::Rot, Kind::LostSector, Kind::TornSector, Kind::Misdirected];
 /// How many states of one power failure are looked at.
 const DRAWS: u64 = 4;
 /// The most steps of one life.
 const STEPS_MAX: u64 = 220;
 /// The most lives of a history.
 const LIVES_MAX: u64 = 7;
-
-/// What happened in some histories.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Histories.
-    pub histories: u64,
-    /// Txns that were acknowledged.
-    pub acknowledged: u64,
-    /// Starts that were tried.
-    pub starts: u64,
-    /// States that a crash left, and that were recovered from.
-    pub crash_states: u64,
-    /// How often what went wrong.
-    pub faults: BTreeMap<Kind, u64>,
-    /// Starts that were refused, for a reason.
-    pub refused: u64,
-    /// Losses after damage that the start has told.
-    pub told: u64,
-    /// Losses of the last records, or of the last ones of an epoch, that no start can see: the disk has lost a write.
-    pub unseen: u64,
-    /// Starts refused because a crash had left what a single changed bit would explain too.
-    pub in_doubt: u64,
-}
-
-impl Tally {
-    /// Adds another one.
-    pub fn add(&mut self, other: &Self) {
-        self.histories += other.histories;
-        self.acknowledged += other.acknowledged;
-        self.starts += other.starts;
-        self.crash_states += other.crash_states;
-        for (kind, count) in &other.faults {
-            *self.faults.entry(*kind).or_default() += count;
-        }
-        self.refused += other.refused;
-        self.told += other.told;
-        self.unseen += other.unseen;
-        self.in_doubt += other.in_doubt;
-    }
-}
 
 /// One history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,6 +80,8 @@ struct Play {
     lost_writes: bool,
 }
 
+/// How many rounds of everybody's steps it may take until everything is as before a full disk.
+const ROOM_STEPS_MAX: usize = 2000;
 /// How many of the last steps are shown.
 const STEPS_SHOWN: usize = 80;
 
@@ -237,7 +152,7 @@ impl Play {
     fn run(&mut self) -> Result<(), String> {
         for _ in 0..self.rng.between(1, LIVES_MAX) {
             let Some(life) = self.start()? else { return Ok(()) };
-            self.live(life);
+            self.live(life)?;
             self.end_of_life()?;
         }
         // What is left is read once more, with nothing wrong but what is wrong on the medium.
@@ -251,10 +166,26 @@ impl Play {
             self.disk.faults.at.clear();
             self.disk.faults.read_only_from = None;
             let is_disturbed = attempt < 3 && self.disturb_start();
+            if attempt == 3 {
+                self.disk.faults.capacity = None;
+            }
+            let is_full = self.disk.faults.capacity.is_some();
             let before = self.disk.clone();
             self.tally.starts += 1;
+            self.tally.full_starts += u64::from(is_full);
             let outcome = life::start(&mut self.disk, &self.setup);
             self.disk.faults.heal_reads();
+            // A full disk is a reason not to start, but none to forget anything.
+            if is_full
+                && !is_disturbed
+                && let Err(RecoverError::Io { error, .. }) = &outcome
+                && is_no_room(error.kind())
+            {
+                self.note(format!("no start, the disk is full: {error}"));
+                self.tally.refused += 1;
+                self.disk.faults.capacity = None;
+                continue;
+            }
             match self.judge(outcome, is_disturbed, &before) {
                 Ok(Some(life)) => return Ok(Some(life)),
                 Ok(None) => {}
@@ -404,12 +335,17 @@ impl Play {
     }
 
     /// One life, up to its end.
-    fn live(&mut self, mut life: Life) {
+    fn live(&mut self, mut life: Life) -> Result<(), String> {
         let mut script: Vec<Command> = Vec::new();
         let steps = self.rng.between(5, STEPS_MAX);
         let count = |life: &Life| life.memory.history.up_to(life.memory.floor) as u64;
         let mut acknowledged = count(&life);
         for _ in 0..steps {
+            life.passes(self.rng.below(400) as i64);
+            if life.disk.faults.capacity.is_some() && self.rng.chance(20) {
+                self.note("there is room again".to_owned());
+                life.disk.faults.capacity = None;
+            }
             if script.is_empty() {
                 script = self.commands(&life);
             }
@@ -437,9 +373,49 @@ impl Play {
             let now = count(&life);
             self.tally.acknowledged += now.saturating_sub(acknowledged);
             acknowledged = now;
+            if let Some(zxid) = life.room.broken_promise {
+                return Err(format!("the log said that txn {zxid} fits, and it found no room"));
+            }
+        }
+        let mut recovered = Ok(());
+        if life.disk.faults.capacity.take().is_some() && !life.is_over() && self.rng.chance(500) {
+            recovered = self.has_room_again(&mut life);
+        }
+        self.tally.no_room += life.room.refused;
+        self.tally.waited += life.room.waited;
+        self.tally.went_on += life.room.went_on;
+        // The next start may find it full, too.
+        if self.has(Kind::Full) && self.rng.chance(200) {
+            life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(2000));
         }
         self.disk = life.disk;
         self.memory = life.memory;
+        recovered
+    }
+
+    /// There is room again: what waits is written, and the log takes writes as before.
+    fn has_room_again(&mut self, life: &mut Life) -> Result<(), String> {
+        if life.disk.faults.read_only_from.is_some() {
+            return Ok(());
+        }
+        self.note("there is room again, and nothing else goes wrong".to_owned());
+        life.disk.faults.at.clear();
+        for _ in 0..ROOM_STEPS_MAX {
+            life.passes(500);
+            let enabled = life.enabled(None);
+            if life.is_over() {
+                return Err("the log has ended although there was room again".to_owned());
+            }
+            if enabled.is_empty() && !life.is_short_of_room() {
+                return Ok(());
+            }
+            for actor in enabled {
+                // An error is one of those that were there before: what it leaves is looked at.
+                let what = life.step(actor).err().map(|error| error.to_string()).unwrap_or_default();
+                self.note(format!("{actor:?} {what}"));
+            }
+        }
+        Err(format!("there is room again, and the log does not see it; {} txns wait", life.pending_txns()))
     }
 
     /// What to do next, last first.
@@ -489,6 +465,11 @@ impl Play {
             }
             (Kind::SyncLost, _) if is_sync => Fault::SyncLost,
             (Kind::Stall, _) => Fault::Stall(self.rng.between(1, 100_000)),
+            // Somebody else has taken the last room, and gives it back at once.
+            (Kind::Full, _) if self.rng.chance(300) => {
+                life.room.is_unfair = true;
+                Fault::NoSpace
+            }
             (Kind::Full, _) => {
                 life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(3000));
                 self.count(kind);
@@ -536,8 +517,6 @@ impl Play {
                 self.disk.evict(&mut self.rng);
             }
         }
-        // A full disk is no reason not to start, but one that is said.
-        self.disk.faults.capacity = None;
         for kind in [Kind::Rot, Kind::LostSector] {
             if self.has(kind)
                 && self.rng.chance(300)

@@ -63,6 +63,11 @@ impl Shortage {
         self.is_short
     }
 
+    /// No next file is made any more: whether there is room, only the batches can tell.
+    pub(super) fn is_given_up(&mut self) {
+        *self = Self { is_stuck: self.is_stuck, ..Self::default() };
+    }
+
     pub(super) fn job_went_on(&mut self) {
         self.is_stuck = false;
     }

@@ -472,6 +472,8 @@ impl LogWriter {
         // A job that was to make none has not touched the one that is ready, or is being renamed.
         if job.size > 0 && self.spare == Spare::Filling {
             self.spare = Spare::Failed { retry: false };
+            // Nobody looks for room with such files any more, so none may be refused for want of them.
+            self.shortage.is_given_up();
         }
     }
 
