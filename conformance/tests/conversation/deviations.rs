@@ -1,6 +1,6 @@
 //! Where Ostler answers otherwise than Apache, on purpose. Each case holds what both do, so that neither changes unseen.
 
-use ostler_conformance::script::{Body, create, multi, path_version, set, set_acl, watch};
+use ostler_conformance::script::{Body, create, create_acl, multi, path_version, set, set_acl, watch};
 use ostler_conformance::{Options, Server, apache, ostler, raw};
 
 fn both(check: impl Fn(&str, raw::Connection)) {
@@ -116,6 +116,43 @@ fn a_null_path_is_not_watched() {
     both(|name, mut client| {
         let expected = if name == "ostler" { -5 } else { 0 };
         assert_eq!(client.call(1, 106, &Body::new().int(-1).int(0).0).unwrap().err, expected, "{name}");
+    });
+}
+
+/// A null path in a list of setWatches makes the whole of it -5, and nothing else happens. Apache has told the events and
+/// set the watches of the entries before it by then, and the client, which is told of a failure, has half of what it asked
+/// for.
+#[test]
+fn a_set_watches_that_fails_does_nothing() {
+    both(|name, mut client| {
+        assert_eq!(client.call(1, 1, &create("/w", b"", 0)).unwrap().err, 0);
+        // /none was deleted, /w is watched, and then comes the null path.
+        let lists = Body::new().long(i64::MAX).int(3).text("/none").text("/w").int(-1).int(0).int(0);
+        client.send(2, 101, &lists.0).unwrap();
+        if name == "apache" {
+            assert_eq!(client.read().unwrap().xid, -1);
+        }
+        let reply = client.read().unwrap();
+        assert_eq!((reply.xid, reply.err), (2, -5), "{name}");
+        client.send(3, 5, &set("/w", None, -1)).unwrap();
+        if name == "apache" {
+            assert_eq!(client.read().unwrap().xid, -1, "the watch that was set");
+        }
+        assert_eq!(client.read().unwrap().xid, 3, "{name}");
+    });
+}
+
+/// getACL hides the hash in a digest id from who may not see it. Apache's pattern hides it up to the end of a line only; a
+/// hash has none, but an id that a client sends may.
+#[test]
+fn all_of_a_hash_is_hidden() {
+    both(|name, mut client| {
+        let lines = [(31, "digest", "user:two\nlines"), (1, "world", "anyone")];
+        assert_eq!(client.call(1, 1, &create_acl("/two", None, &lines, 0)).unwrap().err, 0);
+        let reply = client.call(2, 6, &Body::new().text("/two").0).unwrap();
+        let shown = if name == "ostler" { "user:x" } else { "user:x\nlines" };
+        let expected = Body::new().int(2).int(31).text("digest").text(shown).0;
+        assert_eq!(reply.body[..expected.len()], expected, "{name}");
     });
 }
 

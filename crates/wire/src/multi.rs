@@ -2,6 +2,7 @@
 //!
 //! A request is a run of (header, sub-request) that ends with a header whose `done` is set; a reply likewise.
 
+use crate::acl::AclVec;
 use crate::error_code::ErrorCode;
 use crate::jute::{DecodeError, Field, Reader};
 use crate::op::OpCode;
@@ -98,6 +99,12 @@ impl<'a> Field<'a> for MultiRequest<'a> {
             {
                 return Err(r.value_error("create flags that a create in a multi can't have"));
             }
+            if let MultiOp::Create(_, create) = &sub
+                && create.acl == AclVec::NULL
+            {
+                // Apache's exception, before it looks at any operation. A createTTL with such a list fails for itself.
+                return Err(r.value_error("a create without a list of ACLs in a multi"));
+            }
             let is_read = |op: &MultiOp<'_>| matches!(op, MultiOp::Read(..));
             if ops.first().is_some_and(|first| is_read(first) != is_read(&sub)) {
                 return Err(r.value_error("reads and writes in one multi"));
@@ -142,7 +149,6 @@ pub fn write_error_result(err: ErrorCode, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acl::AclVec;
 
     fn create(flags: i32) -> MultiOp<'static> {
         MultiOp::Create(OpCode::Create, CreateRequest { path: Some("/a".into()), data: None, acl: AclVec::OPEN, flags })
@@ -158,7 +164,11 @@ mod tests {
         let empty = MultiRequest::default();
         assert_eq!(empty.to_vec().len(), 9);
         assert_eq!(MultiRequest::from_slice(&empty.to_vec()), Ok(empty));
-        for bad in [vec![create(7)], vec![create(0), read.clone()], vec![read, create(0)]] {
+        let mut without_acl = create(0);
+        if let MultiOp::Create(_, create) = &mut without_acl {
+            create.acl = AclVec::NULL;
+        }
+        for bad in [vec![create(7)], vec![without_acl], vec![create(0), read.clone()], vec![read, create(0)]] {
             assert!(MultiRequest::from_slice(&MultiRequest { ops: bad }.to_vec()).is_err());
         }
     }

@@ -201,7 +201,9 @@ proptest! {
         let acls: Vec<_> = all.iter().map(|(p, _)| encoded_acl(p)).collect();
         let ops = all.iter().zip(&acls).map(|((p, kind), acl)| {
             let (path, data, version) = (s(&p.text[0]), p.data[0].as_deref(), p.int[0]);
-            let (acl, flags) = (AclVec::parse(acl).unwrap(), p.int[1].rem_euclid(5));
+            let (given, flags) = (AclVec::parse(acl).unwrap(), p.int[1].rem_euclid(5));
+            // No list at all: only in a createTTL.
+            let acl = if given == AclVec::NULL && *kind != 3 { AclVec::OPEN } else { given };
             let read = ReadRequest { path: path.clone(), watch: p.flag };
             match (reads, kind) {
                 (true, 0..3) => MultiOp::Read(OpCode::GetData, read),
