@@ -120,7 +120,11 @@ impl Shard {
                 self.mark_dirty(conn.slot);
             }
             InboxEntry::ReadReply { conn, op, frame, watch, received_us } => {
-                let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
+                let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else {
+                    // Nobody is left to watch, but the tree has a bit for it.
+                    self.unwatched.extend(watch);
+                    return;
+                };
                 let before = found.out.len();
                 found.out.extend_from_slice(&frame);
                 found.waiting.pop_front();

@@ -173,7 +173,8 @@ impl Shard {
     /// Ends the read of a connection that is gone.
     pub(crate) fn end_long(&mut self, shared: &Shared, conn: ConnId) {
         if let Some(long) = self.get_mut(conn).and_then(|found| found.long.take()) {
-            self.forget_wish(conn.slot);
+            let wished = self.forget_wish(conn.slot);
+            self.unwatched.extend(wished.map(|wished| (wished.path, Modes::CHILD)));
             self.long.retain(|other| *other != conn);
             long.close(&shared.tree.read());
         }

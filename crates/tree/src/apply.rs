@@ -14,7 +14,7 @@ use crate::acl_table;
 use crate::interest::ShardMask;
 use crate::node::NodeId;
 use crate::owner::ttl_owner;
-use crate::tree::{NodeRef, Tree, get_mut};
+use crate::tree::{NodeRef, Tree};
 
 /// What became of a txn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,10 +187,7 @@ impl Tree {
         };
         let id = self.insert(parent, new.path, name, new.data, new.acl, &stat);
         self.touch_created(id);
-        let absent = get_mut(&mut self.absent);
-        if !absent.is_empty()
-            && let Some(bits) = absent.remove(new.path)
-        {
+        if let Some(bits) = self.absent.take(new.path) {
             // The bits stay with the znode until a shard finds that it has no watch left.
             let node = self.nodes.get_mut(id.0);
             *node.data_interest.get_mut() = bits;
@@ -235,7 +232,7 @@ impl Tree {
         let node = self.nodes.get_mut(id.0);
         let bits = *node.data_interest.get_mut() | *node.child_interest.get_mut() | *node.recursive_interest.get_mut();
         if bits != 0 {
-            get_mut(&mut self.absent).insert(path.into(), bits);
+            self.absent.set_mut(path, bits);
         }
         let bytes = i64::from(node.data_length.max(0));
         self.remove(id, path);

@@ -21,7 +21,8 @@
 //!   (czxid, name), which is the order of their creation.
 //! * `digest` is at every zxid what Apache computes (`DigestCalculator`, version 2).
 
-pub mod acl_table;
+mod absent;
+mod acl_table;
 pub mod apply;
 pub mod arena;
 mod children;

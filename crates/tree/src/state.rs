@@ -15,10 +15,7 @@ impl Tree {
         self.digest.0.hash(hasher);
         self.count.hash(hasher);
         self.hash_subtree(NodeId::ROOT, hasher);
-        let absent = lock(&self.absent);
-        let mut bits: Vec<_> = absent.iter().collect();
-        bits.sort_unstable();
-        bits.hash(hasher);
+        self.absent.sorted().hash(hasher);
         self.has_cut().hash(hasher);
         format!("{:?}", lock(&self.cursors)).hash(hasher);
     }

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 use smallvec::SmallVec;
 use wire::{AclVec, SessionId, Stat, StatPersisted, Zxid};
 
+use crate::absent::Absent;
 use crate::acl_table::{self, AclTable};
 use crate::arena::Arena;
 use crate::children::{NO_WIDE, Wide};
@@ -66,7 +67,7 @@ pub struct Tree {
     pub(crate) timed: BTreeSet<NodeId>,
     pub(crate) quotas: Quotas,
     /// Interest in paths where there is no znode.
-    pub(crate) absent: Mutex<HashMap<Box<str>, u8, RandomState>>,
+    pub(crate) absent: Absent,
     /// How many recursive-interest bits were ever set: while 0, no event looks at ancestors.
     pub(crate) recursive_seen: AtomicU8,
     pub(crate) cut: Mutex<Option<Cut>>,
@@ -102,7 +103,7 @@ impl Clone for Tree {
             ephemeral_count: self.ephemeral_count,
             timed: self.timed.clone(),
             quotas: self.quotas.clone(),
-            absent: Mutex::new(lock(&self.absent).clone()),
+            absent: self.absent.clone(),
             recursive_seen: AtomicU8::new(self.recursive_seen.load(Relaxed)),
             cut: Mutex::new(lock(&self.cut).clone()),
             config: self.config,
@@ -170,7 +171,7 @@ impl Tree {
             ephemeral_count: 0,
             timed: BTreeSet::new(),
             quotas: Quotas::default(),
-            absent: Mutex::new(HashMap::with_hasher(hasher)),
+            absent: Absent::new(hasher),
             recursive_seen: AtomicU8::new(0),
             cut: Mutex::new(None),
             config,
@@ -525,13 +526,11 @@ impl Tree {
             self.recursive_seen.store(1, Relaxed);
         }
         match self.find(path) {
-            Some(id) => self.interest_cell(id, kind).fetch_or(bit, Relaxed),
-            None => {
-                let mut absent = lock(&self.absent);
-                let bits = absent.entry(path.into()).or_insert(0);
-                std::mem::replace(bits, *bits | bit)
+            Some(id) => {
+                self.interest_cell(id, kind).fetch_or(bit, Relaxed);
             }
-        };
+            None => self.absent.set(path, bit),
+        }
     }
 
     /// Notes that `shard` no longer watches `path`. Only under a guard that shows that the shard's inbox is empty:
@@ -540,21 +539,18 @@ impl Tree {
         if path.is_empty() {
             return;
         }
-        let keep = !ShardMask::of(shard).0;
+        let bit = ShardMask::of(shard).0;
         match self.find(path) {
             Some(id) => {
-                self.interest_cell(id, kind).fetch_and(keep, Relaxed);
+                self.interest_cell(id, kind).fetch_and(!bit, Relaxed);
             }
-            None => {
-                let mut absent = lock(&self.absent);
-                if let Some(bits) = absent.get_mut(path) {
-                    *bits &= keep;
-                    if *bits == 0 {
-                        absent.remove(path);
-                    }
-                }
-            }
+            None => self.absent.clear(path, bit),
         }
+    }
+
+    /// In how many paths that are not there some shard is interested.
+    pub fn absent_paths(&self) -> usize {
+        self.absent.len()
     }
 
     fn interest_cell(&self, id: NodeId, kind: Interest) -> &AtomicU8 {

@@ -11,6 +11,9 @@ mod paths;
 mod report;
 mod watchers;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+
 use smallvec::SmallVec;
 
 use crate::apply::TriggerKind;
@@ -82,7 +85,9 @@ pub struct WatchTable {
     /// What each connection watches: ids of paths, without gaps. An [`Entry`] knows its place here.
     watched: Vec<Vec<u32>>,
     count: usize,
-    recursive: usize,
+    /// How long the paths with recursive watches are, and how many such watches there are of each length. An event looks at
+    /// these ancestors only: at each of a path of half a million slashes, hashing would take minutes.
+    recursive_lengths: BTreeMap<u32, usize>,
     /// Entries in Apache's two tables.
     table_entries: usize,
 }
@@ -104,7 +109,13 @@ pub struct Fired {
 impl WatchTable {
     /// Empty ones.
     pub fn new(keys: HashKeys) -> Self {
-        Self { paths: Paths::new(keys.hasher()), watched: Vec::new(), count: 0, recursive: 0, table_entries: 0 }
+        Self {
+            paths: Paths::new(keys.hasher()),
+            watched: Vec::new(),
+            count: 0,
+            recursive_lengths: BTreeMap::new(),
+            table_entries: 0,
+        }
     }
 
     /// How many watches, each mode of a connection on a path being one.
@@ -158,13 +169,24 @@ impl WatchTable {
             }
             watched.push(id);
         }
-        self.counted(before, after);
+        self.counted(path.len(), before, after);
     }
 
-    fn counted(&mut self, before: Modes, after: Modes) {
+    /// What a watcher has on a path of `length` bytes has changed.
+    fn counted(&mut self, length: usize, before: Modes, after: Modes) {
         self.count = self.count + after.count() - before.count();
-        let recursive = |modes: Modes| usize::from(modes.has(Modes::RECURSIVE));
-        self.recursive = self.recursive + recursive(after) - recursive(before);
+        match (before.has(Modes::RECURSIVE), after.has(Modes::RECURSIVE)) {
+            (false, true) => *self.recursive_lengths.entry(length as u32).or_insert(0) += 1,
+            (true, false) => {
+                if let btree_map::Entry::Occupied(mut of_length) = self.recursive_lengths.entry(length as u32) {
+                    *of_length.get_mut() -= 1;
+                    if *of_length.get() == 0 {
+                        of_length.remove();
+                    }
+                }
+            }
+            _ => {}
+        }
         self.table_entries = self.table_entries + after.table_entries() - before.table_entries();
     }
 
@@ -197,16 +219,14 @@ impl WatchTable {
         if let Some(id) = self.paths.find(path) {
             self.fire_path(id, hit, used, &mut fired);
         }
-        if kind != TriggerKind::ChildrenChanged && self.recursive > 0 {
+        if kind != TriggerKind::ChildrenChanged {
             let direct = fired.watchers.len();
-            let mut at = path;
-            while at.len() > 1 {
-                at = wire::path::split(at).map_or("/", |(parent, _)| if parent.is_empty() { "/" } else { parent });
-                if let Some(id) = self.paths.find(at) {
-                    let above = self.paths.get(id).as_slice().iter();
-                    let recursive = above.filter(|entry| entry.modes().has(Modes::RECURSIVE));
-                    fired.watchers.extend(recursive.map(|entry| entry.watcher()));
-                }
+            for (&length, _) in self.recursive_lengths.range(..path.len() as u32) {
+                let Some(above) = ancestor(path, length as usize) else { continue };
+                let Some(id) = self.paths.find(above) else { continue };
+                let above = self.paths.get(id).as_slice().iter();
+                let recursive = above.filter(|entry| entry.modes().has(Modes::RECURSIVE));
+                fired.watchers.extend(recursive.map(|entry| entry.watcher()));
             }
             if fired.watchers.len() > direct {
                 fired.watchers.sort_unstable();
@@ -217,6 +237,7 @@ impl WatchTable {
     }
 
     fn fire_path(&mut self, id: u32, hit: Modes, used: Modes, fired: &mut Fired) {
+        let length = self.paths.text(id).len();
         let mut entries = std::mem::take(self.paths.get_mut(id));
         let watchers = entries.as_slice().iter().filter(|entry| entry.modes().has(hit)).map(|entry| entry.watcher());
         fired.watchers.extend(watchers);
@@ -226,7 +247,7 @@ impl WatchTable {
             let after = before.without(used);
             if before != after {
                 entry.set_modes(after);
-                self.counted(before, after);
+                self.counted(length, before, after);
             }
             fired.left = fired.left.with(after);
             if after.is_empty() {
@@ -249,7 +270,7 @@ impl WatchTable {
             return false;
         }
         let after = before.without(modes);
-        self.counted(before, after);
+        self.counted(path.len(), before, after);
         if after.is_empty() {
             if let Some(entry) = self.paths.get_mut(id).remove(watcher) {
                 self.unlist(watcher, entry.place());
@@ -289,7 +310,7 @@ impl WatchTable {
         for _ in 0..paths_max {
             let Some(id) = self.watched.get_mut(watcher as usize).and_then(Vec::pop) else { break };
             let Some(entry) = self.paths.get_mut(id).remove(watcher) else { continue };
-            self.counted(entry.modes(), Modes::default());
+            self.counted(self.paths.text(id).len(), entry.modes(), Modes::default());
             if self.paths.get(id).as_slice().is_empty() {
                 unwatched(self.paths.text(id), entry.modes());
                 self.paths.remove(id);
@@ -300,6 +321,16 @@ impl WatchTable {
             *watched = Vec::new();
         }
         watched.is_empty()
+    }
+}
+
+/// The ancestor of `path` whose own path has `length` bytes, if there is one. `length` is below that of `path`.
+fn ancestor(path: &str, length: usize) -> Option<&str> {
+    match (path.as_bytes().get(length), length) {
+        // The root's is the slash itself.
+        (_, 1) if path.starts_with('/') => Some("/"),
+        (Some(b'/'), 1..) => Some(&path[..length]),
+        _ => None,
     }
 }
 
@@ -353,6 +384,32 @@ mod tests {
         assert_eq!(t.len(), 2);
         assert!(t.remove(1, "/a", Modes::PERSISTENT));
         assert!(!t.remove(1, "/a", Modes::PERSISTENT));
+    }
+
+    /// At each of its ancestors, a hash of the whole path would take minutes.
+    #[test]
+    fn a_path_of_half_a_million_slashes_is_looked_at_where_somebody_watches() {
+        let deep = "/d".repeat(500_000);
+        let mut t = table();
+        t.add(1, "/", Modes::RECURSIVE);
+        t.add(2, &deep[..600_000], Modes::RECURSIVE);
+        t.add(3, "/d", Modes::RECURSIVE);
+        t.add(4, &deep, Modes::RECURSIVE);
+        t.add(5, "/dd", Modes::RECURSIVE);
+        t.add(6, "/e", Modes::RECURSIVE);
+        t.add(7, &deep[..599_999], Modes::RECURSIVE);
+        t.add(8, "", Modes::RECURSIVE);
+        assert_eq!(t.fire(TriggerKind::DataChanged, &deep).watchers.to_vec(), [1, 2, 3, 4]);
+        assert!(t.remove(3, "/d", Modes::ALL));
+        assert_eq!(
+            t.fire(TriggerKind::Created, "/d/d").watchers.to_vec(),
+            [1],
+            "another path of that length is watched"
+        );
+        for watcher in 1..=8 {
+            t.remove_watcher(watcher, |_, _| {});
+        }
+        assert!(t.recursive_lengths.is_empty());
     }
 
     #[test]
