@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ostler_conformance::raw::ConnectRequest;
+use ostler_conformance::raw::{ConnectRequest, Connection};
 use ostler_conformance::script::{Body, create, set, watch};
 use ostler_conformance::{Options, Server, four_letter};
 
@@ -335,5 +335,35 @@ fn a_flood_of_connections_and_of_pings() {
     });
     bystander.works("floods");
     good.were_served("floods");
+    bystander.printed_no_panic();
+}
+
+/// `ostler.sessions.max` in the flood.
+const SESSIONS_MAX: usize = 200;
+
+/// Sessions that are begun and left, with the longest timeout: each lives on for a while.
+#[test]
+fn a_flood_of_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new(dir.path()).cfg(format!("ostler.sessions.max={SESSIONS_MAX}"));
+    let mut bystander = Bystander::with(dir, &options);
+    let addr = bystander.server.addr();
+    let good = GoodClients::start(addr, 4);
+    let request = ConnectRequest { timeout_ms: 40_000, ..ConnectRequest::default() };
+    let (mut first, granted) = Connection::connect(addr, &request).unwrap();
+    let flood = (0..2 * SESSIONS_MAX).map(|_| Connection::connect(addr, &request).is_ok());
+    let taken = flood.filter(|is_taken| *is_taken).count();
+    assert!(taken > SESSIONS_MAX / 2 && taken < SESSIONS_MAX, "{taken} were taken");
+    assert_eq!(told(addr, "zk_connection_rejected"), 2 * SESSIONS_MAX - taken);
+    bystander.works("more sessions than there may be");
+    // Who has one goes on with it, and its end makes room.
+    let again = ConnectRequest { session_id: granted.session_id, password: Some(granted.password), ..request.clone() };
+    let (mut second, renewed) = Connection::connect(addr, &again).unwrap();
+    assert_eq!(renewed.session_id, granted.session_id);
+    first.expect_closed().unwrap();
+    assert!(Connection::connect(addr, &request).is_err());
+    assert_eq!(second.call(1, -11, &[]).unwrap().err, 0);
+    assert!(Connection::connect(addr, &request).is_ok());
+    good.were_served("a flood of sessions");
     bystander.printed_no_panic();
 }

@@ -52,6 +52,8 @@ pub struct PipelineConfig {
     pub close_session_paths: bool,
     /// Do sessions begin as local ones?
     pub local_sessions: LocalSessions,
+    /// Sessions beyond which no new one begins (`ostler.sessions.max`).
+    pub sessions_max: usize,
     /// `enforceQuota`: writes above a quota are refused.
     pub enforce_quota: bool,
     /// `reconfigEnabled`: a reconfig is more than switched off.
@@ -163,6 +165,8 @@ pub struct Pipeline {
     pub(crate) round_began_ms: i64,
     /// Sessions that ran out of time and whose end is not proposed yet.
     pub(crate) expiring: VecDeque<SessionId>,
+    /// How many createSession txns of clients of this server are on their way.
+    pub(crate) connects_under_way: usize,
     /// How many closeSession txns of the server's own are among `pending`.
     pub(crate) expiries_under_way: usize,
     /// Entries on their way to the inboxes, a vector a shard.
@@ -214,6 +218,7 @@ impl Pipeline {
             waiting_for: ShardSet::default(),
             round_began_ms: 0,
             expiring: VecDeque::new(),
+            connects_under_way: 0,
             expiries_under_way: 0,
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
@@ -295,11 +300,20 @@ impl Pipeline {
         let mut woken = ShardSet::default();
         let mut batch = submissions.drain(..).peekable();
         while batch.peek().is_some() {
-            let tree = shared.tree.read();
+            // Where writes are refused, the reads before them are answered here, with watches, and until they are in its inbox no
+            // shard may look: it could take back the interest that they need.
+            let (alone, together);
+            let tree: &Tree = if self.room.is_some() {
+                alone = shared.tree.write();
+                &alone
+            } else {
+                together = shared.tree.read();
+                &together
+            };
             for submission in batch.by_ref().take(BATCH_MAX) {
-                self.submit(now, shared, &tree, submission);
+                self.submit(now, shared, tree, submission);
             }
-            // Under the guard, because reads may have been answered, with watches: no shard may look meanwhile.
+            // Under the guard.
             woken.extend(self.flush(shared));
         }
         drop(batch);
@@ -314,11 +328,14 @@ impl Pipeline {
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
             Submission::Connect { conn, timeout_ms, received_us } => {
-                if self.has_room_for_session() {
-                    self.connect(now, conn, timeout_ms, received_us);
-                } else {
+                if !self.has_room_for_session() {
                     shared.pipeline_stats.refused.add(1);
                     self.send(conn, InboxEntry::Close { conn, why: "the log has no room for a new session" });
+                } else if self.is_one_session_too_many() {
+                    shared.pipeline_stats.sessions_rejected.add(1);
+                    self.send(conn, InboxEntry::Close { conn, why: "there are too many sessions" });
+                } else {
+                    self.connect(now, conn, timeout_ms, received_us);
                 }
             }
             Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
@@ -573,6 +590,7 @@ impl Pipeline {
             }
         }
         tally::applied(&shared.pipeline_stats, now, &parsed, received_us, proposed_us);
+        self.connects_under_way -= usize::from(matches!(origin, Origin::Connect { .. }));
         let owner = match &parsed.txn {
             Txn::CreateSession(txn) => {
                 let owner = if let Origin::Connect { conn, .. } = origin { Some(conn) } else { None };
@@ -724,7 +742,7 @@ impl Pipeline {
         self.outstanding.hash_state(hasher);
         hash_text(&(&self.role, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
-        hash_text(&(&self.expiring, self.expiries_under_way, self.room, self.refuses), hasher);
+        hash_text(&(&self.expiring, self.connects_under_way, self.expiries_under_way, self.room, self.refuses), hasher);
         hash_text(&(&self.wishes, &self.held, &self.answered_syncs), hasher);
     }
 

@@ -151,6 +151,7 @@ impl Pipeline {
             self.send(conn, InboxEntry::Close { conn, why: "the leader is gone, and with it the answer" });
         }
         self.expiring.clear();
+        self.connects_under_way = 0;
         self.expiries_under_way = 0;
         self.waiting_for = ShardSet::default();
         self.round += 1;

@@ -36,16 +36,24 @@ pub enum LocalSessions {
 pub(crate) const EXPIRIES_UNDER_WAY_MAX: usize = 128;
 
 impl Pipeline {
+    /// A session lives on without a connection until its time is up, so whoever connects and goes, again and again, would
+    /// leave ever more of them. Those whose createSession is under way count.
+    pub(crate) fn is_one_session_too_many(&self) -> bool {
+        self.tracker.len() + self.connects_under_way >= self.config.sessions_max
+    }
+
     pub(crate) fn connect(&mut self, now: Now, conn: ConnId, timeout_ms: i32, received_us: u64) {
         let session = self.tracker.allocate_id();
         if self.config.local_sessions == LocalSessions::Off {
             let origin = Origin::Connect { conn, timeout_ms };
             if matches!(self.role, Role::Learning(_)) {
+                self.connects_under_way += 1;
                 return self.forward_session(session, timeout_ms, origin, received_us);
             }
             if !self.role.has_zxids(1) {
                 return self.send(conn, InboxEntry::Close { conn, why: "the zxids of the epoch are used up" });
             }
+            self.connects_under_way += 1;
             self.propose_session(now, session, timeout_ms, origin, received_us);
         } else {
             self.tracker.add_local(session, timeout_ms, conn, now.mono_ms());

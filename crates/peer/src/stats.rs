@@ -403,6 +403,8 @@ pub struct PipelineStats {
     pub propagation: Distribution,
     /// Writes and ConnectRequests that the log had no room for.
     pub refused: Counter,
+    /// ConnectRequests that would have made one session too many.
+    pub sessions_rejected: Counter,
     /// Znodes that a proposal changed, and that an applied txn no longer keeps.
     pub changes_queued: Counter,
     /// Of those, the ones whose txns were applied.
@@ -425,6 +427,7 @@ impl PipelineStats {
             &self.proposed,
             &self.closed_sessions,
             &self.refused,
+            &self.sessions_rejected,
             &self.changes_queued,
             &self.changes_removed,
             &self.digest_mismatches,

@@ -54,6 +54,7 @@ pub struct Core {
     snapshot_next: Mutex<Option<CutHeader>>,
     stopping: AtomicBool,
     mismatches_told: AtomicU64,
+    rejected_sessions_told: AtomicU64,
     /// What the log's disk is at, and what was said about it.
     pub disk_watch: DiskWatch,
     /// A bell a shard.
@@ -114,6 +115,7 @@ impl Core {
             snapshot_next: Mutex::new(None),
             stopping: AtomicBool::new(false),
             mismatches_told: AtomicU64::new(0),
+            rejected_sessions_told: AtomicU64::new(0),
             disk_watch: DiskWatch::default(),
             bells,
             image_bytes_max: IMAGE_BYTES_MAX,
@@ -212,11 +214,23 @@ impl Core {
         for line in exceeded {
             tracing::warn!("{line}");
         }
+        self.tell_rejected_sessions();
         let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
         if mismatches > self.mismatches_told.swap(mismatches, Relaxed) {
             tracing::error!(
                 "{mismatches} txns led to another digest than was predicted: the tree in memory is not to be trusted; \
                  restart this server, and report this with its log and snapshots"
+            );
+        }
+    }
+
+    /// One line a tick, however many are turned away.
+    fn tell_rejected_sessions(&self) {
+        let rejected = self.shared.pipeline_stats.sessions_rejected.get();
+        let new = rejected.saturating_sub(self.rejected_sessions_told.swap(rejected, Relaxed));
+        if new > 0 {
+            tracing::warn!(
+                "{new} clients were turned away: there are as many sessions as ostler.sessions.max allows; raise it, or                  maxSessionTimeout is so long that sessions without clients pile up"
             );
         }
     }

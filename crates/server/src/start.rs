@@ -185,6 +185,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             length_max: config.limits.record_bytes_max as usize,
             digests: config.tree.digest,
             close_session_paths: config.tree.close_session_paths,
+            sessions_max: config.limits.sessions_max,
             enforce_quota: config.tree.enforce_quota,
             reconfig_enabled: config.tree.reconfig_enabled,
             // A standalone server has none, as in Apache.

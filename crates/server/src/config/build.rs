@@ -139,6 +139,7 @@ fn limits(settings: &mut Settings) -> Result<LimitsConfig, ConfigError> {
         unsent_bytes_max: settings.number("ostler.unsent.bytesMax")?,
         unprocessed_bytes_max: settings.number("ostler.unprocessed.bytesMax")?,
         watch_bytes_max: settings.number("ostler.watches.bytesMax")?,
+        sessions_max: settings.number("ostler.sessions.max")?,
         large_request_bytes: settings.limit("largeRequestThreshold")?,
         large_requests_bytes_max: positive(settings, "largeRequestMaxBytes", 100 << 20)?,
     })

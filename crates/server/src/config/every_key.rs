@@ -23,7 +23,7 @@ const WORK: &str = "
     request_throttle_max_requests=5  largeRequestThreshold=5  largeRequestMaxBytes=5  connection_throttle_tokens=5
     DigestAuthenticationProvider.enabled=false  DigestAuthenticationProvider.superDigest=super:x
     ostler.unsent.bytesMax=1048576  ostler.unprocessed.bytesMax=1048576
-    ostler.watches.bytesMax=1048576
+    ostler.watches.bytesMax=1048576  ostler.sessions.max=5
     DigestAuthenticationProvider.digestAlg=SHA3-512  4lw.commands.whitelist=*
     authProvider.1=org.apache.zookeeper.server.auth.EnsembleAuthenticationProvider
     authProvider.1=org.apache.zookeeper.server.auth.KeyAuthenticationProvider

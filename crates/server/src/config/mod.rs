@@ -136,6 +136,8 @@ pub struct LimitsConfig {
     pub unprocessed_bytes_max: usize,
     /// Bytes of the watches of all sessions, beyond which more are refused.
     pub watch_bytes_max: usize,
+    /// Sessions beyond which no new one begins.
+    pub sessions_max: usize,
     /// Size from which a request counts as large; `None`: none does.
     pub large_request_bytes: Option<u32>,
     /// Bytes of large requests in process, above which the next one's connection is closed.

@@ -73,7 +73,7 @@ impl Words {
             ("connection_drop_count", sum(|s| s.dropped.get())),
             ("connection_request_count", sum(|s| s.connection_requests.get())),
             ("connection_revalidate_count", sum(|s| s.revalidated.get())),
-            ("connection_rejected", sum(|s| s.connection_rejected.get())),
+            ("connection_rejected", sum(|s| s.connection_rejected.get()) + pipeline.sessions_rejected.get()),
             ("ensemble_auth_success", sum(|s| s.ensemble_auth_success.get())),
             ("ensemble_auth_fail", sum(|s| s.ensemble_auth_fail.get())),
             ("ensemble_auth_skip", sum(|s| s.ensemble_auth_skip.get())),

@@ -82,6 +82,13 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Ostler's own. Bytes of the watches of all sessions together, about 100 and twice its path for each path that is watched and 12 for each watcher; more are refused with QuotaExceeded.",
         )
         .bare(),
+        key(
+            "ostler.sessions.max",
+            Kind::Decoded(1, I32_MAX),
+            "1000000",
+            "Ostler's own. Sessions, with a connection or without, beyond which a ConnectRequest for a new one is closed; each takes about 130 bytes beside its connection.",
+        )
+        .bare(),
         key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
             .file_only()
             .no_effect(NO_LOCAL_SESSIONS),
