@@ -162,6 +162,7 @@ impl World {
                 digests: true,
                 close_session_paths: true,
                 local_sessions: self.local_sessions,
+                sessions_max: usize::MAX,
                 enforce_quota: false,
                 reconfig_enabled: false,
                 containers: ContainerRules { check_ms: 60_000, per_minute_max: 1000, never_used_ms: None },
