@@ -366,7 +366,8 @@ impl Node {
             }
             member::Output::Leader(output) => return self.on_leader(now, shared, role, output),
             member::Output::Learner(output) => return self.on_learner(now, shared, output),
-            member::Output::Look { .. } => {}
+            // Nothing is reconfigured yet.
+            member::Output::Look { .. } | member::Output::Configured(_) => {}
         }
         consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
         ShardSet::default()
@@ -407,6 +408,7 @@ impl Node {
             output @ (leader::Output::Ready(_)
             | leader::Output::Close(..)
             | leader::Output::Disk(_)
+            | leader::Output::Configured(_)
             | leader::Output::Over(_)) => {
                 consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(member::Output::Leader(output))));
             }
@@ -426,6 +428,7 @@ impl Node {
             output @ (learner::Output::Send(_)
             | learner::Output::ReceiveSnapshot(_)
             | learner::Output::Disk(_)
+            | learner::Output::Configured { .. }
             | learner::Output::Over(_)) => {
                 consensus
                     .outputs

@@ -13,6 +13,8 @@ use crate::quorum_verifier::QuorumVerifier;
 pub struct Broadcast {
     me: ServerId,
     verifier: QuorumVerifier,
+    /// A reconfig that is proposed: it needs both, and stops what is behind it.
+    next: Option<QuorumVerifier>,
     proposed: Zxid,
     committed: Zxid,
     acked: BTreeMap<ServerId, Zxid>,
@@ -21,7 +23,7 @@ pub struct Broadcast {
 impl Broadcast {
     /// A leader whose history ends at `last`, all of it committed and on its own disk.
     pub fn new(me: ServerId, verifier: QuorumVerifier, last: Zxid) -> Self {
-        Self { me, verifier, proposed: last, committed: last, acked: BTreeMap::from([(me, last)]) }
+        Self { me, verifier, next: None, proposed: last, committed: last, acked: BTreeMap::from([(me, last)]) }
     }
 
     /// The zxid of the newest proposal.
@@ -51,13 +53,45 @@ impl Broadcast {
         assert!(zxid <= self.proposed, "{from} acknowledged {zxid}, beyond the last proposal {}", self.proposed);
         let acked = self.acked.entry(from).or_insert(Zxid::ZERO);
         *acked = (*acked).max(zxid);
-        let mut candidates: Vec<Zxid> = self.acked.values().copied().filter(|&z| z > self.committed).collect();
+        self.count();
+        self.applicable()
+    }
+
+    /// The newest proposal is a reconfig: it is committed by a quorum of `next` and one of what it follows, and what is behind
+    /// it waits until it is [activated](Self::activate).
+    pub fn reconfigure(&mut self, next: QuorumVerifier) {
+        self.next = Some(next);
+    }
+
+    /// `verifier` decides from here on. What waited for it may be committed now.
+    pub fn activate(&mut self, verifier: QuorumVerifier) {
+        self.verifier = verifier;
+        self.next = None;
+        self.count();
+    }
+
+    /// The reconfig that is committed, and not activated.
+    pub fn committed_reconfig(&self) -> Option<&QuorumVerifier> {
+        self.next.as_ref().filter(|it| it.version() <= self.committed.0)
+    }
+
+    fn count(&mut self) {
+        let limit = self.next.as_ref().map_or(Zxid(i64::MAX), |it| Zxid(it.version()));
+        let within = |z: Zxid| z.min(limit);
+        let mut candidates: Vec<Zxid> =
+            self.acked.values().map(|&z| within(z)).filter(|&z| z > self.committed).collect();
         candidates.sort_unstable();
         let has = |server: ServerId, z: Zxid| self.acked.get(&server).is_some_and(|&acked| acked >= z);
-        if let Some(&z) = candidates.iter().rev().find(|&&z| self.verifier.contains_quorum(|s| has(s, z))) {
+        let decides = |verifier: &QuorumVerifier, z: Zxid| verifier.contains_quorum(|s| has(s, z));
+        let next = |z: Zxid| self.next.as_ref().filter(|_| z == limit).is_none_or(|next| decides(next, z));
+        if let Some(&z) = candidates.iter().rev().find(|&&z| decides(&self.verifier, z) && next(z)) {
             self.committed = z;
         }
-        self.applicable()
+    }
+
+    /// Who of these has the most on its disk; of several the one with the largest id.
+    pub fn most_acked(&self, of: impl Fn(ServerId) -> bool) -> Option<ServerId> {
+        self.acked.iter().filter(|(id, _)| of(**id)).map(|(&id, &acked)| (acked, id)).max().map(|(_, id)| id)
     }
 
     /// What `server` acknowledged counts no more: it may be told to cut it. What is committed stays so.

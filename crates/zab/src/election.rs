@@ -114,6 +114,8 @@ pub enum Input {
     Configured(Quorums),
     /// What the oracle of an ensemble of two says. It must be asked only while no follower is connected.
     Oracle(bool),
+    /// A reconfig has said who is to lead: there is nothing to be elected. For a server that is in no round.
+    Appointed(Proposal),
     /// Nothing but time.
     Timeout,
 }
@@ -218,6 +220,7 @@ impl Election {
                 self.oracle = says;
                 self.conclude(now_ms);
             }
+            Input::Appointed(proposal) => self.decide_for(Vote::looking(proposal, self.clock), self.clock),
             Input::Timeout => self.on_timeout(now_ms),
         }
     }

@@ -15,6 +15,7 @@
 //! * A member that looks for a leader ([`member::Output::Look`]) proposes what is durable on its own disk, no more; one that
 //!   lost its state proposes nothing.
 //! * A decision begins the next role at once. It may be wrong; discovery finds out.
+//! * A reconfig that names the next leader begins the next role without an election; if that comes to nothing, there is one.
 //! * When an epoch is established, this server's vote names it, so that a newcomer hears the same from everybody.
 //! * Without a leader for a while, a server may serve reads ([`Output::ReadOnly`]), and stops before a role begins, so that
 //!   nobody takes an old answer for one of the ensemble's.
@@ -34,7 +35,6 @@ use crate::leader::{self, ConnId, ToLearner};
 use crate::learner;
 use crate::member::{self, Member, Recovered};
 use crate::options::Options;
-use crate::quorum_verifier::{QuorumVerifier, Quorums};
 
 /// What happens to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +59,6 @@ pub enum Output {
     /// True: no leader was found for max(2 s, `tickTime`): serve reads, and nothing else, of what is applied. False: a role
     /// begins; end that. Only with [`Options::read_only`].
     ReadOnly(bool),
-    /// A peer has a newer committed configuration.
-    NewerConfiguration(Box<QuorumVerifier>),
     /// A frame on the election port was no notification, and was dropped: a line for the log.
     NotANotification {
         /// Whose connection it was.
@@ -77,6 +75,8 @@ pub struct Ensemble {
     election: Election,
     member: Member,
     read_only: ReadOnly,
+    /// What it offers while it looks.
+    offer: Proposal,
     outputs: VecDeque<Output>,
 }
 
@@ -96,12 +96,15 @@ impl Ensemble {
     /// `election` and `options` must name the same server.
     pub fn new(now_ms: u64, options: Options, election: Settings, recovered: Recovered) -> Self {
         assert!(options.me == election.me, "two ids for one server: {} and {}", options.me, election.me);
-        let quorums = Quorums::of(options.verifier.clone());
+        let (reconfig_enabled, text_rules) = (options.reconfig_enabled, options.text_rules);
+        let election = Settings { reconfig_enabled, text_rules, ..election };
+        let quorums = options.quorums();
         let mut this = Self {
             connections: Connections::new(options.me, quorums.clone()),
             election: Election::new(election, quorums),
             member: Member::new(options, recovered),
             read_only: ReadOnly::No,
+            offer: Proposal::NOBODY,
             outputs: VecDeque::new(),
         };
         this.settle(now_ms);
@@ -209,10 +212,24 @@ impl Ensemble {
                 if self.member.options().read_only && self.read_only == ReadOnly::No {
                     self.read_only = ReadOnly::At(now_ms.saturating_add(self.member.options().read_only_after_ms()));
                 }
-                self.election.handle(now_ms, election::Input::Look(own));
+                self.offer = own;
+                let input = match self.member.take_appointed() {
+                    Some(leader) => election::Input::Appointed(Proposal { leader, ..own }),
+                    None => election::Input::Look(own),
+                };
+                self.election.handle(now_ms, input);
                 return;
             }
             member::Output::Lead { .. } | member::Output::Follow { .. } => self.end_read_only(),
+            member::Output::Configured(ref quorums) => {
+                self.connections.handle(connections::Input::Configured(quorums.clone()));
+                let looks = self.election.proposal().is_some();
+                self.election.handle(now_ms, election::Input::Configured(quorums.clone()));
+                if looks {
+                    // It may have another vote now.
+                    self.election.handle(now_ms, election::Input::Look(self.offer));
+                }
+            }
             member::Output::Leader(leader::Output::Serve { epoch })
             | member::Output::Learner(learner::Output::Serve { epoch, .. }) => {
                 self.election.handle(now_ms, election::Input::Established(epoch));
@@ -232,7 +249,9 @@ impl Ensemble {
             election::Output::Decided(decision) => {
                 self.member.handle(now_ms, member::Input::Elected(decision.leader));
             }
-            election::Output::NewerConfiguration(it) => self.outputs.push_back(Output::NewerConfiguration(it)),
+            election::Output::NewerConfiguration(it) => {
+                self.member.handle(now_ms, member::Input::Configured(it));
+            }
             election::Output::VoterLooks(_) => self.member.handle(now_ms, member::Input::VoterLooks),
         }
     }

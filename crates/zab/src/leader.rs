@@ -26,20 +26,19 @@
 //! It steps down when a phase takes longer than `initLimit`; when, at a full tick, there is no quorum of learners that were
 //! heard of within `syncLimit`; when the own disk hangs for `syncLimit`; and when an epoch or its zxids are used up.
 //!
-//! Not here yet, and where it would go: reconfig (a second verifier beside `Options::verifier`, COMMITANDACTIVATE in
-//! `broadcast`).
+//! A proposal may be a reconfig: see [`crate::reconfig`].
 //!
 //! Source: Apache `Leader`, `LearnerHandler`, `LearnerSyncThrottler`.
 
 mod broadcast;
 mod discovery;
 mod handler;
+mod reconfig;
 mod sync;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use bytes::Bytes;
 use wire::quorum::{Forwarded, Packet, Touch};
 use wire::{Epoch, ServerId, SessionId, Zxid};
 
@@ -50,6 +49,7 @@ use crate::broadcast::Broadcast;
 use crate::committed_log::{CommittedLog, Proposal};
 use crate::durable::{Command, CurrentEpochWrite, Done, Logged, Token, Tokens};
 use crate::options::{Defect, Options};
+use crate::quorum_verifier::Quorums;
 use crate::state_summary::StateSummary;
 use crate::sync_plan::LogPart;
 
@@ -150,6 +150,8 @@ pub enum Output {
     },
     /// Everything up to here is committed, and in the own log: apply it.
     Commit(Zxid),
+    /// Other configurations hold: a reconfig was proposed or committed. Of the leader's own election and files.
+    Configured(Quorums),
     /// A learner forwards a client's wish.
     Request(ConnId, Forwarded),
     /// Learners heard of these sessions.
@@ -257,6 +259,8 @@ pub enum LeaderOver {
     QuorumLost,
     /// A sync of the own disk hangs.
     DiskHangs,
+    /// A reconfig was committed, and by it this one is to lead.
+    Reconfigured(ServerId),
     /// The zxids of this epoch are used up: a new epoch is needed.
     ZxidsUsedUp,
     /// There is no epoch behind the one that somebody accepted.
@@ -268,6 +272,7 @@ pub enum LeaderOver {
 impl fmt::Display for LeaderOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Reconfigured(leader) => return write!(f, "the ensemble was reconfigured; {leader} is to lead"),
             Self::NoQuorumForEpoch => "no quorum of servers connected within initLimit",
             Self::VotersLookElsewhere => {
                 "no quorum of servers connected within maxTimeToWaitForEpoch, and one that voted for this one looks again"
@@ -345,6 +350,8 @@ pub struct Leader {
     oldest_unlogged: Option<(Zxid, u64)>,
     syncs: broadcast::Syncs,
     next_ping_ms: u64,
+    /// This one is to lead; nothing is committed here any more.
+    successor: Option<ServerId>,
     is_full_tick: bool,
     outputs: VecDeque<Output>,
 }
@@ -371,6 +378,7 @@ impl Leader {
             oldest_unlogged: None,
             syncs: broadcast::Syncs::default(),
             next_ping_ms: u64::MAX,
+            successor: None,
             is_full_tick: false,
             outputs: VecDeque::new(),
             options,
@@ -477,7 +485,7 @@ impl Leader {
     }
 
     fn may_propose(&self) -> bool {
-        self.phase == Phase::Broadcast
+        self.phase == Phase::Broadcast && self.successor.is_none()
             || self.options.has(Defect::ServesBeforeQuorum) && matches!(self.phase, Phase::Synchronization { .. })
     }
 
@@ -558,6 +566,12 @@ impl Leader {
         {
             self.broadcast.forget(server);
         }
+        if let Some(successor) = self.successor
+            && self.forwarding(false).is_empty()
+        {
+            // Everybody has heard who is to lead.
+            return self.over(LeaderOver::Reconfigured(successor));
+        }
         // Without its syncs others may be answered.
         self.answer_syncs(now_ms);
     }
@@ -579,7 +593,7 @@ impl Leader {
     }
 
     fn new_leader(&self) -> Packet {
-        let config: Bytes = self.options.config.clone();
+        let config = self.config_for_learners();
         Packet::NewLeader { zxid: Zxid::new(self.epoch, 0), config: Some(config) }
     }
 }

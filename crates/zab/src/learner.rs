@@ -23,11 +23,13 @@
 //! * A PING is answered from UPTODATE on, as Apache does it: before, the leader waits for something else.
 //! * A snapshot may hold txns that are proposed again behind it. They are known, and not logged.
 //!
-//! Not here yet, and where it would go: reconfig (COMMITANDACTIVATE and INFORMANDACTIVATE end the role), the observer
-//! master (a follower's [`Output`]s for its observers).
+//! Configurations that come as txns, and with NEWLEADER: see [`crate::reconfig`].
+//!
+//! Not here yet, and where it would go: the observer master (a follower's [`Output`]s for its observers).
 //!
 //! Source: Apache `Learner`, `Follower`, `Observer`, `SendAckRequestProcessor`.
 
+mod reconfig;
 mod sync;
 
 use std::cmp::Ordering;
@@ -36,7 +38,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use wire::quorum::{Forwarded, LearnerInfo, Packet, Revalidation, Touch};
-use wire::{Epoch, SessionId, Zxid};
+use wire::{Epoch, ServerId, SessionId, Zxid};
 
 use crate::committed_log::{CommittedLog, Gap, Proposal};
 use crate::durable::{
@@ -44,6 +46,8 @@ use crate::durable::{
 };
 use crate::leader::Start;
 use crate::options::{Defect, Options};
+use crate::quorum_verifier::Quorums;
+use crate::reconfig::configuration_in;
 use crate::state_summary::StateSummary;
 
 /// The most sessions in an answer to a PING; the rest goes with the next. Apache reads a packet of `jute.maxbuffer`, 1 MiB.
@@ -106,6 +110,13 @@ pub enum Output {
     },
     /// Everything up to here is committed, and in the own log: apply it.
     Commit(Zxid),
+    /// Other configurations hold.
+    Configured {
+        /// From now on.
+        quorums: Quorums,
+        /// A configuration was activated; only seen otherwise.
+        activated: Option<Activated>,
+    },
     /// The answer to the oldest question about a session that has none.
     Revalidated {
         /// Which.
@@ -117,6 +128,13 @@ pub enum Output {
     Synced,
     /// The role is over. Close the connection; nothing more comes.
     Over(LearnerOver),
+}
+
+/// A configuration that was activated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Activated {
+    /// Who is to lead, as COMMITANDACTIVATE says; UPTODATE does not.
+    pub designated: Option<ServerId>,
 }
 
 /// Why a learner learns no more.
@@ -150,8 +168,8 @@ pub enum LearnerOver {
     BadSnapshot,
     /// More was sent than may be held back.
     QueueFull,
-    /// A reconfig was committed, which this version does not follow.
-    Reconfig,
+    /// A reconfig was committed, by which this server has another role, or another leader. Its id, if it was told.
+    Reconfigured(Option<ServerId>),
 }
 
 impl fmt::Display for LearnerOver {
@@ -175,7 +193,10 @@ impl fmt::Display for LearnerOver {
             }
             Self::BadSnapshot => f.write_str("the leader's snapshot broke off, or was none"),
             Self::QueueFull => f.write_str("the leader sent more than can be held back during the sync"),
-            Self::Reconfig => f.write_str("the ensemble was reconfigured, which this version does not follow"),
+            Self::Reconfigured(None) => {
+                f.write_str("the ensemble was reconfigured; this server's role or leader changes")
+            }
+            Self::Reconfigured(Some(leader)) => write!(f, "the ensemble was reconfigured; {leader} is to lead"),
         }
     }
 }
@@ -236,6 +257,8 @@ pub struct Learner {
     /// The leader's.
     epoch: Epoch,
     config: Option<Bytes>,
+    /// A reconfig that was committed before UPTODATE, and who is to lead.
+    activation: Option<(Zxid, ServerId)>,
     /// What came while the disk was being changed.
     stash: VecDeque<Packet>,
     /// Proposals that are not in the log yet; the first `committed_queued` of them are committed.
@@ -273,6 +296,7 @@ impl Learner {
             stage: Stage::Connecting,
             epoch: accepted,
             config: None,
+            activation: None,
             stash: VecDeque::new(),
             queued: VecDeque::new(),
             committed_queued: 0,
@@ -375,7 +399,7 @@ impl Learner {
 
     fn on_connected(&mut self, now_ms: u64) {
         if self.stage == Stage::Connecting {
-            let info = LearnerInfo::new(self.options.me, self.options.config_version);
+            let info = LearnerInfo::new(self.options.me, self.options.committed_version());
             self.send(FromLearner::hello(self.is_observer, self.accepted, info));
             self.stage = Stage::ExpectLeaderInfo;
             self.heard(now_ms);
@@ -383,9 +407,6 @@ impl Learner {
     }
 
     fn on_packet(&mut self, now_ms: u64, packet: Packet) {
-        if matches!(packet, Packet::CommitAndActivate { .. } | Packet::InformAndActivate { .. }) {
-            return self.over(LearnerOver::Reconfig);
-        }
         match self.stage {
             Stage::ExpectLeaderInfo => match packet {
                 Packet::LeaderInfo { zxid, .. } => self.on_leader_info(zxid.epoch()),
@@ -472,12 +493,21 @@ impl Learner {
     fn on_broadcast_packet(&mut self, packet: Packet) {
         match packet {
             // An observer hears of a proposal when it is committed.
-            Packet::Proposal { .. } | Packet::Commit { .. } if self.is_observer => {}
+            Packet::Proposal { .. } | Packet::Commit { .. } | Packet::CommitAndActivate { .. } if self.is_observer => {}
             Packet::Proposal { zxid, txn } => self.append(Proposal { zxid, txn }),
             Packet::Commit { zxid } => self.on_commit(zxid),
             Packet::Inform { zxid, txn } => {
                 self.append(Proposal { zxid, txn });
                 self.on_commit(zxid);
+            }
+            Packet::CommitAndActivate { zxid, leader } => {
+                self.on_commit(zxid);
+                self.activate_seen(zxid, leader);
+            }
+            Packet::InformAndActivate { zxid, leader, txn } => {
+                self.append(Proposal { zxid, txn });
+                self.on_commit(zxid);
+                self.activate_seen(zxid, leader);
             }
             Packet::Ping { zxid, .. } => self.on_ping(zxid),
             Packet::Revalidate(Revalidation::Answer { session, valid }) => {
@@ -523,7 +553,11 @@ impl Learner {
         if let Err(gap) = self.log.append(proposal.clone()) {
             return self.over(LearnerOver::Gap(gap));
         }
+        let reconfig = configuration_in(&proposal, &self.options);
         self.outputs.push_back(Output::Disk(Command::Append(proposal)));
+        if let Some(next) = reconfig {
+            self.see(next);
+        }
         if self.stage == Stage::Broadcasting && !self.is_observer {
             self.unacked.push_back(zxid);
             #[cfg(feature = "seeded-defects")]

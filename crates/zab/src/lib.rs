@@ -12,6 +12,7 @@
 //! | [`durable`] | what is on the disk, as types: no ACK without it |
 //! | [`broadcast`] | zxids out, acks in, a commit point that only rises |
 //! | [`quorum_verifier`] | who makes a quorum |
+//! | [`reconfig`] | how a configuration follows another one |
 //! | [`options`] | limits and bounds |
 //!
 //! The machines do no IO: packets, completions of the disk and the time go in, packets and commands for the disk come
@@ -28,6 +29,7 @@ pub mod learner;
 pub mod member;
 pub mod options;
 pub mod quorum_verifier;
+pub mod reconfig;
 pub mod state_summary;
 pub mod sync_plan;
 

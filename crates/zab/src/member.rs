@@ -22,8 +22,10 @@ use wire::{Epoch, ServerId, Zxid};
 use crate::committed_log::CommittedLog;
 use crate::durable::{Command, Done, Logged, Token};
 use crate::leader::{self, ConnId, Leader, LeaderOver, Start, ToLearner};
-use crate::learner::{self, Learner, LearnerOver};
+use crate::learner::{self, Activated, Learner, LearnerOver};
 use crate::options::{Defect, Options};
+use crate::quorum_verifier::{QuorumVerifier, Quorums};
+use crate::reconfig::keeps_leader;
 use crate::state_summary::StateSummary;
 
 /// The number of a role in the life of a process.
@@ -41,6 +43,8 @@ pub enum Input {
     Learner(RoleId, learner::Input),
     /// One of those who elected this server looks for a leader again.
     VoterLooks,
+    /// Another server has a newer committed configuration. Counts while this one has no role.
+    Configured(Box<QuorumVerifier>),
     /// The log is durable up to here.
     Logged(Logged),
     /// A command is done.
@@ -79,6 +83,9 @@ pub enum Output {
     Leader(leader::Output),
     /// Of the learner, likewise.
     Learner(learner::Output),
+    /// Other configurations hold: write the committed one into its file, and the other, if there is one, into the file of the
+    /// next; listen where the committed one says.
+    Configured(Quorums),
     /// The role is over: close its connections, serve nobody.
     Over(RoleId, RoleOver),
 }
@@ -149,15 +156,22 @@ pub struct Member {
     pending: BTreeMap<Token, Command>,
     role: Role,
     roles: u64,
+    /// Whom it learns from.
+    leader: ServerId,
+    /// Who is to lead next, by a reconfig.
+    appointed: Option<ServerId>,
     outputs: VecDeque<Output>,
 }
 
 impl Member {
     /// A server that starts. It looks for a leader at once.
-    pub fn new(options: Options, recovered: Recovered) -> Self {
+    pub fn new(mut options: Options, recovered: Recovered) -> Self {
         let Recovered { accepted, current, log, is_lost } = recovered;
+        let me = options.me;
+        let committed = options.verifier.version();
+        options.last_seen.take_if(|it| it.version() <= committed);
         let mut this = Self {
-            is_observer: !options.is_voter(options.me),
+            is_observer: options.is_observer(),
             options,
             accepted,
             current,
@@ -166,6 +180,8 @@ impl Member {
             pending: BTreeMap::new(),
             role: Role::Draining(log),
             roles: 0,
+            leader: me,
+            appointed: None,
             outputs: VecDeque::new(),
         };
         this.look_if_drained();
@@ -184,6 +200,7 @@ impl Member {
                 self.leader(now_ms, leader::Input::Logged(logged));
                 self.learner(now_ms, learner::Input::Logged(logged));
             }
+            Input::Configured(it) => self.on_newer_configuration(*it),
             Input::VoterLooks => self.leader(now_ms, leader::Input::VoterLooks),
             Input::Done(done) => self.on_done(now_ms, done),
             Input::NotTruncated(token) => {
@@ -275,6 +292,8 @@ impl Member {
     fn on_elected(&mut self, now_ms: u64, leader: ServerId) {
         let Role::Looking(log) = &self.role else { return };
         self.roles += 1;
+        self.leader = leader;
+        self.is_observer = self.options.is_observer();
         let (role, options) = (RoleId(self.roles), self.options.clone());
         let start = Start {
             accepted: self.accepted,
@@ -314,6 +333,7 @@ impl Member {
             Command::WriteCurrentEpoch { epoch, .. } => self.current = epoch,
             Command::Truncate { to, .. } => {
                 self.logged = to;
+                self.on_cut(to);
                 if let Role::Draining(log) = &mut self.role {
                     log.truncate(to);
                 }
@@ -348,6 +368,17 @@ impl Member {
                 }),
             };
             let Some(output) = output else { return };
+            match output {
+                Output::Leader(leader::Output::Configured(quorums)) => {
+                    self.configure(quorums);
+                    continue;
+                }
+                Output::Learner(learner::Output::Configured { quorums, activated }) => {
+                    self.learner_is_configured(quorums, activated);
+                    continue;
+                }
+                _ => {}
+            }
             if let Output::Disk(command) = &output
                 && let Some(token) = command.token()
             {
@@ -355,10 +386,56 @@ impl Member {
             }
             if let Output::Over(_, why) = &output {
                 let log = self.log().clone();
+                self.appointed = match why {
+                    RoleOver::Leading(LeaderOver::Reconfigured(it)) => Some(*it),
+                    RoleOver::Learning(LearnerOver::Reconfigured(it)) => *it,
+                    _ => None,
+                };
                 self.is_lost |= matches!(why, RoleOver::Learning(LearnerOver::CantTruncate(_)));
                 self.role = Role::Draining(log);
             }
             self.outputs.push_back(output);
+        }
+    }
+
+    /// Who is to lead next by a reconfig that ended the last role; asked once.
+    pub(crate) fn take_appointed(&mut self) -> Option<ServerId> {
+        self.appointed.take()
+    }
+
+    fn configure(&mut self, quorums: Quorums) {
+        self.options.verifier = QuorumVerifier::clone(quorums.committed());
+        self.options.last_seen = quorums.newer().map(|it| QuorumVerifier::clone(it));
+        self.outputs.push_back(Output::Configured(quorums));
+    }
+
+    /// A learner whose role or whose leader changes leaves, when all that came before is passed on.
+    fn learner_is_configured(&mut self, quorums: Quorums, activated: Option<Activated>) {
+        let old = self.options.verifier.clone();
+        self.configure(quorums);
+        let Some(Activated { designated }) = activated else { return };
+        let keeps_role = self.options.is_observer() == self.is_observer;
+        let keeps_leader = match designated {
+            Some(it) => it == self.leader,
+            None => keeps_leader(&old, &self.options.verifier, self.leader),
+        };
+        if let Role::Learning(learner) = &mut self.role
+            && !(keeps_role && keeps_leader)
+        {
+            learner.leave(designated);
+        }
+    }
+
+    fn on_newer_configuration(&mut self, it: QuorumVerifier) {
+        if matches!(self.role, Role::Draining(_) | Role::Looking(_)) && self.options.activate(it) {
+            self.outputs.push_back(Output::Configured(self.options.quorums()));
+        }
+    }
+
+    /// The log was cut, and perhaps a reconfig in it.
+    fn on_cut(&mut self, last: Zxid) {
+        if self.options.cut(last) {
+            self.outputs.push_back(Output::Configured(self.options.quorums()));
         }
     }
 

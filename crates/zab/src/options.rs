@@ -1,10 +1,12 @@
 //! What the machines are told: who this is, who votes, how long to wait, and the bounds of their queues.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use wire::ServerId;
+use wire::{ServerId, Zxid};
 
 use crate::committed_log::CommittedLogLimits;
-use crate::quorum_verifier::QuorumVerifier;
+use crate::quorum_verifier::{QuorumVerifier, Quorums, Role, TextRules};
 
 /// A defect that was put in on purpose, for tests that must find it. No release has them: without the feature
 /// `seeded-defects` the answer to "is it in?" is a constant.
@@ -52,6 +54,14 @@ pub enum Defect {
     OwnLogDecides,
     /// Proposals that a learner has not seen committed are logged before `currentEpoch`, and lost (ZOOKEEPER-4394).
     QueuedProposalsDropped,
+    /// A reconfig, an election and an epoch ask only the old configuration (ZOOKEEPER-1699).
+    OldConfigurationAlone,
+    /// What is proposed behind a reconfig that is not committed is committed by the old configuration.
+    OldConfigurationGoesOn,
+    /// A server that comes back does not look for a reconfig in its log. The test's server does it.
+    SeenConfigurationForgotten,
+    /// A leader that is not to lead any more goes on to commit, with the configuration that it led.
+    LeaderIgnoresItsRemoval,
 }
 
 /// How a member of an ensemble behaves.
@@ -61,9 +71,16 @@ pub struct Options {
     pub me: ServerId,
     /// Who decides.
     pub verifier: QuorumVerifier,
-    /// The text of the configuration, for NEWLEADER.
+    /// The configuration that was seen last, if it is newer than `verifier`: of a reconfig that is in the log, and not known to
+    /// be committed. Counts only with `reconfig_enabled`.
+    pub last_seen: Option<QuorumVerifier>,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// How the configurations of other servers and of txns are read.
+    pub text_rules: TextRules,
+    /// The text of the configuration, for NEWLEADER. With `reconfig_enabled` the verifiers' own are sent instead.
     pub config: Bytes,
-    /// The configuration's version.
+    /// The configuration's version, likewise.
     pub config_version: i64,
     /// `tickTime`.
     pub tick_ms: u64,
@@ -107,6 +124,9 @@ impl Options {
         Self {
             me,
             verifier,
+            last_seen: None,
+            reconfig_enabled: false,
+            text_rules: TextRules::default(),
             config: Bytes::new(),
             config_version: 0,
             tick_ms: 2000,
@@ -156,7 +176,55 @@ impl Options {
 
     /// Does this server vote?
     pub(crate) fn is_voter(&self, server: ServerId) -> bool {
-        self.verifier.is_voter(server)
+        self.verifier.is_voter(server) || self.newer().is_some_and(|it| it.is_voter(server))
+    }
+
+    /// Is this server an observer? One that a reconfig has removed is a follower without a vote.
+    pub(crate) fn is_observer(&self) -> bool {
+        self.verifier.member(self.me).map_or(!self.reconfig_enabled, |it| it.role == Role::Observer)
+    }
+
+    /// What counts beside the committed configuration.
+    pub(crate) fn newer(&self) -> Option<&QuorumVerifier> {
+        let newer =
+            self.last_seen.as_ref().filter(|it| self.reconfig_enabled && it.version() > self.verifier.version());
+        newer.filter(|_| !self.has(Defect::OldConfigurationAlone))
+    }
+
+    /// The configurations that count.
+    pub fn quorums(&self) -> Quorums {
+        Quorums::new(Arc::new(self.verifier.clone()), self.newer().cloned().map(Arc::new))
+    }
+
+    /// The version of the committed configuration.
+    pub(crate) fn committed_version(&self) -> i64 {
+        if self.reconfig_enabled { self.verifier.version() } else { self.config_version }
+    }
+
+    /// `it` is committed. False: that is no news.
+    pub(crate) fn activate(&mut self, it: QuorumVerifier) -> bool {
+        let is_newer = self.reconfig_enabled && it.version() > self.verifier.version();
+        if is_newer {
+            self.last_seen = self.last_seen.take().filter(|seen| seen.version() > it.version());
+            self.verifier = it;
+        }
+        is_newer
+    }
+
+    /// `it` is proposed. False: that is no news.
+    pub(crate) fn see(&mut self, it: QuorumVerifier) -> bool {
+        let newest = self.last_seen.as_ref().map_or(0, QuorumVerifier::version).max(self.verifier.version());
+        let is_newer = self.reconfig_enabled && it.version() > newest;
+        if is_newer {
+            self.last_seen = Some(it);
+        }
+        is_newer
+    }
+
+    /// The history ends here now: a reconfig behind it never was. False: there was none.
+    pub(crate) fn cut(&mut self, last: Zxid) -> bool {
+        let is_behind = |it: &mut QuorumVerifier| it.version() > last.0 && Zxid(it.version()).counter() != 0;
+        self.last_seen.take_if(is_behind).is_some()
     }
 
     /// Do the servers for which `is` holds make a quorum?
@@ -166,6 +234,6 @@ impl Options {
             let count = voters.clone().filter(|&it| is(it)).count();
             return count * 2 >= voters.count().saturating_sub(1);
         }
-        self.verifier.contains_quorum(is)
+        self.verifier.contains_quorum(&is) && self.newer().is_none_or(|it| it.contains_quorum(&is))
     }
 }

@@ -532,7 +532,7 @@ fn packets_that_may_not_come_end_the_role() {
     assert_eq!(it.over(), Some(LearnerOver::Unexpected("UPTODATE")));
     let mut it = Taught::up_to_date();
     it.hear(Packet::CommitAndActivate { zxid: z(2, 1), leader: ServerId(1) });
-    assert_eq!(it.over(), Some(LearnerOver::Reconfig));
+    assert_eq!(it.over(), Some(LearnerOver::WrongCommit { expected: None, got: z(2, 1) }));
     let mut it = Taught::up_to_date();
     it.hear(Packet::Unknown { kind: 99, zxid: z(2, 1) });
     assert_eq!(it.over(), None, "what nobody knows changes nothing");

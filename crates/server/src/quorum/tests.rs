@@ -141,7 +141,7 @@ impl Rig {
                 learner::Output::Serve { epoch, .. } => inner.epoch = Some(epoch),
                 _ => {}
             },
-            member::Output::Look { .. } => {}
+            member::Output::Look { .. } | member::Output::Configured(_) => {}
         }
     }
 

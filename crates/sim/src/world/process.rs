@@ -175,6 +175,7 @@ impl World {
             }
             member::Output::Leader(output) => self.on_leader(s, output),
             member::Output::Learner(output) => self.on_learner(s, output),
+            member::Output::Configured(_) => {}
             member::Output::Over(_, why) => self.on_role_over(s, &why.to_string()),
         }
     }
@@ -231,6 +232,7 @@ impl World {
             | leader::Output::Touch(_)
             | leader::Output::Revalidate { .. }
             | leader::Output::Disk(_)
+            | leader::Output::Configured(_)
             | leader::Output::Over(_) => {}
         }
     }
@@ -262,7 +264,10 @@ impl World {
                     self.synced(s, tag);
                 }
             }
-            learner::Output::Revalidated { .. } | learner::Output::Disk(_) | learner::Output::Over(_) => {}
+            learner::Output::Revalidated { .. }
+            | learner::Output::Disk(_)
+            | learner::Output::Configured { .. }
+            | learner::Output::Over(_) => {}
         }
     }
 

@@ -243,7 +243,7 @@ impl Election {
         self.decide_for(vote, self.clock);
     }
 
-    fn decide_for(&mut self, vote: Vote, election_epoch: i64) {
+    pub(super) fn decide_for(&mut self, vote: Vote, election_epoch: i64) {
         let leader = vote.proposal.leader;
         self.supporters = self.round.take().map_or_else(Default::default, |it| it.supporters(vote));
         self.clock = election_epoch;

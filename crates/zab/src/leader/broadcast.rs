@@ -3,13 +3,15 @@
 use std::collections::VecDeque;
 
 use wire::quorum::{Packet, Revalidation};
-use wire::{OpCode, SessionId, Zxid};
+use wire::{OpCode, ServerId, SessionId, Zxid};
 
 use super::handler::Stage;
 use super::{CloseReason, ConnId, Leader, LeaderOver, Output};
 use crate::committed_log::Proposal;
 use crate::durable::{Command, Logged};
 use crate::options::Defect;
+use crate::quorum_verifier::QuorumVerifier;
+use crate::reconfig::configuration_in;
 
 /// The most PINGs of a learner without an answer; when full, none is sent, and its silence will close the connection.
 const PINGS_MAX: usize = 1 << 10;
@@ -77,6 +79,9 @@ impl Leader {
             self.oldest_unlogged = Some((zxid, now_ms));
         }
         self.outputs.push_back(Output::Disk(Command::Append(proposal.clone())));
+        if let Some(next) = configuration_in(&proposal, &self.options) {
+            self.on_reconfig(next);
+        }
         for conn in self.forwarding(false) {
             if let Some(handler) = self.handlers.get_mut(&conn) {
                 handler.expect_ack(now_ms, zxid);
@@ -121,8 +126,39 @@ impl Leader {
     }
 
     /// What was committed since `before` is told.
-    fn advance(&mut self, now_ms: u64, before: Zxid) {
-        let committed = self.broadcast.committed();
+    fn advance(&mut self, now_ms: u64, mut before: Zxid) {
+        if self.successor.is_some() {
+            return;
+        }
+        while let Some(next) = self.reconfig_to_activate() {
+            let leader = self.designated(&next);
+            self.tell_commits(now_ms, before, Zxid(next.version()), Some(leader));
+            before = Zxid(next.version());
+            self.activate(next, leader);
+        }
+        let committed = if self.successor.is_some() { before } else { self.broadcast.committed() };
+        self.tell_commits(now_ms, before, committed, None);
+        let unlogged = self.options.has(Defect::AppliesUnlogged);
+        let applicable = if unlogged { committed } else { self.broadcast.applicable().min(committed) };
+        if applicable > self.applied && applicable.counter() > 0 {
+            self.applied = applicable;
+            self.outputs.push_back(Output::Commit(applicable));
+        }
+        self.answer_syncs(now_ms);
+    }
+
+    /// A reconfig that is committed.
+    fn reconfig_to_activate(&self) -> Option<QuorumVerifier> {
+        if self.successor.is_some() {
+            return None;
+        }
+        let seen = self.options.last_seen.as_ref();
+        seen.filter(|it| it.version() <= self.broadcast.committed().0).cloned()
+    }
+
+    /// What is behind `before` is committed up to `committed`; the last of it is a reconfig if there is a `leader`, who is to
+    /// lead then.
+    fn tell_commits(&mut self, now_ms: u64, before: Zxid, committed: Zxid, leader: Option<ServerId>) {
         if committed > before {
             let news: Vec<Proposal> = self
                 .log
@@ -133,26 +169,29 @@ impl Leader {
                 .cloned()
                 .collect();
             for proposal in news {
-                let zxid = proposal.zxid;
+                let Proposal { zxid, txn } = proposal;
+                let leader = leader.filter(|_| zxid == committed);
                 for conn in self.forwarding(false) {
-                    self.push(now_ms, conn, Packet::Commit { zxid });
+                    let packet = match leader {
+                        Some(leader) => Packet::CommitAndActivate { zxid, leader },
+                        None => Packet::Commit { zxid },
+                    };
+                    self.push(now_ms, conn, packet);
                 }
                 for conn in self.forwarding(true) {
-                    self.push(now_ms, conn, Packet::Inform { zxid, txn: proposal.txn.clone() });
+                    let txn = txn.clone();
+                    let packet = match leader {
+                        Some(leader) => Packet::InformAndActivate { zxid, leader, txn },
+                        None => Packet::Inform { zxid, txn },
+                    };
+                    self.push(now_ms, conn, packet);
                 }
             }
             self.log.commit(committed);
         }
-        let unlogged = self.options.has(Defect::AppliesUnlogged);
-        let applicable = if unlogged { committed } else { self.broadcast.applicable() };
-        if applicable > self.applied && applicable.counter() > 0 {
-            self.applied = applicable;
-            self.outputs.push_back(Output::Commit(applicable));
-        }
-        self.answer_syncs(now_ms);
     }
 
-    fn forwarding(&self, observers: bool) -> Vec<ConnId> {
+    pub(super) fn forwarding(&self, observers: bool) -> Vec<ConnId> {
         let wanted = self.handlers.iter().filter(|(_, it)| it.is_forwarding && it.is_observer == observers);
         wanted.map(|(&conn, _)| conn).collect()
     }

@@ -18,7 +18,7 @@ impl Leader {
         if info.protocol_version.is_none_or(|version| version < PROTOCOL_VERSION) {
             return self.close(now_ms, conn, CloseReason::OldProtocol(info.protocol_version));
         }
-        let ours = self.options.config_version;
+        let ours = self.options.committed_version();
         if let Some(theirs) = info.config_version.filter(|&theirs| theirs > ours) {
             return self.close(now_ms, conn, CloseReason::LaterConfig { theirs, ours });
         }
@@ -145,6 +145,7 @@ impl Leader {
         let Some(history) = HistoryIsDurable::new(self.logged, last) else { return };
         let (write, command) = CurrentEpochWrite::begin(history, self.tokens.next(), self.epoch);
         self.outputs.push_back(Output::Disk(command));
+        self.name_configuration();
         // The first zxid is behind everything that there was, and everybody has what was before.
         let first = Zxid::new(self.epoch, self.options.initial_counter);
         self.broadcast = Broadcast::new(self.options.me, self.options.verifier.clone(), first);
@@ -187,6 +188,7 @@ impl Leader {
         self.enter(now_ms, Phase::Broadcast);
         self.next_ping_ms = now_ms + self.options.tick_ms / 2;
         self.outputs.push_back(Output::Serve { epoch: self.epoch });
+        self.activate_seen();
         for conn in self.in_stage(&Stage::AwaitStartup) {
             self.send_up_to_date(now_ms, conn);
         }

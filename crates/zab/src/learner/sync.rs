@@ -57,6 +57,7 @@ impl Learner {
         } else {
             self.log.truncate(zxid);
         }
+        self.forget_cut(zxid, is_snapshot);
         self.logged = Logged::up_to(zxid);
         self.begin_syncing();
         while !self.is_over()
@@ -88,6 +89,17 @@ impl Learner {
                 self.commit_queued(zxid);
                 self.log_committed();
             }
+            Packet::CommitAndActivate { zxid, leader } => {
+                self.commit_queued(zxid);
+                self.log_committed();
+                self.activation = Some((zxid, leader));
+            }
+            Packet::InformAndActivate { zxid, leader, txn } => {
+                self.queue(Proposal { zxid, txn });
+                self.commit_queued(zxid);
+                self.log_committed();
+                self.activation = Some((zxid, leader));
+            }
             Packet::NewLeader { zxid, config } => self.on_new_leader(now_ms, zxid, config),
             Packet::UpToDate { .. } | Packet::Diff { .. } | Packet::Trunc { .. } | Packet::Snap { .. } => {
                 self.over(LearnerOver::Unexpected(packet.name()));
@@ -105,6 +117,15 @@ impl Learner {
             Packet::Inform { zxid, txn } => {
                 self.queue(Proposal { zxid, txn });
                 self.commit_queued(zxid);
+            }
+            Packet::CommitAndActivate { zxid, leader } => {
+                self.commit_queued(zxid);
+                self.activation = Some((zxid, leader));
+            }
+            Packet::InformAndActivate { zxid, leader, txn } => {
+                self.queue(Proposal { zxid, txn });
+                self.commit_queued(zxid);
+                self.activation = Some((zxid, leader));
             }
             Packet::UpToDate { .. } => match self.stage {
                 Stage::ExpectUpToDate { epoch } => self.on_up_to_date(epoch),
@@ -168,6 +189,9 @@ impl Learner {
             return self.over(LearnerOver::Unexpected("NEWLEADER of another epoch"));
         }
         self.config = config;
+        if let Some(config) = self.config_of_new_leader() {
+            self.see(config);
+        }
         self.stage = Stage::Persisting { write: None };
         self.heard(now_ms);
         #[cfg(feature = "seeded-defects")]
@@ -212,6 +236,7 @@ impl Learner {
         // Apache sends a second one; its leader ignores it.
         self.send(FromLearner::ack(Ack::of_new_leader(epoch)));
         self.stage = Stage::Broadcasting;
+        let config = self.config_of_new_leader();
         self.outputs.push_back(Output::Serve { epoch: self.epoch, config: self.config.take() });
         let mut committed = self.log.committed();
         let committed_queued = std::mem::take(&mut self.committed_queued);
@@ -230,6 +255,12 @@ impl Learner {
         if !self.is_over() {
             self.log.commit(committed);
             self.apply();
+        }
+        if let Some(config) = config {
+            self.activate(config, None);
+        }
+        if let Some((zxid, leader)) = self.activation.take() {
+            self.activate_seen(zxid, leader);
         }
     }
 

@@ -10,7 +10,7 @@ use wire::ServerId;
 use wire::election::{InitialMessage, InitialVersion};
 
 use super::machine::Machine;
-use super::{Action, World};
+use super::{Action, World, participant};
 
 /// Both ends of a connection. It has one number, which both ends use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -146,7 +146,8 @@ impl World {
     pub(super) fn read_frame(&mut self, id: ConnectionId, to: ServerId) {
         let Some(link) = self.ports.links.get_mut(&id) else { return };
         if to == link.acceptor && std::mem::take(&mut link.is_fresh) {
-            let initial = InitialMessage { version: InitialVersion::Bare, server: link.opener, addresses: vec![] };
+            let at = participant(link.opener).addresses[0].election();
+            let initial = InitialMessage { version: InitialVersion::V1, server: link.opener, addresses: vec![at] };
             return self.port_input(to, Input::Accepted { connection: id, initial });
         }
         if let Some(message) = link.queue(to).pop_front() {

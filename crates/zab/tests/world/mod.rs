@@ -27,12 +27,15 @@ use ostler_zab::leader::{Input as LeaderInput, Output as LeaderOutput};
 use ostler_zab::learner::Output as LearnerOutput;
 use ostler_zab::member::{Input, Output};
 use ostler_zab::quorum_verifier::{Member, MemberAddress, Role};
+use ostler_zab::reconfig::configuration_in;
 use ostler_zab::{
     CommittedLog, CommittedLogLimits, ConnId, LogPart, Logged, Options, Proposal, QuorumVerifier, Recovered, RoleId,
     State, StateSummary,
 };
+use wire::jute::Field;
 use wire::quorum::Packet;
-use wire::{Epoch, ServerId, Zxid};
+use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
+use wire::{Epoch, OpCode, ServerId, SessionId, Xid, Zxid};
 
 pub use self::checks::Truth;
 pub use self::disk::{Disk, Finished, History, end};
@@ -82,6 +85,8 @@ pub enum Action {
     Read(ServerId),
     Propose(ServerId),
     Sync(ServerId),
+    /// The leader proposes that these are the voters.
+    Reconfig(ServerId, Vec<ServerId>),
     /// Of what the disk had under way, this much is there (`None`: all of it).
     Crash(ServerId, usize),
     /// Everything of it is gone.
@@ -155,12 +160,25 @@ impl World {
         world
     }
 
+    /// The same; the ensemble is `voters`, and `others`, who are in no configuration, may become members. None is observed.
+    pub fn with_reconfig(voters: i64, others: i64, change: impl Fn(&mut Options)) -> Self {
+        let verifier = QuorumVerifier::majority((1..=voters).map(|id| participant(ServerId(id))), 0);
+        let mut world = Self::at_rest(voters + others, 0, |options| {
+            options.verifier = verifier.clone();
+            options.reconfig_enabled = true;
+            change(options);
+        });
+        world.truth.verifier = Some(verifier);
+        world.servers.values_mut().for_each(|it| it.elects = true);
+        world.start_all();
+        world
+    }
+
     fn at_rest(voters: i64, observers: i64, change: impl Fn(&mut Options)) -> Self {
         let log_limits = CommittedLogLimits { txns: 3, bytes: 1 << 20 };
         let member = |id: i64| Member {
-            addresses: vec![MemberAddress { host: format!("s{id}"), quorum_port: 2888, election_port: 3888 }],
             role: if id <= voters { Role::Participant } else { Role::Observer },
-            ..Member::participant(ServerId(id))
+            ..participant(ServerId(id))
         };
         let verifier = QuorumVerifier::majority((1..=voters + observers).map(member), 0);
         let servers = (1..=voters + observers).map(|id| {
@@ -240,6 +258,7 @@ impl World {
             }
             Action::Read(id) => self.read(*id, random),
             Action::Propose(id) => self.propose(*id),
+            Action::Reconfig(id, voters) => self.reconfigure(*id, voters),
             Action::Sync(id) => {
                 let tag = self.next_sync;
                 self.next_sync += 1;
@@ -304,6 +323,19 @@ impl World {
         self.input(id, Input::Leader(role, LeaderInput::Propose(proposal)));
     }
 
+    fn reconfigure(&mut self, id: ServerId, voters: &[ServerId]) {
+        let now_ms = self.now_ms;
+        let server = self.servers.get_mut(&id).unwrap();
+        let Some(zxid) = server.member.as_mut().and_then(|it| it.next_zxid(now_ms)) else {
+            return self.drain(id);
+        };
+        let next = QuorumVerifier::majority(voters.iter().copied().map(participant), zxid.0);
+        let proposal = Proposal { zxid, txn: reconfig_txn(zxid, &next).into() };
+        self.truth.on_proposed(id, &proposal);
+        let role = server.role.unwrap();
+        self.input(id, Input::Leader(role, LeaderInput::Propose(proposal)));
+    }
+
     fn crash(&mut self, id: ServerId, kept: usize) {
         let server = self.servers.get_mut(&id).unwrap();
         let mut left = kept;
@@ -362,9 +394,7 @@ impl World {
                 ensemble::Output::Member(output) => self.output(id, output),
                 ensemble::Output::Connections(output) => self.election_port(id, output),
                 ensemble::Output::ReadOnly(is) => self.servers.get_mut(&id).unwrap().is_read_only = is,
-                ensemble::Output::NewerConfiguration(_) | ensemble::Output::NotANotification { .. } => {
-                    panic!("{id}: {output:?}")
-                }
+                ensemble::Output::NotANotification { .. } => panic!("{id}: {output:?}"),
             }
         }
     }
@@ -378,6 +408,7 @@ impl World {
                 server.follow = Some((role, leader));
             }
             Output::Lead { role } => server.role = Some(role),
+            Output::Configured(quorums) => server.options.verifier = QuorumVerifier::clone(quorums.committed()),
             Output::Disk(command) => {
                 if server.member.as_ref().is_some_and(|it| it.as_leader().is_some())
                     && let ostler_zab::Command::WriteCurrentEpoch { epoch, .. } = command
@@ -420,6 +451,7 @@ impl World {
             | LeaderOutput::Revalidate { .. }
             | LeaderOutput::Synced(_, false)
             | LeaderOutput::Disk(_)
+            | LeaderOutput::Configured(_)
             | LeaderOutput::Over(_) => {}
         }
     }
@@ -447,6 +479,7 @@ impl World {
             | LearnerOutput::Revalidated { .. }
             | LearnerOutput::Synced
             | LearnerOutput::Disk(_)
+            | LearnerOutput::Configured { .. }
             | LearnerOutput::Over(_) => {}
         }
     }
@@ -488,6 +521,19 @@ impl World {
     }
 }
 
+/// A voter with addresses.
+pub fn participant(id: ServerId) -> Member {
+    let at = MemberAddress { host: format!("s{}", id.0), quorum_port: 2888, election_port: 3888 };
+    Member { addresses: vec![at], ..Member::participant(id) }
+}
+
+fn reconfig_txn(zxid: Zxid, next: &QuorumVerifier) -> Vec<u8> {
+    let text = next.to_string();
+    let set = SetDataTxn { path: Some("/zookeeper/config".into()), data: Some(text.as_bytes()), version: -1 };
+    let header = TxnHeader { session: SessionId(1), cxid: Xid(1), zxid, time_ms: 0, op: OpCode::Reconfig };
+    TxnEntry { header, txn: Txn::SetData(set), digest: None }.to_vec()
+}
+
 impl Server {
     fn new(options: Options, disk: Disk) -> Self {
         Self {
@@ -511,6 +557,11 @@ impl Server {
         self.forget_role();
         self.look = None;
         let history = self.disk.history();
+        // A reconfig in the log is seen.
+        self.options.last_seen = history.iter().rev().find_map(|it| configuration_in(it, &self.options));
+        if self.options.has(ostler_zab::Defect::SeenConfigurationForgotten) {
+            self.options.last_seen = None;
+        }
         if !history.is_empty() {
             // It has synced since.
             self.is_lost = false;

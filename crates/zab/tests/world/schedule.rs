@@ -1,9 +1,9 @@
 //! Random schedules: which steps are possible, how likely each is, and what it takes to heal a world.
 
-use ostler_zab::State;
+use ostler_zab::{QuorumVerifier, State};
 use wire::ServerId;
 
-use super::{Action, Random, World};
+use super::{Action, Random, World, participant};
 
 /// How many of each may happen, and how wrong elections may be.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub struct Plan {
     pub wipes: usize,
     pub blocks: usize,
     pub waits: usize,
+    pub reconfigs: usize,
     /// One election in so many is won by anybody.
     pub wrong_elections: usize,
 }
@@ -31,6 +32,7 @@ impl Plan {
             wipes: 0,
             blocks: some(4),
             waits: some(12),
+            reconfigs: 0,
             wrong_elections: 1 + some(6),
         }
     }
@@ -51,6 +53,14 @@ impl World {
             actions.extend(leaders.map(|&it| Action::Propose(it)));
         }
         actions.extend(ids.iter().filter(|&&it| self.leads(it) && random.one_in(4)).map(|&it| Action::Sync(it)));
+        if plan.reconfigs > 0 {
+            for &leader in ids.iter().filter(|&&it| self.leads(it)) {
+                let voters: Vec<ServerId> = ids.iter().copied().filter(|_| random.one_in(2)).collect();
+                if self.may_reconfig(leader, &voters) {
+                    actions.push(Action::Reconfig(leader, voters));
+                }
+            }
+        }
         if random.one_in(12) && is_up {
             actions.push(Action::Snapshot(anybody, random.one_in(2)));
         }
@@ -77,6 +87,7 @@ impl World {
         let action = actions.swap_remove(random.below(actions.len()));
         match action {
             Action::Propose(_) => plan.proposals -= 1,
+            Action::Reconfig(..) => plan.reconfigs -= 1,
             Action::Crash(..) => plan.crashes -= 1,
             Action::Wipe(_) => plan.wipes -= 1,
             Action::Cut(_) | Action::CutLink(_) => plan.cuts -= 1,
@@ -84,6 +95,13 @@ impl World {
             _ => {}
         }
         action
+    }
+
+    /// May it propose that these are the voters?
+    pub fn may_reconfig(&self, leader: ServerId, voters: &[ServerId]) -> bool {
+        let next = QuorumVerifier::majority(voters.iter().copied().map(participant), 0);
+        let it = self.server(leader).member.as_ref().and_then(|it| it.as_leader());
+        it.is_some_and(|it| it.may_reconfig(self.now_ms, &next))
     }
 
     fn leads(&self, id: ServerId) -> bool {

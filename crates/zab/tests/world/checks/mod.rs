@@ -9,7 +9,7 @@ mod sync;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ostler_zab::Proposal;
+use ostler_zab::{Proposal, QuorumVerifier};
 use wire::{Epoch, ServerId, Zxid};
 
 use super::Server;
@@ -33,6 +33,8 @@ pub struct Truth {
     pub wiped: BTreeSet<ServerId>,
     /// Syncs that have no answer: what was committed when they were asked for.
     syncs: BTreeMap<u64, Zxid>,
+    /// The configuration at the beginning, in worlds that have several.
+    pub verifier: Option<QuorumVerifier>,
     /// What is wrong.
     pub violation: Option<String>,
 }
