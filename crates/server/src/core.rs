@@ -9,33 +9,23 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
+use node::Node;
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use peer::{LogRoom, Pipeline, ShardSet, Shared, Submission};
-use storage::disk::is_no_room;
-use storage::policy::{SnapPolicy, SnapRetry};
-use storage::{FillJob, LogJob, LogWriter, Stopped};
+use peer::{ShardSet, Shared, Submission};
+use storage::{FillJob, LogJob, Stopped};
 use tokio::sync::Notify;
 use tree::cut::CutHeader;
-use wire::Zxid;
 
 use crate::clock::Clock;
 use crate::disk_watch::DiskWatch;
+use crate::member::Member;
 
 /// The machines that the lock guards.
 #[derive(Debug)]
 pub struct Machines {
-    /// Prep, commit, sessions.
-    pub pipeline: Pipeline,
-    /// The log.
-    pub log: LogWriter,
-    /// When to take a snapshot.
-    pub policy: SnapPolicy,
+    /// Everything that is decided.
+    pub node: Node,
     scratch: Vec<Submission>,
-    snapshot_wanted: bool,
-    snapshot_running: bool,
-    /// When a snapshot that was given up or failed is tried again.
-    snapshot_retry: SnapRetry,
-    seed: u64,
 }
 
 /// What all threads of a server share.
@@ -60,6 +50,8 @@ pub struct Core {
     /// A bell a shard.
     pub bells: Vec<Notify>,
     image_bytes_max: usize,
+    /// The part that only a member of an ensemble has.
+    pub member: Option<Member>,
 }
 
 /// From so many txns on a batch goes to the disk right behind the one before it, without a look at who wants to add to it.
@@ -83,31 +75,14 @@ pub struct GroupCommit {
 pub const IMAGE_BYTES_MAX: usize = 256 << 20;
 
 impl Core {
-    /// Around the machines. `seed` makes the jitter of snapshots.
-    pub fn new(
-        shared: Arc<Shared>,
-        clock: Clock,
-        pipeline: Pipeline,
-        log: LogWriter,
-        policy: SnapPolicy,
-        seed: u64,
-    ) -> Self {
+    /// Around the machines.
+    pub fn new(shared: Arc<Shared>, clock: Clock, node: Node, member: Option<Member>) -> Self {
         let bells = shared.inboxes.iter().map(|_| Notify::new()).collect();
-        let machines = Machines {
-            pipeline,
-            log,
-            policy,
-            scratch: Vec::new(),
-            snapshot_wanted: false,
-            snapshot_running: false,
-            snapshot_retry: SnapRetry::default(),
-            seed,
-        };
         Self {
             shared,
             clock,
             inbox: Mutex::new(Vec::new()),
-            machines: Mutex::new(machines),
+            machines: Mutex::new(Machines { node, scratch: Vec::new() }),
             disk_wake: Condvar::new(),
             fill_wake: Condvar::new(),
             fill_next: Mutex::new(None),
@@ -119,6 +94,7 @@ impl Core {
             disk_watch: DiskWatch::default(),
             bells,
             image_bytes_max: IMAGE_BYTES_MAX,
+            member,
         }
     }
 
@@ -145,45 +121,52 @@ impl Core {
 
     /// Lets go of the machines: rings whoever has work now, and runs what others left meanwhile.
     fn release(&self, machines: MutexGuard<'_, Machines>, woken: ShardSet) {
-        let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
+        self.let_go(machines, woken);
+        while !self.inbox.lock().is_empty() {
+            let Some(mut machines) = self.machines.try_lock() else { return };
+            let woken = self.drain(&mut machines);
+            self.let_go(machines, woken);
+        }
+    }
+
+    fn let_go(&self, mut machines: MutexGuard<'_, Machines>, woken: ShardSet) {
+        if let Some(member) = &self.member {
+            member.take_outputs(&mut machines.node);
+            // A learner may wait for a snapshot, and a log that begins anew for a file.
+            self.maybe_begin_snapshot(&mut machines);
+            self.offer_fill(&mut machines);
+        }
+        let disk_is_idle = machines.node.log.pending_txns() > 0 && !machines.node.log.is_busy();
         drop(machines);
         if disk_is_idle {
             self.disk_wake.notify_one();
         }
         self.wake(woken);
-        while !self.inbox.lock().is_empty() {
-            let Some(mut machines) = self.machines.try_lock() else { return };
-            let woken = self.drain(&mut machines);
-            let disk_is_idle = machines.log.pending_txns() > 0 && !machines.log.is_busy();
-            drop(machines);
-            if disk_is_idle {
-                self.disk_wake.notify_one();
-            }
-            self.wake(woken);
-        }
     }
 
     /// Does something to the machines.
     pub fn with<R>(&self, act: impl FnOnce(&mut Machines) -> R) -> R {
+        self.with_waking(|node| (act(node), ShardSet::default()))
+    }
+
+    /// Does something to the machines, and rings the bells of the shards that have work now.
+    pub fn with_waking<R>(&self, act: impl FnOnce(&mut Machines) -> (R, ShardSet)) -> R {
         let mut machines = self.machines.lock();
-        let result = act(&mut machines);
-        self.release(machines, ShardSet::default());
+        let (result, woken) = act(&mut machines);
+        self.release(machines, woken);
         result
     }
 
     fn drain(&self, machines: &mut Machines) -> ShardSet {
-        let mut scratch = std::mem::take(&mut machines.scratch);
-        std::mem::swap(&mut *self.inbox.lock(), &mut scratch);
-        let mut woken = ShardSet::default();
-        machines.tell_room();
-        if !scratch.is_empty() {
-            let (began, submissions) = (self.clock.now(), scratch.len() as u64);
-            woken = machines.pipeline.process(began, &self.shared, &mut scratch);
-            let took_us = self.clock.now().mono_us.saturating_sub(began.mono_us);
-            self.shared.pipeline_stats.prep.record_many(took_us / submissions, submissions);
+        let Machines { node, scratch } = machines;
+        std::mem::swap(&mut *self.inbox.lock(), scratch);
+        if scratch.is_empty() {
+            return node.process(self.clock.now(), &self.shared, scratch);
         }
-        machines.scratch = scratch;
-        machines.append();
+        let (began, submissions) = (self.clock.now(), scratch.len() as u64);
+        let woken = node.process(began, &self.shared, scratch);
+        let took_us = self.clock.now().mono_us.saturating_sub(began.mono_us);
+        self.shared.pipeline_stats.prep.record_many(took_us / submissions, submissions);
         woken
     }
 
@@ -199,14 +182,12 @@ impl Core {
         // Under load the lock is rarely free at the first try; what is due can wait for the next tick, but not for ever.
         self.disk_watch.look_for_stall(self.clock.now().mono_us);
         let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
-        machines.tell_room();
-        let mut woken = machines.pipeline.tick(self.clock.now(), &self.shared);
-        machines.pipeline.sweep(self.clock.now(), &self.shared);
+        let mut woken = machines.node.tick(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
-        if machines.log.look_for_room(self.clock.now().mono_ms()) {
+        if machines.node.log.look_for_room(self.clock.now().mono_ms()) {
             self.offer_fill(&mut machines);
         }
-        let (room, refuses) = (machines.log.room(), machines.pipeline.refuses_writes());
+        let (room, refuses) = (machines.node.log.room(), machines.node.pipeline.refuses_writes());
         self.release(machines, woken);
         self.disk_watch.look_for_room(room, refuses, self.shared.pipeline_stats.refused.get());
         // At a tick, so that a client that tries and tries does not fill the log.
@@ -239,10 +220,10 @@ impl Core {
     pub fn next_job(&self, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
         loop {
-            if machines.log.pending_txns() > 0 {
+            if machines.node.log.pending_txns() > 0 {
                 self.wait_for_company(&mut machines, wait);
             }
-            let job = machines.log.next_job();
+            let job = machines.node.next_log_job();
             if job.is_some() || self.is_stopping() {
                 self.release(machines, ShardSet::default());
                 return job;
@@ -255,9 +236,9 @@ impl Core {
     fn wait_for_company(&self, machines: &mut MutexGuard<'_, Machines>, wait: GroupCommit) {
         let began = Instant::now();
         while let Some(left) = wait.delay.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
-            let before = machines.log.pending_txns();
+            let before = machines.node.log.pending_txns();
             MutexGuard::unlocked(machines, || std::thread::sleep(left.min(wait.idle)));
-            let now = machines.log.pending_txns();
+            let now = machines.node.log.pending_txns();
             if now == before || now >= wait.txns || self.is_stopping() {
                 break;
             }
@@ -273,13 +254,11 @@ impl Core {
         stats.batch_began_us.set(began_us);
         stats.batch_txns.record(job.txns() as u64);
         stats.sync.record(ended_us.saturating_sub(began_us));
-        let zxid = machines.log.job_done(job);
-        machines.tell_room();
-        let mut woken = machines.pipeline.logged(self.clock.now(), &self.shared, zxid);
+        let mut woken = machines.node.log_done(self.clock.now(), &self.shared, job);
         woken.extend(self.drain(&mut machines));
         self.maybe_begin_snapshot(&mut machines);
-        let is_worth_it = wait.delay.is_zero() && machines.log.pending_txns() >= BATCH_WORTH_TXNS;
-        let next = if is_worth_it { machines.log.next_job() } else { None };
+        let is_worth_it = wait.delay.is_zero() && machines.node.log.pending_txns() >= BATCH_WORTH_TXNS;
+        let next = if is_worth_it { machines.node.next_log_job() } else { None };
         self.offer_fill(&mut machines);
         self.release(machines, woken);
         next
@@ -287,12 +266,12 @@ impl Core {
 
     /// An effect of a batch failed, after so many were done: may it wait for room?
     pub fn job_stopped(&self, job: &mut LogJob, done: usize, kind: std::io::ErrorKind) -> Stopped {
-        self.with(|machines| machines.log.job_stopped(job, done, kind))
+        self.with(|machines| machines.node.log_stopped(job, done, kind))
     }
 
     /// A batch could not be written: the log is finished.
     pub fn job_failed(&self, job: LogJob) {
-        self.with(|machines| machines.log.job_failed(job));
+        self.with(|machines| machines.node.log_failed(job));
     }
 
     /// Hands the fill thread its work, if there is any. That thread has a low priority: it must not hold the pipeline's
@@ -301,7 +280,7 @@ impl Core {
         let mut next = self.fill_next.lock();
         // What the thread has not come to yet is done first; it asks again then.
         if next.is_none()
-            && let Some(job) = machines.log.next_fill()
+            && let Some(job) = machines.node.next_fill()
         {
             *next = Some(job);
             self.fill_wake.notify_one();
@@ -311,21 +290,14 @@ impl Core {
     /// The fill thread has done what it was given, or could not.
     pub fn fill_ended(&self, job: FillJob, done: std::io::Result<()>) {
         let mut machines = self.machines.lock();
-        match done {
-            Ok(()) => machines.log.fill_done(job),
-            Err(e) if is_no_room(e.kind()) => machines.log.fill_found_no_room(job),
-            Err(_) => machines.log.fill_failed(job),
-        }
+        let done = done.map_err(|e| e.kind());
+        let woken = machines.node.fill_done(self.clock.now(), &self.shared, job, done);
         self.offer_fill(&mut machines);
-        self.release(machines, ShardSet::default());
+        self.release(machines, woken);
     }
 
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
-        machines.snapshot_wanted |= machines.snapshot_retry.batch();
-        if machines.snapshot_wanted && !machines.snapshot_running {
-            machines.snapshot_wanted = false;
-            machines.snapshot_running = true;
-            let header = machines.pipeline.begin_cut(&self.shared, self.image_bytes_max);
+        if let Some(header) = machines.node.next_snapshot(&self.shared, self.image_bytes_max) {
             *self.snapshot_next.lock() = Some(header);
             self.snapshot_wake.notify_one();
         }
@@ -347,17 +319,13 @@ impl Core {
 
     /// The snapshot is written, and so many bytes long, or given up; that took so long.
     pub fn snapshot_done(&self, written: Option<u64>, took: Duration) {
-        self.with(|machines| {
-            machines.snapshot_running = false;
-            if written.is_some() {
-                self.shared.pipeline_stats.snapshot.record(took.as_micros() as u64);
-            }
-            // One that came to nothing is tried again before another `snapCount` txns.
-            machines.snapshot_retry.ended(written.is_some());
-            self.disk_watch.snapshots_failed(machines.snapshot_retry.failures());
-            if let Some(bytes) = written {
-                machines.policy.snapshot_written(bytes);
-            }
+        if written.is_some() {
+            self.shared.pipeline_stats.snapshot.record(took.as_micros() as u64);
+        }
+        self.with_waking(|machines| {
+            let woken = machines.node.snapshot_done(self.clock.now(), &self.shared, written);
+            self.disk_watch.snapshots_failed(machines.node.snapshot_failures());
+            ((), woken)
         });
     }
 
@@ -389,34 +357,5 @@ impl Core {
     /// Is the server stopping?
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Acquire)
-    }
-}
-
-impl Machines {
-    /// Tells the pipeline what the log can take.
-    fn tell_room(&mut self) {
-        let room = self.log.room();
-        self.pipeline.set_room(room.map(|room| LogRoom {
-            bytes: room.bytes,
-            reserve: room.reserve,
-            is_stuck: room.is_stuck,
-        }));
-    }
-
-    /// Hands the log what was proposed.
-    pub fn append(&mut self) {
-        let Self { pipeline, log, policy, snapshot_wanted, seed, .. } = self;
-        pipeline.take_unlogged(|zxid: Zxid, entry: &[u8]| {
-            if let Err(e) = log.append(zxid, entry) {
-                // After a failed sync nothing is accepted any more, and the disk thread is ending the process.
-                assert!(log.has_failed(), "the log refuses its own server's txn: {e}");
-            }
-            if policy.logged(1, entry.len() as u64) {
-                *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                policy.reset(*seed >> 16);
-                log.roll();
-                *snapshot_wanted = true;
-            }
-        });
     }
 }

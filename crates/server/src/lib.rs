@@ -4,6 +4,9 @@
 //! * one a shard: its connections and watches ([`shard_thread`]); the first one also accepts and ticks;
 //! * one for the log, one that zero-fills the next log file, one for snapshots, one for the purge ([`threads`]).
 //!
+//! * in a member of an ensemble, one for the ports between servers ([`quorum`]), two for what its machines want of the disk
+//!   beside the log ([`member`]), and one for each snapshot that comes or goes.
+//!
 //! They meet in [`mod@core`]: the pipeline and the log under one lock that is never held across IO.
 
 pub mod clock;
@@ -15,6 +18,8 @@ pub mod disk;
 mod disk_watch;
 pub mod four_letter;
 pub mod listener;
+pub mod member;
+mod member_start;
 pub mod quorum;
 pub mod restore;
 pub mod shard_thread;

@@ -9,12 +9,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use node::{Node, NodeConfig};
 use peer::shard::RequestThrottle;
 use peer::throttle::{ConnectionThrottle, ConnectionThrottleConfig};
 use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared, StepLimits};
 use storage::policy::SnapPolicy;
 use storage::recover::{Origin, Progress};
-use storage::{LogOptions, LogWriter, RecoverError, RecoverOptions, recover};
+use storage::{LogOptions, RecoverError, RecoverOptions, recover};
 use tokio::sync::mpsc;
 use tree::owner::OwnerRules;
 use tree::{HashKeys, TreeConfig};
@@ -27,6 +28,9 @@ use crate::denied;
 use crate::descriptors;
 use crate::disk::{DirLock, RealDisk, VERSION_DIR};
 use crate::listener::{self, Limits};
+use crate::member::{self, Member};
+use crate::member_start;
+use crate::quorum::{self, Listening, QuorumThread};
 use crate::restore::Rebuild;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::threads::{self, LogThread, SnapshotOptions};
@@ -49,8 +53,8 @@ pub enum StartError {
         /// Why.
         error: Box<RecoverError>,
     },
-    /// The configuration asks for what is not there yet.
-    NotYet(&'static str),
+    /// A port for other servers can't be opened.
+    Ports(io::Error),
     /// The client port can't be opened.
     Listen(io::Error),
     /// A thread can't be started, or the like.
@@ -62,7 +66,7 @@ impl StartError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Directory { .. } | Self::Recover { .. } => 3,
-            Self::NotYet(_) => 2,
+            Self::Ports(_) => 14,
             Self::Listen(_) | Self::System(_) => 1,
         }
     }
@@ -76,8 +80,7 @@ impl fmt::Display for StartError {
                 let paths: Vec<_> = paths.iter().map(|path| path.display().to_string()).collect();
                 write!(f, "{}: {error}", paths.join(" and "))
             }
-            Self::NotYet(what) => f.write_str(what),
-            Self::Listen(error) => write!(f, "{error}"),
+            Self::Ports(error) | Self::Listen(error) => write!(f, "{error}"),
             Self::System(error) => write!(f, "the system refuses: {error}"),
         }
     }
@@ -104,6 +107,7 @@ pub struct Running {
     shard_threads: Vec<JoinHandle<()>>,
     log_thread: JoinHandle<()>,
     other_threads: Vec<JoinHandle<()>>,
+    quorum: Option<QuorumThread>,
     log_disk: RealDisk,
     /// Where it listens.
     pub address: SocketAddr,
@@ -118,15 +122,12 @@ pub const LAST_QUIET_STEP: &str = "sessions";
 
 /// Starts a server. `show` is told each step as it is done.
 pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> Result<Running, StartError> {
-    if config.ensemble.is_some() {
-        return Err(StartError::NotYet(
-            "server.N: members of an ensemble are not built yet; without these lines this server runs standalone",
-        ));
-    }
     let clock = Clock::default();
     let storage = &config.storage;
     // A port that is taken should cost neither a replay nor a directory.
     let bound = listener::bind(&config.client).map_err(StartError::Listen)?;
+    let ports = config.ensemble.as_ref().map(|ensemble| member_start::ports(config, ensemble));
+    let listening = ports.as_ref().map(Listening::bind).transpose().map_err(StartError::Ports)?;
     make_directories(storage)?;
     let locks = lock_directories(storage)?;
     for dir in folders(storage) {
@@ -173,13 +174,14 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let mut shared = Shared::new(tree, shard_count);
     shared.large_threshold = config.limits.large_request_bytes.map_or(usize::MAX, |bytes| bytes as usize);
     let local_sessions = LocalSessions::Off;
+    shared.is_member = config.ensemble.is_some();
     shared.connection_throttle =
         connection_throttle(config, local_sessions != LocalSessions::Off, seed[2], clock.now()).map(Into::into);
     let shared = Arc::new(shared);
     let auth = Arc::new(config.auth.clone());
     let pipeline = Pipeline::new(
         PipelineConfig {
-            server: ServerId(1),
+            server: config.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.me),
             tick_ms: i64::from(config.sessions.tick_ms),
             auth: auth.clone(),
             length_max: config.limits.record_bytes_max as usize,
@@ -217,8 +219,14 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         threads::execute(&mut disk, &recovered.when_begun)
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
     }
-    let log = LogWriter::new(
-        LogOptions {
+    let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
+    if let Origin::Snapshot { bytes, .. } = recovered.origin {
+        policy.snapshot_written(bytes);
+    }
+    policy.logged(recovered.txns_replayed, 0);
+    let node = NodeConfig {
+        pipeline,
+        log: LogOptions {
             preallocate: storage.preallocation_bytes.unwrap_or(0),
             size_limit: storage.log_file_bytes_max.unwrap_or(0),
             batch_txns: storage.batch_txns_max.unwrap_or(0) as usize,
@@ -226,25 +234,40 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             ..LogOptions::default()
         },
         last,
-    );
-    let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
-    if let Origin::Snapshot { bytes, .. } = recovered.origin {
-        policy.snapshot_written(bytes);
-    }
-    policy.logged(recovered.txns_replayed, 0);
-    let core = Arc::new(Core::new(shared, clock, pipeline, log, policy, seed[1]));
-    {
-        core.with(|machines| {
-            machines.pipeline.close_orphans(clock.now(), &core.shared);
-            machines.append();
-            core.offer_fill(machines);
-        });
-    }
+        policy,
+        seed: seed[1],
+    };
+    let core = match &config.ensemble {
+        None => {
+            let core = Core::new(shared, clock, Node::standalone(node), None);
+            core.with_waking(|machines| {
+                machines.node.pipeline.close_orphans(clock.now(), &core.shared);
+                let woken = machines.node.process(clock.now(), &core.shared, &mut Vec::new());
+                core.offer_fill(machines);
+                ((), woken)
+            });
+            core
+        }
+        Some(ensemble) => {
+            let is_lost = matches!(recovered.origin, Origin::Nothing);
+            let member = member_start::member(config, ensemble, &mut disk, tree_config, last, is_lost)?;
+            let node = Node::member(clock.now(), &shared, node, member);
+            let beside = Member::new(
+                storage.data_dir.clone(),
+                storage.data_log_dir.clone(),
+                config.limits.record_bytes_max as usize,
+                on_fatal.clone(),
+            );
+            Core::new(shared, clock, node, Some(beside))
+        }
+    };
+    let core = Arc::new(core);
     tell(LAST_QUIET_STEP, format!("{session_count} restored, each with its whole timeout ahead"));
 
     let address = bound.address;
-    let listening = bound.listen().map_err(StartError::Listen)?;
-    let running = launch(config, core, auth, listening, address, snapshot_options, start_times, on_fatal, locks)
+    let clients = bound.listen().map_err(StartError::Listen)?;
+    let between = ports.zip(listening);
+    let running = launch(config, core, auth, clients, between, address, snapshot_options, start_times, on_fatal, locks)
         .map_err(StartError::System)?;
     tell("listener", format!("{address}, {shard_count} shards"));
     Ok(running)
@@ -257,13 +280,7 @@ fn rebuild(
 ) -> Result<(Rebuild, storage::Recovered), StartError> {
     let storage = &config.storage;
     let mut rebuilt = Rebuild::new(tree_config, config.tree.digest);
-    let options = RecoverOptions {
-        trust_empty: storage.trust_empty_snapshot,
-        autocreate: storage.database_autocreate,
-        accept_suspect_tail: storage.accept_suspect_tail,
-        length_max: config.limits.record_bytes_max as usize,
-        ..RecoverOptions::default()
-    };
+    let options = recover_options(config);
     let (began, mut told) = (Instant::now(), Instant::now());
     let mut progress = |progress: Progress| {
         // Only a start that takes long enough to wonder about says how far it is.
@@ -283,12 +300,25 @@ fn rebuild(
         .map_err(|error| StartError::Recover { paths: folders(storage), error: Box::new(error) })
 }
 
+/// How the directory is read.
+pub(crate) fn recover_options(config: &Config) -> RecoverOptions {
+    let storage = &config.storage;
+    RecoverOptions {
+        trust_empty: storage.trust_empty_snapshot,
+        autocreate: storage.database_autocreate,
+        accept_suspect_tail: storage.accept_suspect_tail,
+        length_max: config.limits.record_bytes_max as usize,
+        ..RecoverOptions::default()
+    }
+}
+
 #[allow(clippy::too_many_arguments, reason = "the parts of a server, once")]
 fn launch(
     config: &Config,
     core: Arc<Core>,
     auth: Arc<auth::AuthConfig>,
     listening: std::net::TcpListener,
+    between: Option<(quorum::Options, Listening)>,
     address: SocketAddr,
     snapshot_options: SnapshotOptions,
     start_times: StartTimes,
@@ -382,7 +412,19 @@ fn launch(
         })?);
     }
     let log_disk = disk();
-    Ok(Running { core, shards, shard_threads, log_thread, other_threads, log_disk, address, _lock: lock })
+    let quorum = match (between, &core.member) {
+        (Some((options, listening)), Some(member)) => {
+            for number in 0..TASK_THREADS {
+                let core = core.clone();
+                other_threads.push(spawn(&format!("ostler-disk-{number}"), move || member::run_tasks(&core))?);
+            }
+            Some(QuorumThread::start(options, listening, core.clone(), member.orders.clone())?)
+        }
+        _ => None,
+    };
+    // What a member wanted when it was made: now there is somebody to do it.
+    core.with(|_| ());
+    Ok(Running { core, shards, shard_threads, log_thread, other_threads, quorum, log_disk, address, _lock: lock })
 }
 
 /// Bytes of requests in the pipeline beyond which nothing is read: a disk that is slower than the clients.
@@ -495,17 +537,26 @@ impl Running {
         for thread in self.shard_threads.drain(..) {
             let _ = thread.join();
         }
+        if let Some(quorum) = self.quorum.take() {
+            quorum.stop();
+        }
+        if let Some(member) = &self.core.member {
+            member.stop();
+        }
         self.core.stop();
         let _ = self.log_thread.join();
         for thread in self.other_threads.drain(..) {
             let _ = thread.join();
         }
-        match self.core.with(|machines| (machines.log.has_failed(), machines.log.close())) {
+        match self.core.with(|machines| (machines.node.log.has_failed(), machines.node.log.close())) {
             (false, Some(effects)) => threads::execute(&mut self.log_disk, &effects),
             _ => Err(io::Error::other("the txn log could not be written to its end")),
         }
     }
 }
+
+/// Threads for what a member's machines want of the disk beside the log: one may be at a long one.
+const TASK_THREADS: usize = 2;
 
 /// How long a stop waits for writes that are under way.
 const DRAIN_MAX: Duration = Duration::from_secs(5);

@@ -62,8 +62,6 @@ pub struct EnsembleConfig {
     pub force_snapshot_sync: bool,
     /// Txns that are kept in memory for learners, at least 500.
     pub commit_log_count: u32,
-    /// Does a leader serve clients?
-    pub leader_serves: bool,
 }
 
 impl EnsembleConfig {
@@ -152,7 +150,6 @@ pub(super) fn ensemble(
         diff_syncs_max: settings.number("leader.maxConcurrentDiffSyncs")?,
         force_snapshot_sync: settings.bool("forceSnapshotSync")?,
         commit_log_count: settings.limit::<u32>("commitLogCount")?.unwrap_or(0).max(COMMIT_LOG_COUNT_MIN),
-        leader_serves: settings.bool("leaderServes")?,
         verifier: Arc::new(verifier),
     }))
 }
@@ -315,6 +312,11 @@ fn refuse_what_members_lack(settings: &Settings) -> Result<(), ConfigError> {
         {
             return Err(written.not_supported(why));
         }
+    }
+    if !settings.bool("leaderServes")?
+        && let Some(written) = settings.written("leaderServes")
+    {
+        return Err(written.not_supported("a leader here always serves clients"));
     }
     if !settings.bool("syncEnabled")?
         && let Some(written) = settings.written("syncEnabled")

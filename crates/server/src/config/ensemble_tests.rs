@@ -60,7 +60,7 @@ fn a_member_with_the_defaults() {
     assert_eq!((it.connect_pause_ms, it.election_connect_ms, it.election_hello_ms), (100, 5000, 10_000));
     assert_eq!((it.election_bind_tries, it.notification_ms_min, it.notification_ms_max), (Some(3), 200, 60_000));
     assert_eq!((it.snap_syncs_max, it.diff_syncs_max, it.commit_log_count), (10, 100, 500));
-    assert!(it.leader_serves && !it.force_snapshot_sync && !it.listen_on_all && !it.tcp_keep_alive);
+    assert!(!it.force_snapshot_sync && !it.listen_on_all && !it.tcp_keep_alive);
     assert_eq!((config.client.address, config.client.port), (None, 2181));
     assert_eq!(config.notes.len(), 1, "two participants tolerate no loss: {:?}", config.notes);
 }
@@ -71,13 +71,13 @@ fn each_limit_is_heard() {
                  quorumCnxnTimeoutMs=10\nelectionPortBindRetry=0\ntcpKeepAlive=true\nquorumListenOnAllIPs=true\n\
                  fastleader.minNotificationInterval=11\nfastleader.maxNotificationInterval=12\n\
                  leader.maxConcurrentSnapSyncs=13\nmaxConcurrentDiffSyncs=14\nforceSnapshotSync=true\n\
-                 commitLogCount=1500\nleaderServes=no\nclientPort=2181\nserver.4=h4:1:2";
+                 commitLogCount=1500\nclientPort=2181\nserver.4=h4:1:2";
     let it = member(&format!("{THREE}{lines}"), "1").ensemble.unwrap();
     assert_eq!((it.connect_limit_ticks, it.connect_pause_ms), (7, 8));
     assert_eq!((it.election_connect_ms, it.election_hello_ms, it.election_bind_tries), (9, 10, None));
     assert_eq!((it.notification_ms_min, it.notification_ms_max), (11, 12));
     assert_eq!((it.snap_syncs_max, it.diff_syncs_max, it.commit_log_count), (13, 14, 1500));
-    assert!(it.tcp_keep_alive && it.listen_on_all && it.force_snapshot_sync && !it.leader_serves);
+    assert!(it.tcp_keep_alive && it.listen_on_all && it.force_snapshot_sync);
 }
 
 #[test]
@@ -158,7 +158,13 @@ fn members_need_their_limits() {
 
 #[test]
 fn what_members_do_not_have_yet_is_refused() {
-    for line in ["reconfigEnabled=true", "localSessionsEnabled=true", "syncEnabled=false", "observerMasterPort=1"] {
+    for line in [
+        "reconfigEnabled=true",
+        "localSessionsEnabled=true",
+        "syncEnabled=false",
+        "leaderServes=no",
+        "observerMasterPort=1",
+    ] {
         let told = bad(&format!("{THREE}clientPort=2181\n{line}"), &[("/data/myid", "1")]);
         assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
     }

@@ -93,7 +93,7 @@ impl Words {
         loop {
             piece.clear();
             let more = self.core.with(|machines| {
-                let pipeline = &machines.pipeline;
+                let pipeline = &machines.node.pipeline;
                 let more = pipeline.sessions_after(after, PIECE, &mut piece);
                 after = piece.last().copied();
                 for (expires_ms, _) in &mut piece {

@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::core::Core;
 use crate::disk::directory_bytes;
 use crate::four_letter::{self as text, Mode, ServerStats, Whitelist, Word};
+use crate::member::Member;
 use crate::shard_thread::ToShard;
 
 mod environment;
@@ -81,9 +82,8 @@ impl Words {
     }
 
     /// What the server is; `None`: it does not serve.
-    #[allow(clippy::unnecessary_wraps, clippy::unused_self, reason = "a member of an ensemble will not always serve")]
     fn mode(&self) -> Option<Mode> {
-        Some(Mode::Standalone)
+        self.core.member.as_ref().map_or(Some(Mode::Standalone), Member::mode)
     }
 
     /// Answers a word; `stmk` reads its argument first, of which `rest` has come with the word.
@@ -190,7 +190,7 @@ impl Words {
         let tree = shared.tree.read();
         ServerStats {
             version: self.version.clone(),
-            mode: Mode::Standalone,
+            mode: self.mode().unwrap_or(Mode::ReadOnly),
             latency_ms_min: if count == 0 { 0 } else { (min / 1000) as i64 },
             latency_ms_avg: text::average((sum / 1000) as i64, count as i64),
             latency_ms_max: (max / 1000) as i64,

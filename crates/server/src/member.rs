@@ -1,0 +1,359 @@
+//! A member of an ensemble: what its machines want, brought to those who do it.
+//!
+//! [`Member::take_outputs`] runs under the machines' lock, whoever holds it: sockets' work goes to the quorum thread, the
+//! disk's to the threads that wait in [`Member::next_task`]. The quorum thread comes back through
+//! [`quorum::Machines`](crate::quorum::Machines), which is [`Core`] itself.
+
+use std::collections::VecDeque;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use node::{Input, Node, Output, Task};
+use parking_lot::{Condvar, Mutex};
+use peer::ShardSet;
+use storage::snapshot::install::SnapshotReceiver;
+use storage::snapshot::raw::{HEADER_LENGTH, RawEncoder, RawSplitter};
+use storage::snapshot::stream::Compression;
+use storage::{Dir, Disk, FileRef, names};
+use tokio::sync::mpsc;
+use wire::Zxid;
+use zab::ensemble;
+use zab::quorum_verifier::MemberAddress;
+use zab::{ConnId, RoleId, State, ToLearner, leader, learner, member};
+
+use crate::core::Core;
+use crate::disk::RealDisk;
+use crate::four_letter::Mode;
+use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
+use crate::start::OnFatal;
+use crate::threads::execute;
+
+/// Pieces of a snapshot on their way.
+const PIECES_MAX: usize = 4;
+/// How much of a snapshot is read, or written, at once.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// What is beside the machines of a member.
+pub struct Member {
+    /// To the quorum thread.
+    pub orders: Arc<Orders>,
+    tasks: Mutex<Tasks>,
+    task_wake: Condvar,
+    /// The role that was announced last.
+    role: Mutex<RoleId>,
+    /// What it serves clients as; LOOKING: it does not.
+    state: Mutex<State>,
+    data_dir: PathBuf,
+    data_log_dir: PathBuf,
+    length_max: usize,
+    on_fatal: OnFatal,
+}
+
+#[derive(Default)]
+struct Tasks {
+    waiting: VecDeque<Job>,
+    is_stopping: bool,
+}
+
+/// Something for the disk.
+pub enum Job {
+    /// Of the node.
+    Task(Task),
+    /// A snapshot of this zxid comes from the leader.
+    Receive(RoleId, Zxid, mpsc::Receiver<SnapshotBytes>),
+    /// The snapshot of this zxid goes to a learner.
+    Send(Zxid, mpsc::Sender<io::Result<Bytes>>),
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// With its directories, and the longest string or buffer of a snapshot, in bytes.
+    pub fn new(data_dir: PathBuf, data_log_dir: PathBuf, length_max: usize, on_fatal: OnFatal) -> Self {
+        Self {
+            orders: Arc::default(),
+            tasks: Mutex::default(),
+            task_wake: Condvar::new(),
+            role: Mutex::new(RoleId(0)),
+            state: Mutex::new(State::Looking),
+            data_dir,
+            data_log_dir,
+            length_max,
+            on_fatal,
+        }
+    }
+
+    /// Brings everything that a node wants to those who do it. Called with the machines' lock held.
+    pub fn take_outputs(&self, node: &mut Node) {
+        let mut orders = Vec::new();
+        while let Some(output) = node.next_output() {
+            match output {
+                Output::Ensemble(ensemble::Output::Connections(output)) => orders.push(Order::Election(output)),
+                Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(node, output, &mut orders),
+                Output::Ensemble(ensemble::Output::NotANotification { from, len }) => {
+                    tracing::info!("server {from} sent {len} bytes on the election port that are no notification");
+                }
+                // Only with settings that a configuration is refused for.
+                Output::Ensemble(ensemble::Output::NewerConfiguration(_) | ensemble::Output::ReadOnly(_)) => {}
+                Output::Task(task) => self.add(Job::Task(task)),
+                Output::Note(note) => tracing::warn!("{note}"),
+                Output::Fatal(why) => (self.on_fatal)(why),
+            }
+        }
+        self.orders.leave(&mut orders);
+        self.orders.set_deadline(node.next_timeout_ms());
+        let member = node.ensemble().map(zab::Ensemble::member);
+        *self.state.lock() = member.filter(|it| it.is_serving()).map_or(State::Looking, zab::Member::state);
+    }
+
+    /// What it is, for people; `None`: it serves nobody.
+    pub fn mode(&self) -> Option<Mode> {
+        match *self.state.lock() {
+            State::Looking => None,
+            State::Following => Some(Mode::Follower),
+            State::Leading => Some(Mode::Leader),
+            State::Observing => Some(Mode::Observer),
+        }
+    }
+
+    fn on_member(&self, node: &Node, output: member::Output, orders: &mut Vec<Order>) {
+        let role = *self.role.lock();
+        match output {
+            member::Output::Follow { role, leader } => {
+                *self.role.lock() = role;
+                let verifier = node.ensemble().map(|it| &it.member().options().verifier);
+                let addresses: Vec<_> = verifier
+                    .and_then(|it| it.member(leader))
+                    .map(|it| it.addresses.iter().map(MemberAddress::quorum).collect())
+                    .unwrap_or_default();
+                tracing::info!("server {leader} is elected; this server follows it");
+                orders.push(Order::Follow { role, leader, addresses });
+            }
+            member::Output::Lead { role } => {
+                *self.role.lock() = role;
+                tracing::info!("this server is elected; it waits for a quorum of followers");
+                orders.push(Order::Lead(role));
+            }
+            member::Output::Over(role, why) => {
+                tracing::warn!("{why}; this server looks for a leader");
+                orders.push(Order::Over(role));
+            }
+            member::Output::Leader(leader::Output::Ready(conn)) => orders.push(Order::Ready(conn)),
+            member::Output::Leader(leader::Output::Close(conn, why)) => orders.push(Order::CloseLearner(conn, why)),
+            member::Output::Learner(learner::Output::Send(packet)) => {
+                orders.push(Order::ToLeader(role, packet.into_packet()));
+            }
+            member::Output::Learner(learner::Output::ReceiveSnapshot(zxid)) => {
+                let (sender, pieces) = mpsc::channel(PIECES_MAX);
+                orders.push(Order::ReceiveSnapshot(role, sender));
+                self.add(Job::Receive(role, zxid, pieces));
+            }
+            // The node does the others.
+            member::Output::Leader(_)
+            | member::Output::Learner(_)
+            | member::Output::Look { .. }
+            | member::Output::Disk(_) => {}
+        }
+    }
+
+    fn add(&self, job: Job) {
+        self.tasks.lock().waiting.push_back(job);
+        self.task_wake.notify_one();
+    }
+
+    /// The next thing for the disk; `None` when the server stops.
+    pub fn next_task(&self) -> Option<Job> {
+        let mut tasks = self.tasks.lock();
+        loop {
+            if tasks.is_stopping {
+                return None;
+            }
+            if let Some(job) = tasks.waiting.pop_front() {
+                return Some(job);
+            }
+            self.task_wake.wait(&mut tasks);
+        }
+    }
+
+    /// Ends the threads that wait for work.
+    pub fn stop(&self) {
+        self.tasks.lock().is_stopping = true;
+        self.task_wake.notify_all();
+    }
+
+    fn disk(&self) -> RealDisk {
+        RealDisk::new(&self.data_dir, &self.data_log_dir)
+    }
+}
+
+/// Does what a member's machines want of the disk, until the server stops.
+pub fn run_tasks(core: &Arc<Core>) {
+    let Some(member) = &core.member else { return };
+    let mut disk = member.disk();
+    while let Some(job) = member.next_task() {
+        match job {
+            Job::Task(task) => match task.run(&mut disk) {
+                Ok(done) => core.handle_input(Input::Task(done)),
+                Err(e) => (member.on_fatal)(e.to_string()),
+            },
+            // They take as long as the other side takes.
+            Job::Receive(role, zxid, pieces) => {
+                let core = core.clone();
+                detach("ostler-receive", move || core.receive(role, zxid, pieces));
+            }
+            Job::Send(zxid, pieces) => {
+                let (disk, length_max) = (member.disk(), member.length_max);
+                detach("ostler-send", move || {
+                    if let Err(e) = send(&disk, zxid, length_max, &pieces) {
+                        // Whoever does not take it any more needs no reason.
+                        let _ = pieces.blocking_send(Err(e));
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// A thread of its own; if there can be none, what it was for breaks off, since its channel closes.
+fn detach(name: &str, run: impl FnOnce() + Send + 'static) {
+    if let Err(e) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
+        tracing::error!("a snapshot can't be passed on: {e}");
+    }
+}
+
+impl Core {
+    /// Something happened to a member.
+    pub fn handle_input(&self, input: Input) {
+        self.with_waking(|machines| ((), machines.node.handle(self.clock.now(), &self.shared, input)));
+    }
+
+    /// Writes the snapshot that comes from the leader, and says how that went.
+    fn receive(&self, role: RoleId, zxid: Zxid, mut pieces: mpsc::Receiver<SnapshotBytes>) {
+        let Some(member) = &self.member else { return };
+        tracing::info!("the leader sends a snapshot, of {zxid}");
+        let is_whole = match receive(&mut member.disk(), zxid, &mut pieces) {
+            Ok(Some(bytes)) => {
+                tracing::info!("the snapshot of {zxid} came: {bytes} bytes");
+                true
+            }
+            Ok(None) => false,
+            Err(e) => {
+                tracing::error!("the leader's snapshot can't be written: {e}");
+                false
+            }
+        };
+        let input = learner::Input::SnapshotReceived(is_whole);
+        self.handle(vec![News::Learner(role, input)]);
+        // Only now the packets behind it go on.
+        drop(pieces);
+    }
+}
+
+/// `None`: it broke off.
+fn receive(disk: &mut RealDisk, zxid: Zxid, pieces: &mut mpsc::Receiver<SnapshotBytes>) -> io::Result<Option<u64>> {
+    let (mut receiver, mut encoder, mut out) = (SnapshotReceiver::default(), RawEncoder::default(), Vec::new());
+    execute(disk, &receiver.start())?;
+    encoder.begin(&mut out);
+    loop {
+        match pieces.blocking_recv() {
+            Some(SnapshotBytes::Piece(piece)) => {
+                encoder.add(&piece);
+                out.extend_from_slice(&piece);
+            }
+            Some(SnapshotBytes::End) => break,
+            None => return Ok(None),
+        }
+        if out.len() >= PIECE_BYTES {
+            execute(disk, &receiver.chunk(std::mem::take(&mut out)))?;
+        }
+    }
+    encoder.finish(zxid, &mut out);
+    execute(disk, &receiver.chunk(out))?;
+    let bytes = receiver.bytes();
+    execute(disk, &receiver.finish())?;
+    Ok(Some(bytes))
+}
+
+/// Reads a snapshot's file and passes on what travels of it.
+fn send(disk: &RealDisk, zxid: Zxid, length_max: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
+    let listing = disk.list(Dir::Data)?;
+    let file = names::numbered(&listing, names::SNAPSHOT).into_iter().rev().find(|it| it.zxid == zxid);
+    let file = file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("snapshot.{:x} is gone", zxid.0)))?;
+    let compression = Compression::of(&file.name);
+    let source = disk.open(&FileRef::new(Dir::Data, file.name))?;
+    let mut source = compression.reader(source);
+    source.read_exact(&mut [0; HEADER_LENGTH])?;
+    let mut splitter = RawSplitter::new(length_max);
+    while !splitter.is_end() {
+        let mut piece = vec![0; PIECE_BYTES];
+        let length = source.read(&mut piece)?;
+        if length == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("snapshot.{:x} ends early", zxid.0)));
+        }
+        piece.truncate(length);
+        let taken = splitter.feed(&piece).map_err(io::Error::other)?;
+        piece.truncate(taken);
+        if to.blocking_send(Ok(piece.into())).is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+impl Machines for Core {
+    fn handle(&self, news: Vec<News>) {
+        self.with_waking(|machines| {
+            let mut woken = ShardSet::default();
+            for news in news {
+                let input = match news {
+                    News::Election(input) => ensemble::Input::Connections(input),
+                    News::Learner(role, input) => ensemble::Input::Member(member::Input::Learner(role, input)),
+                    News::Leader(role, input) => ensemble::Input::Member(member::Input::Leader(role, input)),
+                };
+                let now = self.clock.now();
+                woken.extend(machines.node.handle(now, &self.shared, Input::Ensemble(input)));
+            }
+            ((), woken)
+        });
+    }
+
+    fn next_packets(&self, _: RoleId, learner: ConnId, bytes_max: usize, out: &mut Vec<ToLearner>) {
+        let Some(member) = &self.member else { return };
+        self.with_waking(|machines| {
+            let (mut woken, mut bytes) = (ShardSet::default(), 0);
+            while bytes < bytes_max {
+                let (packet, more) = machines.node.next_packet(self.clock.now(), &self.shared, learner);
+                woken.extend(more);
+                let Some(packet) = packet else { break };
+                bytes += match &packet {
+                    ToLearner::Packet(
+                        wire::quorum::Packet::Proposal { txn, .. } | wire::quorum::Packet::Inform { txn, .. },
+                    ) => 20 + txn.len(),
+                    ToLearner::Packet(_) => 20,
+                    ToLearner::Snapshot { zxid } => {
+                        let (sender, pieces) = mpsc::channel(PIECES_MAX);
+                        member.orders.leave(&mut vec![Order::SendSnapshot(learner, pieces)]);
+                        member.add(Job::Send(*zxid, sender));
+                        0
+                    }
+                };
+                out.push(packet);
+            }
+            ((), woken)
+        });
+    }
+
+    fn on_time(&self) {
+        self.handle_input(Input::Ensemble(ensemble::Input::Timer));
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now().mono_ms().max(0) as u64
+    }
+}

@@ -1,0 +1,76 @@
+//! From a configuration to a member's machines and ports.
+
+use std::time::Duration;
+
+use node::{MemberConfig, TaskOptions};
+use storage::epoch;
+use tree::TreeConfig;
+use wire::Zxid;
+use zab::{CommittedLog, CommittedLogLimits, Recovered, election};
+
+use crate::config::{Config, EnsembleConfig};
+use crate::disk::RealDisk;
+use crate::quorum;
+use crate::start::{StartError, recover_options};
+use crate::threads::execute;
+
+/// What the ports between servers are told.
+pub(crate) fn ports(config: &Config, ensemble: &EnsembleConfig) -> quorum::Options {
+    let ms = |ms: u32| Duration::from_millis(u64::from(ms));
+    let ticks = |ticks: u32| ms(config.sessions.tick_ms.saturating_mul(ticks));
+    let own = ensemble.verifier.member(ensemble.me).map(|it| it.addresses.clone()).unwrap_or_default();
+    quorum::Options {
+        me: ensemble.me,
+        own,
+        multi_address: ensemble.text_rules.multi_address,
+        listen_on_all: ensemble.listen_on_all,
+        election_connect: ms(ensemble.election_connect_ms),
+        election_hello: ms(ensemble.election_hello_ms),
+        learner_hello: ticks(ensemble.init_limit_ticks),
+        election_bind_tries: ensemble.election_bind_tries,
+        tcp_keep_alive: ensemble.tcp_keep_alive,
+        leader_connect: ticks(ensemble.connect_limit_ticks),
+        leader_connect_pause: ms(ensemble.connect_pause_ms),
+        length_max: config.limits.record_bytes_max as usize,
+    }
+}
+
+/// What the machines are told, and what is on the disk. `last` is the last txn there.
+pub(crate) fn member(
+    config: &Config,
+    ensemble: &EnsembleConfig,
+    disk: &mut RealDisk,
+    tree: TreeConfig,
+    last: Zxid,
+    is_lost: bool,
+) -> Result<MemberConfig, StartError> {
+    let unusable = |reason: String| StartError::Directory { path: config.storage.data_dir.clone(), reason };
+    let epochs = epoch::read(disk, last).map_err(|e| unusable(e.to_string()))?;
+    execute(disk, &epochs.effects).map_err(|e| unusable(e.to_string()))?;
+    let mut options = zab::Options::new(ensemble.me, (*ensemble.verifier).clone());
+    options.config = ensemble.verifier.to_string().into();
+    options.config_version = ensemble.verifier.version();
+    options.tick_ms = u64::from(config.sessions.tick_ms);
+    options.init_limit_ticks = u64::from(ensemble.init_limit_ticks);
+    options.sync_limit_ticks = u64::from(ensemble.sync_limit_ticks);
+    options.force_snapshot_sync = ensemble.force_snapshot_sync;
+    options.snap_syncs_max = ensemble.snap_syncs_max as usize;
+    options.diff_syncs_max = ensemble.diff_syncs_max as usize;
+    let limits = CommittedLogLimits { txns: ensemble.commit_log_count as usize, ..CommittedLogLimits::default() };
+    options.committed_log = limits;
+    let mut settings = election::Settings::new(ensemble.me);
+    settings.notification_interval_ms_min = u64::from(ensemble.notification_ms_min);
+    settings.notification_interval_ms_max = u64::from(ensemble.notification_ms_max);
+    settings.text_rules = ensemble.text_rules;
+    Ok(MemberConfig {
+        options,
+        election: settings,
+        recovered: Recovered {
+            accepted: epochs.accepted,
+            current: epochs.current,
+            log: CommittedLog::new(limits, last),
+            is_lost,
+        },
+        tasks: TaskOptions::new(recover_options(config), tree, config.tree.digest),
+    })
+}
