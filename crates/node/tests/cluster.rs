@@ -4,14 +4,21 @@
 
 mod world;
 
+use std::cell::Cell;
+
+use peer::LocalSessions;
 use wire::{ErrorCode, OpCode, SessionId};
 use world::World;
 use world::client::Client;
 
-fn for_seeds(count: u64, run: impl Fn(u64)) {
-    let one = std::env::var("OSTLER_SEED").ok().and_then(|seed| seed.parse().ok());
-    let range = one.map_or(0..count, |seed: u64| seed..seed + 1);
-    for seed in range {
+/// `OSTLER_SEEDS=1000` runs more of them, `OSTLER_SEED=7` one.
+fn for_seeds(usual: u64, run: impl Fn(u64)) {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("OSTLER_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("OSTLER_SEEDS").unwrap_or(usual),
+    };
+    for seed in seeds {
         let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(seed)));
         assert!(failed.is_ok(), "OSTLER_SEED={seed}");
     }
@@ -46,6 +53,11 @@ fn finish(world: &mut World) {
     for client in &world.clients {
         for path in &client.created {
             assert!(tree.get(path).is_some(), "{path} was acknowledged");
+        }
+        // What was sent by one connection was done in its order: up to one, and nothing behind it.
+        for (before, after) in client.sent.iter().zip(client.sent.iter().skip(1)) {
+            let is_done = |(_, path): &(usize, String)| tree.get(path).is_some();
+            assert!(before.0 != after.0 || is_done(before) || !is_done(after), "{after:?} without {before:?}");
         }
         if client.session != SessionId(0) && client.expired == 0 {
             for path in &client.ephemerals {
@@ -94,7 +106,39 @@ fn leaders_are_killed_and_nothing_acknowledged_is_lost() {
 }
 
 #[test]
+fn what_a_leader_alone_has_logged_is_cut() {
+    for_seeds(4, |seed| {
+        let mut world = started(seed, 2);
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let old = world.leader().unwrap();
+        world.connect(0, old);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+        world.create(0, "/lonely", 0);
+        (0..10).for_each(|_| world.disk_step(old));
+        // What it has proposed is still on its way, and ends with it.
+        world.kill(old);
+        world.until("another leads", |world| world.leader().is_some());
+        let is_late = seed % 2 == 0;
+        if !is_late {
+            world.start(old);
+            world.until("it is back", |world| world.is_serving(old));
+        }
+        world.connect(1, (0..3).find(|&s| s != old).unwrap());
+        world.until("connected", |world| world.clients[1].is_connected);
+        world.create(1, "/other", 0);
+        world.until("created", |world| world.clients[1].is_idle());
+        finish(&mut world);
+        // When the new epoch has txns, only a snapshot is sure.
+        assert_eq!((world.cuts > 0, world.installed > 0), (!is_late, is_late));
+        let dump = world.dump(old);
+        assert!(!dump.iter().any(|line| line.starts_with("/lonely")), "{dump:?}");
+        assert!(dump.iter().any(|line| line.starts_with("/other")), "{dump:?}");
+    });
+}
+
+#[test]
 fn who_was_away_for_long_gets_the_log_or_a_snapshot() {
+    let installed = Cell::new(0);
     for_seeds(6, |seed| {
         let mut world = World::new(seed);
         world.committed_log_txns = 5;
@@ -110,7 +154,10 @@ fn who_was_away_for_long_gets_the_log_or_a_snapshot() {
         world.kill(follower);
         world.run(40_000);
         finish(&mut world);
+        // The observer lacks more than a snapshot is worth.
+        installed.set(installed.get() + world.installed);
     });
+    assert!(installed.get() > 0, "nobody got a snapshot");
 }
 
 #[test]
@@ -201,4 +248,65 @@ fn a_refused_write_is_refused_the_same_way_everywhere() {
         world.until("refused", |world| world.clients[c].is_idle());
         assert_eq!(world.clients[c].errors, [(OpCode::Create, ErrorCode::NO_NODE)]);
     }
+}
+
+#[test]
+fn a_sync_shows_what_was_acknowledged_before() {
+    for_seeds(10, |seed| {
+        let mut world = started(seed, 2);
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let s = world.rng.below(4);
+        world.connect(0, s);
+        // An observer hears of a commit last.
+        world.connect(1, 3);
+        world.until("connected", |world| world.clients.iter().all(|client| client.is_connected));
+        for n in 0..20 {
+            let path = format!("/seen-{n}");
+            world.create(0, &path, 0);
+            world.until("acknowledged", |world| world.clients[0].is_idle());
+            // All at once: what stands behind a sync waits for it.
+            world.sync(1);
+            world.exists(1, &path);
+            world.create(1, &format!("/behind-{n}"), 0);
+            world.until("answered", |world| world.clients[1].is_idle());
+        }
+        assert_eq!((&world.clients[0].errors[..], &world.clients[1].errors[..]), (&[][..], &[][..]));
+        assert_eq!(world.clients[1].created.len(), 20);
+    });
+}
+
+#[test]
+fn a_local_session_is_upgraded_when_it_wants_an_ephemeral() {
+    for_seeds(4, |seed| {
+        let mut world = World::new(seed);
+        world.local_sessions = LocalSessions::Upgrading;
+        for s in 0..4 {
+            world.start(s);
+        }
+        world.until("all serve", |world| (0..4).all(|s| world.is_serving(s)));
+        world.clients = (0..4).map(|c| Client::new(&format!("c{c}"))).collect();
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        for c in 0..4 {
+            world.connect(c, c);
+        }
+        world.until("connected", |world| world.clients.iter().all(|client| client.is_connected));
+        let sessions = |world: &World| world.dump(0).pop().unwrap_or_default();
+        assert_eq!(sessions(&world), "[]", "nobody else knows of them");
+        for c in 0..4 {
+            world.create(c, &format!("/plain-{c}"), 0);
+        }
+        world.until("created", |world| world.clients.iter().all(Client::is_idle));
+        assert_eq!(sessions(&world), "[]");
+        for c in 0..3 {
+            world.create(c, &format!("/e-{c}"), 1);
+        }
+        world.until("created, everywhere", World::is_quiet);
+        assert!(world.clients.iter().all(|client| client.errors.is_empty()), "{:?}", world.clients);
+        assert_eq!(sessions(&world).matches("SessionId").count(), 3, "{}", sessions(&world));
+        (0..4).for_each(|c| world.close_session(c));
+        world.until("closed", |world| world.clients.iter().all(|client| client.place.is_none()));
+        world.until("the same", World::is_quiet);
+        assert_eq!(sessions(&world), "[]");
+        assert!(!world.dump(3).iter().any(|line| line.contains("/e-")));
+    });
 }

@@ -293,7 +293,7 @@ impl Pipeline {
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
         if matches!(self.role, Role::Looking) {
             self.hold(submissions);
-            return ShardSet::default();
+            return self.flush(shared);
         }
         shared.pipeline_stats.prep_queue.record(submissions.len().saturating_sub(1) as u64);
         shared.pipeline_stats.log_queue.record(self.pending.len() as u64);

@@ -98,12 +98,12 @@ impl Learning {
         for found in self.in_flight.into_values().flatten() {
             let (InFlight::Forwarded { waits, .. } | InFlight::Answer(waits)) = found;
             match waits.origin {
-                Origin::Write { conn, .. } => {
+                Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
                     shared.end_request(waits.bytes);
                     closed.push(conn);
                 }
                 Origin::Connect { conn, .. } | Origin::Renew { conn, .. } => closed.push(conn),
-                Origin::Refused { .. } | Origin::Server | Origin::Elsewhere => {}
+                Origin::Server | Origin::Elsewhere => {}
             }
         }
         for sync in self.syncs {

@@ -133,20 +133,23 @@ impl Pipeline {
             Role::Standalone(_) | Role::Looking => {}
         }
         closed.extend(self.answered_syncs.drain(..).map(|(_, sync)| end_sync(shared, &sync)));
-        self.pending.retain(|pending| !pending.entry.is_empty() || matches!(pending.origin, Origin::Renew { .. }));
-        for pending in &mut self.pending {
+        for (number, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             match std::mem::replace(&mut pending.origin, Origin::Elsewhere) {
-                Origin::Write { conn, .. } => {
+                Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
                     shared.end_request(pending.bytes);
                     closed.push(conn);
                 }
                 Origin::Connect { conn, .. } | Origin::Renew { conn, .. } => closed.push(conn),
-                Origin::Refused { .. } | Origin::Server | Origin::Elsewhere => {}
+                Origin::Server | Origin::Elsewhere => {}
             }
             pending.reads_before = Vec::new();
+            // What was not proposed yet never will be.
+            if number < self.handed_over && !pending.entry.is_empty() {
+                self.pending.push_back(pending);
+            }
         }
-        self.pending.retain(|pending| !pending.entry.is_empty());
         self.handed_over = self.pending.len();
+        self.tracker.disown_all(&closed);
         for conn in closed {
             self.send(conn, InboxEntry::Close { conn, why: "the leader is gone, and with it the answer" });
         }
@@ -210,6 +213,9 @@ impl Pipeline {
                 Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
                 // Of a round that is over.
                 Submission::Touches { .. } => {}
+                Submission::Connect { conn, .. } | Submission::Renew { conn, .. } if self.held.len() >= HELD_MAX => {
+                    self.send(conn, InboxEntry::Close { conn, why: "too many wait for a leader" });
+                }
                 Submission::Connect { .. } | Submission::Renew { .. } | Submission::Write(_) => {
                     self.held.push(submission);
                 }
@@ -428,6 +434,10 @@ fn end_sync(shared: &Shared, wait: &SyncWait) -> ConnId {
     shared.end_request(wait.body.len());
     wait.conn
 }
+
+/// The most submissions that wait for a leader; beyond, who asks for a session is closed. Writes are bounded as in the
+/// pipeline.
+const HELD_MAX: usize = 1 << 16;
 
 /// The most events that are held back while nobody is served; beyond, all connections are closed instead.
 const HELD_EVENTS_MAX: usize = 1 << 16;

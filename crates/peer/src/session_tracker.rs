@@ -361,6 +361,14 @@ impl SessionTracker {
         }
     }
 
+    /// These connections are closed. What else came by them may not be done: what came before it may not have been.
+    pub fn disown_all(&mut self, closed: &[ConnId]) {
+        let closed: BTreeSet<ConnId> = closed.iter().copied().collect();
+        for session in self.sessions.values_mut() {
+            session.owner = session.owner.filter(|owner| !closed.contains(owner));
+        }
+    }
+
     /// May this learner write in the session's name? The first that does so for a session that is nowhere has it, as with
     /// Apache. Source: `SessionTrackerImpl.checkSession`.
     pub fn is_with(&mut self, id: SessionId, learner: zab::ConnId) -> bool {

@@ -24,6 +24,9 @@ pub struct Client {
     /// What it was told to be done.
     pub created: Vec<String>,
     pub ephemerals: Vec<String>,
+    /// The creates that it sent, with the number of the connection.
+    pub sent: Vec<(usize, String)>,
+    connections: usize,
     /// What may have been done.
     pub doubtful: usize,
     pub expired: usize,
@@ -46,6 +49,8 @@ impl Client {
             waiting: VecDeque::new(),
             created: Vec::new(),
             ephemerals: Vec::new(),
+            sent: Vec::new(),
+            connections: 0,
             doubtful: 0,
             expired: 0,
             errors: Vec::new(),
@@ -122,6 +127,7 @@ impl World {
         let conn = process.shard.open(now, "10.0.0.1:1".parse().unwrap());
         let client = &mut self.clients[c];
         client.lost();
+        client.connections += 1;
         client.place = Some((s, conn));
         let request = ConnectRequest {
             protocol_version: 0,
@@ -159,6 +165,10 @@ impl World {
     }
 
     pub fn create(&mut self, c: usize, path: &str, flags: i32) {
+        if flags == 0 {
+            let client = &mut self.clients[c];
+            client.sent.push((client.connections, path.to_owned()));
+        }
         let data = Some(path.as_bytes());
         let body = CreateRequest { path: Some(path.into()), data, acl: AclVec::OPEN, flags }.to_vec();
         self.request(c, OpCode::Create, &body, path);
@@ -166,6 +176,12 @@ impl World {
 
     pub fn sync(&mut self, c: usize) {
         self.request(c, OpCode::Sync, &PathRequest { path: Some("/".into()) }.to_vec(), "/");
+    }
+
+    pub fn exists(&mut self, c: usize, path: &str) {
+        let mut body = PathRequest { path: Some(path.into()) }.to_vec();
+        true.write(&mut body);
+        self.request(c, OpCode::Exists, &body, path);
     }
 
     pub fn close_session(&mut self, c: usize) {
@@ -216,11 +232,7 @@ impl World {
                 }
                 self.clients[c].lost();
             }
-            _ => {
-                let mut body = PathRequest { path: Some("/".into()) }.to_vec();
-                true.write(&mut body);
-                self.request(c, OpCode::Exists, &body, "/");
-            }
+            _ => self.exists(c, "/"),
         }
     }
 

@@ -111,6 +111,9 @@ pub struct World {
     pub committed_log_txns: usize,
     pub snap_count: u64,
     pub local_sessions: LocalSessions,
+    /// How often a history was cut, and replaced by a snapshot.
+    pub cuts: usize,
+    pub installed: usize,
     /// The digest of the tree at each zxid at which anybody served.
     digests: BTreeMap<Zxid, i64>,
 }
@@ -135,6 +138,8 @@ impl World {
             committed_log_txns: 500,
             snap_count: 100_000,
             local_sessions: LocalSessions::Off,
+            cuts: 0,
+            installed: 0,
             digests: BTreeMap::new(),
         }
     }
@@ -160,6 +165,7 @@ impl World {
                 auth: auth.clone(),
                 length_max: 2 << 20,
                 digests: true,
+                sessions_max: usize::MAX,
                 close_session_paths: true,
                 local_sessions: self.local_sessions,
                 sessions_max: usize::MAX,
@@ -420,7 +426,8 @@ impl World {
         self.submit(s);
     }
 
-    fn disk_step(&mut self, s: usize) {
+    /// One thing is done to a disk.
+    pub fn disk_step(&mut self, s: usize) {
         let now = self.now;
         let Server { disk, process: Some(process), .. } = &mut self.servers[s] else { return };
         let Process { node, shared, log_job, tasks, .. } = process;
@@ -428,7 +435,9 @@ impl World {
             disk.run(job.effects());
             node.log_done(now, shared, job);
         } else if let Some(task) = tasks.pop_front() {
-            let done = task.run(disk).unwrap();
+            let (done, what) = (task.run(disk).unwrap(), format!("{task:?}"));
+            self.cuts += usize::from(what.contains("Truncate {"));
+            self.installed += usize::from(what.contains("Install {"));
             node.handle(now, shared, Input::Task(done));
         } else if let Some(fill) = node.next_fill() {
             disk.run(fill.effects());
