@@ -165,7 +165,6 @@ impl World {
                 auth: auth.clone(),
                 length_max: 2 << 20,
                 digests: true,
-                sessions_max: usize::MAX,
                 close_session_paths: true,
                 local_sessions: self.local_sessions,
                 sessions_max: usize::MAX,
