@@ -100,7 +100,7 @@ impl Member {
                     tracing::info!("server {from} sent {len} bytes on the election port that are no notification");
                 }
                 // Only with settings that a configuration is refused for.
-                Output::Ensemble(ensemble::Output::NewerConfiguration(_) | ensemble::Output::ReadOnly(_)) => {}
+                Output::Ensemble(ensemble::Output::ReadOnly(_)) => {}
                 Output::Task(task) => self.add(Job::Task(task)),
                 Output::Note(note) => tracing::warn!("{note}"),
                 Output::Fatal(why) => (self.on_fatal)(why),
@@ -158,6 +158,8 @@ impl Member {
             member::Output::Leader(_)
             | member::Output::Learner(_)
             | member::Output::Look { .. }
+            // Only with settings that a configuration is refused for.
+            | member::Output::Configured(_)
             | member::Output::Disk(_) => {}
         }
     }
