@@ -1,6 +1,7 @@
 //! The `ostler` command.
 
 mod server;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,8 @@ enum Command {
     Shell(shell::Args),
     /// Put load on a server, and measure
     Bench(bench::Args),
+    /// Play simulated servers: a seed, or a story as a sequence diagram
+    Sim(sim::Args),
     /// Look into txn logs: show, find, export, verify, follow, cut
     #[command(subcommand)]
     Log(tools::log::LogCommand),
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Command::Server(args) => server::run(&args),
         Command::Shell(args) => ExitCode::from(shell::run(&args)),
         Command::Bench(args) => run_bench(&args),
+        Command::Sim(args) => sim::play(&args),
         Command::Log(command) => ended(tools::log::run(&command)),
         Command::Snapshot(command) => ended(tools::snapshot::run(&command)),
         Command::Status(args) => ended(tools::ensemble::run_status(&args)),

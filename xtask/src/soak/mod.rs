@@ -1,4 +1,7 @@
-//! `cargo xtask soak --storage`: the proofs of storage for as long as one likes, and what they have covered.
+//! `cargo xtask soak`: the proofs on virtual hardware for as long as one likes, and what they have covered: `--storage`, the
+//! storage of one server; `--worlds`, ensembles of whole servers.
+
+mod worlds;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -18,6 +21,9 @@ pub(crate) struct Args {
     /// The storage machines on the virtual disk.
     #[arg(long)]
     storage: bool,
+    /// Whole servers on virtual networks and disks.
+    #[arg(long, conflicts_with = "storage")]
+    worlds: bool,
     /// For so many seconds.
     #[arg(long, default_value_t = 60, value_name = "N")]
     seconds: u64,
@@ -75,8 +81,11 @@ struct Found {
 
 /// Plays until the time is up; the exit code says whether a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.worlds {
+        return worlds::run(args);
+    }
     if !args.storage {
-        bail!("nothing to play: --storage is what there is");
+        bail!("nothing to play: --storage or --worlds says what");
     }
     if let (Some(seed), true) = (args.seed, args.one) {
         let outcome = history(seed);
@@ -86,10 +95,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     let began = Instant::now();
-    let first_seed = args.seed.unwrap_or_else(|| {
-        let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        since_1970.map_or(0, |at| at.as_secs()) << 24
-    });
+    let first_seed = args.seed.unwrap_or_else(new_seed);
     let mut found = Found::default();
     let enumerated = enumerate(args.json, &mut found);
     let found = Mutex::new(found);
@@ -118,6 +124,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print_table(&report);
     }
     Ok(if report.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A seed that was not played before.
+fn new_seed() -> u64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since_1970.map_or(0, |at| at.as_secs()) << 24
 }
 
 /// Every crash of every scenario; how many states there were.

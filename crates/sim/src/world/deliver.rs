@@ -210,11 +210,12 @@ impl World {
             _ => 0,
         };
         let numbers = [conn, (sender * 64 + receiver) as u64, number];
+        let said = self.said[receiver].clone();
         let kind = if port == Port::Election { Kind::Election } else { Kind::Message };
         self.trace.event(self.now_us, kind, numbers, || {
             let what = match message {
                 Message::Initial(_) => "connects (election)".to_owned(),
-                Message::Frame(bytes) => notification(bytes),
+                Message::Frame(bytes) => notification(bytes, said.as_ref()),
                 Message::Packet(packet) => describe(packet),
                 Message::Encoded(bytes) => Packet::read(bytes).map_or_else(|_| "?".to_owned(), |it| describe(&it)),
                 Message::Snapshot(bytes, true) => format!("the last {} bytes of a snapshot", bytes.len()),
@@ -228,7 +229,7 @@ impl World {
 }
 
 /// A notification in a few words.
-fn notification(bytes: &bytes::Bytes) -> String {
+fn notification(bytes: &bytes::Bytes, said: Option<&Notification>) -> String {
     let Ok(it) = Notification::read(bytes) else { return "?".to_owned() };
     let state = match it.state {
         Some(ServerState::Looking) => "LOOKING",
@@ -241,5 +242,29 @@ fn notification(bytes: &bytes::Bytes) -> String {
         return format!("{state}, has no vote, round {}", it.election_epoch);
     }
     let epoch = it.peer_epoch;
-    format!("{state}, votes for {} (epoch {epoch}, zxid {}), round {}", it.leader, it.zxid, it.election_epoch)
+    let rule = said
+        .filter(|said| said.state == it.state && state == "LOOKING")
+        .map_or_else(String::new, |said| rule(&it, said));
+    format!("{state}, votes for {} (epoch {epoch}, zxid {}), round {}{rule}", it.leader, it.zxid, it.election_epoch)
+}
+
+/// Why a vote is better or worse than what its receiver told the others last.
+fn rule(theirs: &Notification, ours: &Notification) -> String {
+    use std::cmp::Ordering;
+    let compare = |what: &str, theirs: String, ours: String, order: Ordering| {
+        let sign = if order == Ordering::Greater { '>' } else { '<' };
+        format!(": {what} {theirs} {sign} {ours}")
+    };
+    let (a, b) = (theirs, ours);
+    match (a.election_epoch.cmp(&b.election_epoch), a.peer_epoch.cmp(&b.peer_epoch), a.zxid.cmp(&b.zxid)) {
+        (Ordering::Equal, Ordering::Equal, Ordering::Equal) => match a.leader.cmp(&b.leader) {
+            Ordering::Equal => ": the same vote".to_owned(),
+            order => compare("epoch and zxid equal, myid", a.leader.to_string(), b.leader.to_string(), order),
+        },
+        (Ordering::Equal, Ordering::Equal, order) => {
+            compare("epoch equal, zxid", a.zxid.to_string(), b.zxid.to_string(), order)
+        }
+        (Ordering::Equal, order, _) => compare("epoch", a.peer_epoch.to_string(), b.peer_epoch.to_string(), order),
+        (order, ..) => compare("round", a.election_epoch.to_string(), b.election_epoch.to_string(), order),
+    }
 }

@@ -56,6 +56,10 @@ impl World {
                 self.truth.on_wiped(server);
             }
             Fault::ClockJump { .. } => {}
+            Fault::Write { server } => {
+                self.write_at(server, number);
+                self.settle(server);
+            }
         }
     }
 
@@ -231,6 +235,7 @@ impl Fault {
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
             Self::ClockJump { .. } => "clock jump",
+            Self::Write { .. } => "write",
         }
     }
 }

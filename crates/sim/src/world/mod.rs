@@ -15,11 +15,13 @@
 //! | `process` | what a server's machines want, and are told |
 //! | `faults` | what goes wrong, and is healed |
 //! | `client`, `crowd` | clients |
+//! | `story`, `diagram` | worlds with a name, and how they are shown |
 //! | `trace` | a line an event, and a hash of all |
 
 mod client;
 mod crowd;
 mod deliver;
+mod diagram;
 mod faults;
 mod net;
 mod process;
@@ -27,6 +29,7 @@ mod queue;
 mod run;
 mod server;
 mod setup;
+mod story;
 mod swarm;
 mod threads;
 mod trace;
@@ -35,6 +38,7 @@ use storage::FileName;
 use storage::disk::{Dir, FileRef};
 use storage::policy::SnapPolicy;
 use wire::ServerId;
+use wire::election::Notification;
 use wire::quorum::Packet;
 use zab::election::Settings;
 use zab::ensemble::{Ensemble, Input};
@@ -50,9 +54,11 @@ use crate::check::Truth;
 use crate::disk::VirtualDisk;
 use crate::rng::Rng;
 
+pub use self::diagram::diagram;
 pub(crate) use self::process::whose;
 pub use self::run::{Outcome, run};
 pub use self::setup::{DiskError, Fault, Setup, Span, Timed};
+pub use self::story::{STORIES, Story};
 pub use self::trace::{Keep, Kind, Line, Trace};
 
 /// How long a start takes, at least, in µs.
@@ -129,6 +135,8 @@ pub struct World {
     truth: Truth,
     trace: Trace,
     tally: Tally,
+    /// What each server told the others last, for the words of a trace.
+    said: Vec<Option<Notification>>,
     /// No more faults.
     is_calm: bool,
 }
@@ -176,6 +184,7 @@ impl World {
             net: Net::new(servers.len(), Rng::new(rng.any())),
             clients: vec![Client::default(); setup.clients],
             truth: Truth::new(verifier, servers.len()),
+            said: vec![None; servers.len()],
             servers,
             rng,
             trace: Trace::new(keep),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use wire::election::{HostPort, InitialMessage, InitialVersion};
+use wire::election::{HostPort, InitialMessage, InitialVersion, Notification};
 use wire::jute::Field;
 use wire::quorum::{Forwarded, Packet};
 use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
@@ -71,6 +71,9 @@ impl World {
         match output {
             connections::Output::Connect { to, .. } => self.connect_election(s, to),
             connections::Output::Write { connection, message } => {
+                if self.trace.keeps_words() {
+                    self.said[s] = Notification::read(&message).ok();
+                }
                 self.send(s, connection.0, Message::Frame(message));
                 self.ensemble(s, Input::Connections(connections::Input::Written(connection)));
             }
@@ -358,6 +361,19 @@ impl World {
         } else {
             self.drain(s);
         }
+    }
+
+    /// A write that nobody waits for.
+    pub(super) fn write_at(&mut self, s: usize, number: usize) {
+        let Some(process) = &self.servers[s].process else { return };
+        let Some(role) = process.role else { return };
+        let (session, cxid) = (SessionId(0), Xid(number as i32 + 1));
+        if process.leads {
+            return self.propose(s, session, cxid);
+        }
+        let op = OpCode::SetData.code();
+        let forwarded = Forwarded { session, cxid, op, body: Bytes::new(), identities: Some(Vec::new()) };
+        self.input(s, member::Input::Learner(role, learner::Input::Request(forwarded)));
     }
 
     /// A txn is applied: whoever waits for it here is answered.

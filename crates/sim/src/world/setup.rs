@@ -109,6 +109,11 @@ pub enum Fault {
         /// After how long it is back.
         down_us: u64,
     },
+    /// Nothing wrong: a client of this server writes.
+    Write {
+        /// Whose.
+        server: usize,
+    },
     /// The wall clock jumps.
     ClockJump {
         /// Whose.
@@ -164,6 +169,7 @@ impl fmt::Display for Fault {
             Self::Wipe { server, down_us } => {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
             }
+            Self::Write { server } => write!(f, "a client of server {} writes", server + 1),
             Self::ClockJump { server, by_ms } => write!(f, "server {}: the wall clock jumps by {by_ms} ms", server + 1),
         }
     }

@@ -102,7 +102,13 @@ impl World {
             Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &recover_options()) {
                 Ok(plan) => {
                     self.truth.disks.on_truncating(s, to);
-                    self.begin(s, Thread::Log, plan.effects, Then::Truncated(token, to));
+                    #[allow(unused_mut, reason = "only a defect changes it")]
+                    let mut effects = plan.effects;
+                    #[cfg(feature = "seeded-defects")]
+                    if self.servers[s].options.has(zab::Defect::TruncKeepsNewerSnapshot) {
+                        effects.retain(|it| !matches!(it, Effect::Remove(file) if file.dir == storage::Dir::Data));
+                    }
+                    self.begin(s, Thread::Log, effects, Then::Truncated(token, to));
                 }
                 Err(truncate::TruncateError::Io(_)) => self.exit(s, "the disk failed"),
                 Err(error) => {

@@ -76,6 +76,11 @@ impl Trace {
         Self { keep, ..Self::default() }
     }
 
+    /// Are words made at all?
+    pub(super) fn keeps_words(&self) -> bool {
+        self.keep != Keep::Hash
+    }
+
     /// The hash of all events so far.
     pub fn hash(&self) -> u64 {
         self.hash

@@ -1,0 +1,72 @@
+//! `ostler sim`: a simulated ensemble, from a seed or as a story.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use ::sim::world::{Keep, STORIES, Setup, diagram, run};
+
+/// Plays a world of simulated servers: the machines are the real ones, networks, disks and clocks are not.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The world of this seed, with what goes wrong in it: a line an event
+    #[arg(long, value_name = "N", required_unless_present = "scenario", conflicts_with = "scenario")]
+    seed: Option<u64>,
+    /// A story as a sequence diagram; `list` shows which there are
+    #[arg(long, value_name = "NAME")]
+    scenario: Option<String>,
+    /// With --seed: show effects on disks and answers to clients too
+    #[arg(long, requires = "seed")]
+    all: bool,
+}
+
+/// Plays it. Exit code 1: something happened that may never happen, or there is no such story.
+#[allow(clippy::print_stdout, reason = "what happened is the command's purpose")]
+pub fn play(args: &Args) -> ExitCode {
+    let (text, is_good) = match &args.scenario {
+        Some(name) => scenario(name),
+        None => seed(args.seed.unwrap_or_default(), args.all),
+    };
+    print!("{text}");
+    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn scenario(name: &str) -> (String, bool) {
+    let mut text = String::new();
+    if name == "list" {
+        for story in STORIES {
+            let _ = writeln!(text, "{:<26}{}", story.name, story.about);
+        }
+        return (text, true);
+    }
+    let Some(story) = STORIES.iter().find(|it| it.name == name) else {
+        return (format!("there is no story {name}; `ostler sim --scenario list` shows which there are\n"), false);
+    };
+    let (trace, violation) = story.play();
+    let _ = writeln!(text, "{}\n", story.about);
+    for line in diagram(trace.lines(), story.servers()) {
+        let _ = writeln!(text, "{line}");
+    }
+    if let Some(violation) = &violation {
+        let _ = writeln!(text, "\nVIOLATION {violation}");
+    }
+    (text, violation.is_none())
+}
+
+fn seed(seed: u64, all: bool) -> (String, bool) {
+    let setup = Setup::of_seed(seed);
+    let mut text = format!("seed {seed}: {} voters, {} observers", setup.voters, setup.observers);
+    let _ = writeln!(text, ", {} clients, tickTime {} ms", setup.clients, setup.tick_ms);
+    let outcome = run(setup, if all { Keep::Lines } else { Keep::Outline }, &|_| ());
+    for line in outcome.trace.lines() {
+        let _ = writeln!(text, "{line}");
+    }
+    let (events, hash) = (outcome.trace.events(), outcome.trace.hash());
+    let _ = writeln!(text, "{events} events, trace {hash:016x}");
+    match &outcome.violation {
+        Some(violation) => {
+            let _ = writeln!(text, "VIOLATION {violation}");
+        }
+        None => text.push_str("nothing went wrong that may not\n"),
+    }
+    (text, outcome.violation.is_none())
+}
