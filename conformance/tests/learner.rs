@@ -105,7 +105,7 @@ impl Driver {
                 Output::Serve { .. } => self.serves = true,
                 Output::Commit(zxid) => self.committed = zxid,
                 Output::Over(why) => self.over = Some(why),
-                Output::Replay(_) | Output::Revalidated { .. } | Output::Synced => {}
+                Output::Replay(_) | Output::Revalidated { .. } | Output::Synced | Output::Configured { .. } => {}
             }
         }
     }
