@@ -269,7 +269,7 @@ impl Node {
         (packet, self.go_on(now, shared))
     }
 
-    /// When to hand in [`Input::Timer`], in ms of the clock that never goes back.
+    /// When to hand in a timer, in ms of the clock that never goes back.
     pub fn next_timeout_ms(&self) -> Option<u64> {
         self.consensus.as_ref()?.ensemble.next_timeout()
     }
