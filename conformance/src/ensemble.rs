@@ -1,4 +1,4 @@
-//! An ensemble of Apache servers on the loopback, with a recording proxy in front of each quorum and election port.
+//! An ensemble of servers on the loopback, Apache's or ours, with a recording proxy in front of each quorum and election port.
 //!
 //! Each server has a configuration of its own: its own line names the ports that it listens on, the others name proxies.
 //! A server tells others its own address in its initial message, so a connection that is asked for that way passes by the
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::apache;
 use crate::raw;
 use crate::recorder::Recorder;
-use crate::server::{Options, Ready, Server as _};
+use crate::server::{Options, Ready};
+use crate::{apache, ostler, server};
 
 /// How long a server of an ensemble may take until it serves.
 const SERVING_LIMIT: Duration = Duration::from_mins(1);
@@ -36,10 +36,37 @@ pub struct Member {
     /// What others connect to instead of `election`; none: the port itself.
     pub election_recorder: Option<Recorder>,
     /// The server, if it runs.
-    pub server: Option<apache::Server>,
+    pub server: Option<Running>,
 }
 
-/// All members; those that are not Apache's are simply never started here.
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Apache's.
+    Apache,
+    /// Ours.
+    Ostler,
+}
+
+/// A server of either kind.
+#[derive(Debug)]
+pub enum Running {
+    /// Apache's.
+    Apache(apache::Server),
+    /// Ours.
+    Ostler(ostler::Server),
+}
+
+impl Running {
+    fn server(&mut self) -> &mut dyn server::Server {
+        match self {
+            Self::Apache(it) => it,
+            Self::Ostler(it) => it,
+        }
+    }
+}
+
+/// All members; a test that plays one itself simply never starts it here.
 #[derive(Debug)]
 pub struct Ensemble {
     dir: PathBuf,
@@ -108,8 +135,13 @@ impl Ensemble {
         self.members.iter().map(line).collect()
     }
 
-    /// Starts a server and waits only until its process runs.
+    /// Starts one of Apache's servers and waits only until its process runs.
     pub fn start(&mut self, id: u8) -> Result<()> {
+        self.start_as(id, Kind::Apache)
+    }
+
+    /// Starts a server of this kind, on what the one before it left, and waits only until its process runs.
+    pub fn start_as(&mut self, id: u8, kind: Kind) -> Result<()> {
         let lines = self.lines(id);
         let member = self.member(id)?;
         let mut options = Options::new(self.dir.join(id.to_string()));
@@ -122,7 +154,10 @@ impl Ensemble {
         if member.observer {
             options = options.cfg("peerType=observer");
         }
-        let server = apache::Server::start(&options)?;
+        let server = match kind {
+            Kind::Apache => Running::Apache(apache::Server::start(&options)?),
+            Kind::Ostler => Running::Ostler(ostler::Server::start(&options)?),
+        };
         let member = self.members.iter_mut().find(|it| it.id == id).context("it was there a moment ago")?;
         member.server = Some(server);
         Ok(())
@@ -154,11 +189,17 @@ impl Ensemble {
 
     /// SIGKILL.
     pub fn kill(&mut self, id: u8) -> Result<()> {
+        self.take(id)?.server().kill().map(|_| ())
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self, id: u8) -> Result<()> {
+        self.take(id)?.server().stop().map(|_| ())
+    }
+
+    fn take(&mut self, id: u8) -> Result<Running> {
         let member = self.members.iter_mut().find(|it| it.id == id).with_context(|| format!("no member {id}"))?;
-        if let Some(mut server) = member.server.take() {
-            server.kill()?;
-        }
-        Ok(())
+        member.server.take().with_context(|| format!("server {id} does not run"))
     }
 }
 
