@@ -112,6 +112,17 @@ impl RealDisk {
         write(self.file(file)?)
     }
 
+    /// Has the file system set blocks aside that read as zeros. One that knows no such thing gets them written.
+    fn allocate(&mut self, file: &FileRef, from: u64, to: u64) -> io::Result<()> {
+        let opened = self.file(file)?;
+        match rustix::fs::fallocate(opened, rustix::fs::FallocateFlags::empty(), from, to.saturating_sub(from)) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS | rustix::io::Errno::INVAL) => {
+                self.zero_fill(file, from, to)
+            }
+            done => done.map_err(io::Error::from),
+        }
+    }
+
     fn do_it(&mut self, effect: &Effect) -> io::Result<()> {
         match effect {
             Effect::Create(file) => {
@@ -125,6 +136,7 @@ impl RealDisk {
             }
             Effect::WriteAt { file, offset, bytes } => self.file(file)?.write_all_at(bytes, *offset),
             Effect::ZeroFill { file, from, to } => self.zero_fill(file, *from, *to),
+            Effect::Allocate { file, from, to } => self.allocate(file, *from, *to),
             Effect::Truncate { file, length } => self.file(file)?.set_len(*length),
             Effect::Fdatasync(file) => self.file(file)?.sync_data(),
             Effect::Fsync(file) => self.file(file)?.sync_all(),
@@ -193,6 +205,7 @@ impl Disk for RealDisk {
                 Effect::Create(file)
                 | Effect::WriteAt { file, .. }
                 | Effect::ZeroFill { file, .. }
+                | Effect::Allocate { file, .. }
                 | Effect::Truncate { file, .. }
                 | Effect::Fdatasync(file)
                 | Effect::Fsync(file)

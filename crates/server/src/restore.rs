@@ -1,20 +1,27 @@
 //! From a directory to a tree and sessions.
 
+mod builder;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use storage::Restore;
 use storage::snapshot::SnapshotDigest;
-use tree::restore::TreeBuilder;
 use tree::{Tree, TreeConfig};
 use wire::txn::{Txn, TxnEntry};
 use wire::{AclVec, Buffer, SessionId, StatPersisted, Zxid};
+
+use builder::Building;
 
 /// What is being rebuilt.
 #[derive(Debug)]
 pub struct Rebuild {
     config: TreeConfig,
-    builder: Option<TreeBuilder>,
+    builder: Option<Building>,
+    /// Is the tree built on a thread of its own?
+    on_two_threads: bool,
     tree: Option<Tree>,
     sessions: BTreeMap<SessionId, i32>,
     expected: Option<SnapshotDigest>,
@@ -34,6 +41,8 @@ impl Rebuild {
         Self {
             config,
             builder: None,
+            // With a single core, a second thread only costs.
+            on_two_threads: std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1),
             tree: None,
             sessions: BTreeMap::new(),
             expected: None,
@@ -65,7 +74,8 @@ impl Rebuild {
 
 impl Restore for Rebuild {
     fn reset(&mut self) {
-        self.builder = None;
+        // The thread of an attempt that failed goes first.
+        let _ = self.builder.take().map(Building::settle);
         self.tree = None;
         self.sessions.clear();
         self.expected = None;
@@ -77,16 +87,31 @@ impl Restore for Rebuild {
     }
 
     fn acl(&mut self, id: i64, acl: AclVec<'_>) {
-        self.builder.get_or_insert_with(|| TreeBuilder::new(self.config)).acl(id, acl);
+        self.builder.get_or_insert_with(|| Building::new(self.config)).acl(id, acl);
     }
 
     fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String> {
-        let builder = self.builder.get_or_insert_with(|| TreeBuilder::new(self.config));
-        builder.node(path, data, acl_id, stat).map_err(|e| e.to_string())
+        // The root, which comes first, has no name.
+        if path.is_empty() && self.on_two_threads {
+            let builder = self.builder.take().unwrap_or_else(|| Building::new(self.config));
+            self.builder = Some(builder.elsewhere());
+        }
+        self.builder.get_or_insert_with(|| Building::new(self.config)).node(path, data, acl_id, stat)
+    }
+
+    fn refused(&mut self) -> Option<(String, String)> {
+        match self.builder.take()?.settle() {
+            Ok(builder) => {
+                self.builder = Some(Building::Here(Box::new(builder)));
+                None
+            }
+            Err(refusal) => Some((refusal.path, refusal.reason)),
+        }
     }
 
     fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String> {
-        let builder = self.builder.take().unwrap_or_else(|| TreeBuilder::new(self.config));
+        let builder = self.builder.take().unwrap_or_else(|| Building::new(self.config));
+        let builder = builder.settle().map_err(|refusal| refusal.reason)?;
         if builder.missing_acls() > 0 {
             self.warnings.push(format!(
                 "{} znodes of the snapshot have an ACL that it does not hold; until a txn sets it, nobody may touch them",

@@ -77,6 +77,16 @@ pub enum Effect {
         /// Behind the last byte.
         to: u64,
     },
+    /// Have room for `from..to`, behind the file's end, without writing anything: it reads as zeros, and the file is that long.
+    /// Where a file system can't, zeros are written.
+    Allocate {
+        /// The file; it exists.
+        file: FileRef,
+        /// First byte: the file's end.
+        from: u64,
+        /// Behind the last byte.
+        to: u64,
+    },
     /// Set the file's length.
     Truncate {
         /// The file; it exists.
@@ -109,6 +119,7 @@ impl Effect {
             Self::Create(file) => format!("create {file}"),
             Self::WriteAt { file, offset, bytes } => format!("write {} bytes at {offset} of {file}", bytes.len()),
             Self::ZeroFill { file, from, to } => format!("zero-fill bytes {from} to {to} of {file}"),
+            Self::Allocate { file, from, to } => format!("allocate bytes {from} to {to} of {file}"),
             Self::Truncate { file, length } => format!("truncate {file} to {length} bytes"),
             Self::Fdatasync(file) => format!("fdatasync {file}"),
             Self::Fsync(file) => format!("fsync {file}"),

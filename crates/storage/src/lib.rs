@@ -28,7 +28,8 @@ mod settle;
 pub mod snapshot;
 
 pub use disk::{Dir, Disk, Effect, FileRef};
+pub use log::fill::{Bulk, FillJob};
 pub use log::room::{Room, Stopped};
-pub use log::writer::{FillJob, LogJob, LogOptions, LogWriter};
+pub use log::writer::{LogJob, LogOptions, LogWriter};
 pub use names::FileName;
 pub use recover::{RecoverError, RecoverOptions, Recovered, Restore, recover};

@@ -4,6 +4,7 @@
 
 pub mod dir;
 pub mod error;
+pub mod fill;
 pub mod reader;
 pub mod record;
 pub mod room;

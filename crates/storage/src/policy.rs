@@ -4,9 +4,10 @@
 //! ensemble don't all do it at once. Only txns count, not reads (ZOOKEEPER-4362).
 //!
 //! Unlike Apache, which writes a tree of a gigabyte again after every 100,000 small txns, a snapshot also waits until the
-//! log behind the last one has grown to that one's size: then what is written for snapshots is at most what is written to
-//! the log, and a start replays at most as many bytes as it loads. It waits [`PATIENCE`] times `snapCount` txns at most,
-//! which bounds the replay of a large tree with small txns.
+//! log behind the last one has grown to [`WORTH`] times that one's size: then what is written for snapshots is a small part
+//! of what is written to the log, and a start replays at most so many times the bytes that it loads. It waits
+//! [`PATIENCE`] times `snapCount` txns at most, which bounds the replay of a large tree with small txns; and
+//! `snapSizeLimitInKb`, 4 GiB if nothing is set, which bounds that of large ones.
 
 /// Decides when to roll the log and begin a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -20,6 +21,8 @@ pub struct SnapPolicy {
     snapshot_bytes: u64,
 }
 
+/// How many times as long as the last snapshot the log behind it gets before the next.
+pub const WORTH: u64 = 4;
 /// How many times `snapCount` txns a snapshot of a large tree may wait.
 pub const PATIENCE: u64 = 10;
 
@@ -50,7 +53,8 @@ impl SnapPolicy {
     pub fn logged(&mut self, txns: u64, bytes: u64) -> bool {
         self.txns += txns;
         self.bytes += bytes;
-        let is_worth_it = self.bytes >= self.snapshot_bytes || self.txns > self.txns_at.saturating_mul(PATIENCE);
+        let is_worth_it = self.bytes >= self.snapshot_bytes.saturating_mul(WORTH)
+            || self.txns > self.txns_at.saturating_mul(PATIENCE);
         self.txns > self.txns_at && is_worth_it || (self.size > 0 && self.bytes > self.bytes_at)
     }
 
@@ -108,9 +112,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_snapshot_waits_for_as_much_log() {
+    fn a_large_snapshot_waits_for_much_log() {
         let mut policy = SnapPolicy::new(100, 0, 0);
-        policy.snapshot_written(5000);
+        policy.snapshot_written(1250);
         assert_eq!((1..2000).find(|_| policy.logged(1, 20)), Some(250));
         policy.reset(0);
         assert_eq!((1..2000).find(|_| policy.logged(1, 1)), Some(501), "but not for ever");

@@ -39,6 +39,11 @@ pub trait Restore {
     /// A znode of the snapshot, parents first; the root has the path `""`. An error makes this snapshot one that can't
     /// be loaded.
     fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String>;
+    /// Has it refused a znode that it was shown, without having said so yet? Its path, and why. Asked when all of the
+    /// snapshot was shown, or as much of it as can be read: who builds the tree on another thread knows only then.
+    fn refused(&mut self) -> Option<(String, String)> {
+        None
+    }
     /// The snapshot is whole: the tree is (at least) at `zxid`, and has `digest` once the txn `digest.zxid` is applied.
     /// An error makes this snapshot one that can't be loaded.
     fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String>;
@@ -336,7 +341,12 @@ fn load(
     let file = FileRef::new(Dir::Data, name.clone());
     let source = disk.open(&file)?;
     let mut told = |bytes| progress(Progress::Snapshot { zxid, bytes, total });
-    let end = decode_file(source, Compression::of(name), options.length_max, &mut Visitor(into), &mut told)?;
+    let decoded = decode_file(source, Compression::of(name), options.length_max, &mut Visitor(into), &mut told);
+    // What was refused stands before whatever is wrong with the rest of the file.
+    if let Some((path, reason)) = into.refused() {
+        return Err(LoadSnapshotError::Refused { path, reason });
+    }
+    let end = decoded?;
     // A digest from before the name's zxid says nothing about this tree.
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };

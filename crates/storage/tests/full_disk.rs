@@ -8,8 +8,9 @@ use std::io;
 
 use common::*;
 use ostler_storage::disk::{Dir, Disk, Effect, FileRef, is_no_room};
+use ostler_storage::log::fill::{FIRST_FILL, FillJob};
 use ostler_storage::log::room::{LEAST_FILL, LOOK_AGAIN_MS, RESERVE_MAX};
-use ostler_storage::log::writer::{FIRST_FILL, FillJob, LogJob};
+use ostler_storage::log::writer::LogJob;
 use ostler_storage::names::FileName;
 use ostler_storage::recover::RecoverOptions;
 use ostler_storage::{LogOptions, LogWriter, Room, Stopped};
@@ -38,7 +39,7 @@ impl Full {
     fn execute(&mut self, effect: &Effect) -> io::Result<()> {
         let (file, from, to) = match effect {
             Effect::WriteAt { file, offset, bytes } => (file, *offset, offset + bytes.len() as u64),
-            Effect::ZeroFill { file, from, to } => (file, *from, *to),
+            Effect::ZeroFill { file, from, to } | Effect::Allocate { file, from, to } => (file, *from, *to),
             _ => return self.disk.execute(effect),
         };
         let length = self.disk.length(file).unwrap_or(0);

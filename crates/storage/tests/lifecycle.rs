@@ -55,7 +55,7 @@ fn first_start_write_stop_start() {
     assert_eq!(found.warnings, Vec::<String>::new(), "zeros behind the last record are nothing to talk about");
 }
 
-const FIRST_FILL: u64 = ostler_storage::log::writer::FIRST_FILL;
+const FIRST_FILL: u64 = ostler_storage::log::fill::FIRST_FILL;
 
 fn log_of(disk: &VirtualDisk, zxid: i64) -> Option<usize> {
     disk.bytes(&FileRef::log(Zxid(zxid))).map(|bytes| bytes.len())

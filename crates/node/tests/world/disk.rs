@@ -54,7 +54,7 @@ impl Disk for MapDisk {
                 found.resize(found.len().max(end), 0);
                 found[*offset as usize..end].copy_from_slice(bytes);
             }
-            Effect::ZeroFill { file, from, to } => {
+            Effect::ZeroFill { file, from, to } | Effect::Allocate { file, from, to } => {
                 let found = self.0.get_mut(&at(file)).ok_or(ErrorKind::NotFound)?;
                 found.resize(found.len().max(*to as usize), 0);
                 found[*from as usize..*to as usize].fill(0);

@@ -208,7 +208,9 @@ impl VirtualDisk {
                 self.dir(file.dir).act(NameOp::Link { name, inode });
             }
             Effect::WriteAt { file, offset, bytes } => self.write(file, *offset, bytes)?,
-            Effect::ZeroFill { file, from, to } => {
+            // What is allocated reads as zeros, before a crash and after it: nothing that zeros on their way to the disk may
+            // not be as well.
+            Effect::ZeroFill { file, from, to } | Effect::Allocate { file, from, to } => {
                 let fits = self.grow(file, *from, to - from)?;
                 self.inode(file)?.zero(*from, from + fits);
                 if fits < to - from {

@@ -14,7 +14,7 @@ use storage::log::record::OVERHEAD;
 use storage::log::truncate;
 use storage::recover::{Origin, Recovered};
 use storage::snapshot::write::SnapshotWriter;
-use storage::{FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
+use storage::{Bulk, FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
 use wire::{Epoch, Zxid};
 
 use super::history::{Data, History, Rebuilt, entry, snapshot};
@@ -41,7 +41,13 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            log: LogOptions { preallocate: 2048, batch_bytes: 1500, batch_txns: 3, ..LogOptions::default() },
+            log: LogOptions {
+                preallocate: 2048,
+                batch_bytes: 1500,
+                batch_txns: 3,
+                bulk: Bulk { bytes: 0, batches: 1 },
+                ..LogOptions::default()
+            },
             snapshot_bytes: 300,
             snapshot_chunks: 1,
             retain: 3,

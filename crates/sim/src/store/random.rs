@@ -20,7 +20,7 @@ use storage::epoch::{self, EpochFile};
 use storage::log::dir::ReadLogError;
 use storage::log::record::{OVERHEAD, checksum};
 use storage::names::{self, FileName};
-use storage::{Effect, LogOptions, RecoverError, RecoverOptions};
+use storage::{Bulk, Effect, LogOptions, RecoverError, RecoverOptions};
 use wire::Zxid;
 
 use super::check::compare_history;
@@ -94,6 +94,7 @@ impl Play {
             size_limit: *rng.pick(&[0, 0, 1500]).unwrap_or(&0),
             batch_bytes: rng.between(200, 6000) as usize,
             batch_txns: rng.below(6) as usize,
+            bulk: Bulk { bytes: *rng.pick(&[0, 200, 1000]).unwrap_or(&0), batches: rng.between(1, 2) as u32 },
             force_sync: true,
         };
         let setup = Setup {

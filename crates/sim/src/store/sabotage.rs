@@ -41,6 +41,7 @@ pub fn site(machine: Machine, effect: &Effect) -> Site {
         Effect::Create(file) => format!("create {}", class(file)),
         Effect::WriteAt { file, .. } => format!("write {}", class(file)),
         Effect::ZeroFill { file, .. } => format!("fill {}", class(file)),
+        Effect::Allocate { file, .. } => format!("allocate {}", class(file)),
         Effect::Truncate { file, .. } => format!("truncate {}", class(file)),
         Effect::Fdatasync(file) | Effect::Fsync(file) => format!("sync {}", class(file)),
         Effect::Rename { file, .. } => format!("rename {}", class(file)),
@@ -92,7 +93,10 @@ fn covers(sync: &Effect, effect: &Effect) -> bool {
     match (sync, effect) {
         (
             Effect::Fdatasync(synced) | Effect::Fsync(synced),
-            Effect::WriteAt { file, .. } | Effect::ZeroFill { file, .. } | Effect::Truncate { file, .. },
+            Effect::WriteAt { file, .. }
+            | Effect::ZeroFill { file, .. }
+            | Effect::Allocate { file, .. }
+            | Effect::Truncate { file, .. },
         ) => synced == file,
         (Effect::FsyncDir(dir), Effect::Create(file) | Effect::Rename { file, .. } | Effect::Remove(file)) => {
             *dir == file.dir

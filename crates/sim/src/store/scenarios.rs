@@ -4,7 +4,7 @@ use storage::disk::{Dir, Disk, Effect, FileRef};
 use storage::epoch::EpochFile;
 use storage::log::record::{HEADER, encode};
 use storage::names::FileName;
-use storage::{LogOptions, RecoverOptions};
+use storage::{Bulk, LogOptions, RecoverOptions};
 use wire::Zxid;
 
 use super::explore::Scenario;
@@ -21,7 +21,7 @@ const ZEROS: Command = Append(1300, Data::Zeros);
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    let mut all = vec![first_start(), append_batch(false), append_batch(true), long_records(), growing()];
+    let mut all = vec![first_start(), append_batch(false), append_batch(true), long_records(), growing(), allocated()];
     all.extend([roll(), snapshots(), purge(), truncation(), truncation_of_files(), snap_sync()]);
     all.extend([epoch_change(), new_epoch(), close(), start_after_a_crash(), start_after_a_failed_sync()]);
     all.push(apache_left_no_header());
@@ -93,6 +93,15 @@ fn growing() -> Scenario {
     let mut setup = Setup::default();
     setup.log.preallocate = 1024;
     settled("a filled file is used up", setup, 0, vec![Append(700, Data::Text), Append(700, Data::Text), SMALL])
+}
+
+/// Large batches: the next file is allocated. Then small ones: a filled one takes its place.
+fn allocated() -> Scenario {
+    let mut setup = Setup::default();
+    setup.log.bulk = Bulk { bytes: 500, batches: 1 };
+    let mut script = vec![Append(1400, Data::Text), Wait, Append(600, Data::Text), Wait];
+    script.extend([SMALL, Wait, SMALL, Wait, SMALL]);
+    settled("large batches, then small ones", setup, 1, script)
 }
 
 fn roll() -> Scenario {

@@ -15,8 +15,9 @@
 
 use std::io;
 
+use super::fill::{FIRST_FILL, FillJob, Spare};
 use super::record::HEADER_LENGTH;
-use super::writer::{FIRST_FILL, FillJob, LogJob, LogWriter, Phase, Spare};
+use super::writer::{LogJob, LogWriter, Phase};
 use crate::disk::{Effect, is_no_room};
 
 /// The most bytes that are kept for sessions to begin and end while writes are refused.
@@ -83,7 +84,7 @@ impl LogWriter {
             return None;
         }
         let (filled, end) = self.current.as_ref().map_or((0, 0), |current| (current.filled, current.end));
-        let next = if let Spare::Ready(size) = self.spare { size } else { 0 };
+        let next = if let Spare::Ready(size, _) = self.spare { size } else { 0 };
         // The larger one, not both: what does not fit behind the last record goes to the next file as a whole. What is in
         // flight is counted in `end`.
         let most = filled.saturating_sub(end).max(next.saturating_sub(HEADER_LENGTH));
@@ -125,7 +126,7 @@ impl LogWriter {
     /// Call it now and then, with the clock that never goes back. True: it is time to look for room again, so ask for
     /// [`next_fill`](Self::next_fill).
     pub fn look_for_room(&mut self, now_ms: i64) -> bool {
-        let is_smaller = self.shortage.is_short && matches!(self.spare, Spare::Ready(_));
+        let is_smaller = self.shortage.is_short && matches!(self.spare, Spare::Ready(..));
         if !(is_smaller || self.spare == Spare::NoRoom) || self.phase != Phase::Open {
             return false;
         }
@@ -147,7 +148,11 @@ impl LogWriter {
         let may_wait = |effect: &Effect| {
             matches!(
                 effect,
-                Effect::Create(_) | Effect::WriteAt { .. } | Effect::Rename { .. } | Effect::ZeroFill { .. }
+                Effect::Create(_)
+                    | Effect::WriteAt { .. }
+                    | Effect::Rename { .. }
+                    | Effect::ZeroFill { .. }
+                    | Effect::Allocate { .. }
             )
         };
         if self.phase == Phase::Open && is_no_room(kind) && job.effects().get(done).is_some_and(may_wait) {

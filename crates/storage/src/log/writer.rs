@@ -1,4 +1,4 @@
-//! The machine that writes the txn log: group commit, rolling, and the zero-filled next file.
+//! The machine that writes the txn log: group commit and rolling.
 //!
 //! `append` fills a batch; `next_job` hands the oldest batch out as effects, one job at a time, and the next batches fill
 //! meanwhile; `job_done` says up to which zxid everything is durable. A batch is never split between files and only one
@@ -7,11 +7,8 @@
 //! **Every `log.` file has a durable header.** A file gets its header, and is synced, under another name, and only then
 //! the name that Apache would look at; a crash leaves no `log.` file that Apache can't open.
 //!
-//! **The next file is zero-filled beforehand**, by a background thread ([`LogWriter::next_fill`]): a sync into blocks that
-//! are written costs half of one that allocates them. The first such file is small and asked for at the start, off
-//! everyone's path, so that the very first append finds it; a bigger one is asked for when a file is half full or is to
-//! be left, so an idle server never holds more than the small one. Old blocks are never used again: stale records behind
-//! the tail have valid checksums, and Apache would replay them.
+//! **The next file is made beforehand**, by a background thread; how, and why, is told in [`fill`](super::fill). Old blocks
+//! are never used again: stale records behind the tail have valid checksums, and Apache would replay them.
 //!
 //! What a disk that is full means for all this is decided in [`room`](super::room).
 //!
@@ -23,19 +20,12 @@ use std::mem;
 
 use wire::Zxid;
 
+use super::fill::{Bulk, FIRST_FILL, Load, Made, PAGE, Spare};
 use super::record::{self, HEADER, HEADER_LENGTH};
 use super::room::Shortage;
 use crate::disk::{Dir, Effect, FileRef};
 use crate::names::FileName;
 
-/// The size of the first zero-filled file, in bytes.
-pub const FIRST_FILL: u64 = 4 << 20;
-/// How much one effect of a fill writes, in bytes: so little that a sync of the log that meets it waits for some hundred
-/// microseconds at most.
-pub const FILL_CHUNK: u64 = 256 << 10;
-/// What filling and writing keep to, in bytes, so that a filled file can be written past the page cache and a page that
-/// is not in the cache is never read back for a part of it.
-pub const PAGE: u64 = 4096;
 /// How many empty buffers are kept for reuse.
 const SPARE_BUFFERS: usize = 4;
 
@@ -50,13 +40,22 @@ pub struct LogOptions {
     pub batch_bytes: usize,
     /// `maxBatchSize`: the most txns of one batch. 0: no limit.
     pub batch_txns: usize,
+    /// When the next file is allocated instead of zero-filled.
+    pub bulk: Bulk,
     /// `forceSync`: false leaves every sync out, and a crash of the machine may lose what was acknowledged.
     pub force_sync: bool,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { preallocate: 64 << 20, size_limit: 0, batch_bytes: 4 << 20, batch_txns: 1000, force_sync: true }
+        Self {
+            preallocate: 64 << 20,
+            size_limit: 0,
+            batch_bytes: 4 << 20,
+            batch_txns: 1000,
+            bulk: Bulk::default(),
+            force_sync: true,
+        }
     }
 }
 
@@ -133,28 +132,6 @@ impl LogJob {
     }
 }
 
-/// Work for a background thread: filling the next file, or giving back the blocks of a file that was left.
-///
-/// Its effects may be spread over as much time as one likes.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct FillJob {
-    effects: Vec<Effect>,
-    /// The size of the zero-filled file that it makes; 0 if it makes none.
-    pub(super) size: u64,
-}
-
-impl FillJob {
-    /// What to do, in this order, stopping at the first failure.
-    pub fn effects(&self) -> &[Effect] {
-        &self.effects
-    }
-
-    /// The size of the zero-filled file that it makes, in bytes; 0 if it only gives room back.
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-}
-
 /// Records that go to the disk together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Batch {
@@ -167,33 +144,13 @@ struct Batch {
 /// The file that the last job wrote to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Current {
-    file: FileRef,
+    pub(super) file: FileRef,
     /// Behind its last record.
     pub(super) end: u64,
-    /// How far it was filled with zeros.
+    /// How far there is room for it, which reads as zeros.
     pub(super) filled: u64,
-}
-
-/// The zero-filled next file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Spare {
-    /// There is none.
-    Missing,
-    /// A job is making one.
-    Filling,
-    /// It is there, with its header, and has this size.
-    Ready(u64),
-    /// A job is renaming it.
-    Taken,
-    /// Making one failed, and what there is of it has to go; then another may be tried later, or not.
-    Failed {
-        /// Was it for want of room?
-        retry: bool,
-    },
-    /// There was no room for one; see [`LogWriter::look_for_room`].
-    NoRoom,
-    /// Making one failed; no other is tried.
-    GivenUp,
+    /// How that room was made.
+    pub(super) made: Made,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -226,8 +183,10 @@ pub struct LogWriter {
     pub(super) next_fill_size: u64,
     /// What is known about the room on the disk.
     pub(super) shortage: Shortage,
+    /// What the batches were like lately.
+    pub(super) load: Load,
     /// A file that was left with zeros behind its last record: file, length to keep.
-    to_trim: Vec<(FileRef, u64)>,
+    pub(super) to_trim: Vec<(FileRef, u64)>,
     buffers: Vec<Vec<u8>>,
     effects: Vec<Effect>,
 }
@@ -252,6 +211,7 @@ impl LogWriter {
             spare: Spare::Missing,
             next_fill_size,
             shortage: Shortage::default(),
+            load: Load::default(),
             to_trim: Vec::new(),
             buffers: Vec::new(),
             effects: Vec::new(),
@@ -298,6 +258,7 @@ impl LogWriter {
         }
         let batch = self.batches.pop_front()?;
         let bytes = batch.records.len();
+        self.load.batch(bytes as u64, self.options.bulk);
         let mut effects = mem::take(&mut self.effects);
         if self.wants_new_file(bytes as u64) {
             self.begin_file(batch.first, &mut effects);
@@ -331,7 +292,12 @@ impl LogWriter {
             let stays = self.spare == Spare::Filling || self.shortage.is_short();
             return !stays || current.end + bytes > current.filled;
         }
-        current.end + bytes > current.filled && matches!(self.spare, Spare::Ready(_))
+        match self.spare {
+            // The load has become small, and its syncs are quicker in blocks that are written.
+            Spare::Ready(_, Made::Written) if current.made == Made::Allocated && self.load.is_small() => true,
+            Spare::Ready(..) => current.end + bytes > current.filled,
+            _ => false,
+        }
     }
 
     /// Nothing more goes to the current file, and the zeros behind its last record are not needed.
@@ -346,10 +312,10 @@ impl LogWriter {
     /// The effects that begin `log.<first>`.
     fn begin_file(&mut self, first: Zxid, effects: &mut Vec<Effect>) {
         self.leave_file();
-        let (made, filled) = match self.spare {
-            Spare::Ready(size) => {
+        let (name, filled, made) = match self.spare {
+            Spare::Ready(size, made) => {
                 self.spare = Spare::Taken;
-                (FileName::NextLog, size)
+                (FileName::NextLog, size, made)
             }
             _ => {
                 let file = FileRef::new(Dir::Log, FileName::NewLog);
@@ -358,15 +324,15 @@ impl LogWriter {
                 if self.options.force_sync {
                     effects.push(Effect::Fdatasync(file));
                 }
-                (FileName::NewLog, 0)
+                (FileName::NewLog, 0, Made::Written)
             }
         };
         let to = FileName::Log(first);
-        effects.push(Effect::Rename { file: FileRef::new(Dir::Log, made), to });
+        effects.push(Effect::Rename { file: FileRef::new(Dir::Log, name), to });
         if self.options.force_sync {
             effects.push(Effect::FsyncDir(Dir::Log));
         }
-        self.current = Some(Current { file: FileRef::log(first), end: HEADER_LENGTH, filled });
+        self.current = Some(Current { file: FileRef::log(first), end: HEADER_LENGTH, filled, made });
         self.roll_wanted = false;
     }
 
@@ -423,58 +389,6 @@ impl LogWriter {
         self.durable = last;
         self.leave_file();
         Ok(())
-    }
-
-    /// Work for the background thread, if there is any and none is out. Ask at the start and after each job.
-    pub fn next_fill(&mut self) -> Option<FillJob> {
-        if self.phase != Phase::Open || matches!(self.spare, Spare::Filling) {
-            return None;
-        }
-        let mut effects = Vec::new();
-        // No job writes to these any more: a file is left when the batch behind its last one is handed out.
-        for (file, length) in self.to_trim.drain(..) {
-            effects.push(Effect::Truncate { file, length });
-        }
-        let mut size = 0;
-        if let Spare::Failed { retry } = self.spare {
-            self.spare = if retry { Spare::NoRoom } else { Spare::GivenUp };
-            // Emptied first: its blocks are wanted back now, also if somebody still has it open.
-            let file = FileRef::new(Dir::Log, FileName::NextLog);
-            effects.extend([Effect::Create(file.clone()), Effect::Remove(file)]);
-        }
-        if self.spare == Spare::Missing && self.wants_spare() {
-            size = self.next_fill_size;
-            self.next_fill_size = (4 * size).min(self.options.preallocate);
-            self.spare = Spare::Filling;
-            fill_effects(size, self.options.force_sync, &mut effects);
-        }
-        (!effects.is_empty()).then_some(FillJob { effects, size })
-    }
-
-    fn wants_spare(&self) -> bool {
-        if self.options.preallocate <= HEADER_LENGTH {
-            return false;
-        }
-        true
-    }
-
-    /// A fill job's effects are done.
-    pub fn fill_done(&mut self, job: FillJob) {
-        if job.size > 0 && self.spare == Spare::Filling {
-            self.spare = Spare::Ready(job.size);
-            self.filled(job.size);
-        }
-    }
-
-    /// A fill job failed, for another reason than want of room (that is [`fill_found_no_room`](Self::fill_found_no_room)).
-    /// The log goes on without zero-filled files: only speed is lost. The next job removes what there is of the file.
-    pub fn fill_failed(&mut self, job: FillJob) {
-        // A job that was to make none has not touched the one that is ready, or is being renamed.
-        if job.size > 0 && self.spare == Spare::Filling {
-            self.spare = Spare::Failed { retry: false };
-            // Nobody looks for room with such files any more, so none may be refused for want of them.
-            self.shortage.is_given_up();
-        }
     }
 
     /// The end of a clean shutdown: call it when no job is out, no fill is out and nothing is pending. The effects give
@@ -540,22 +454,4 @@ impl LogWriter {
 /// May `next` stand right behind `last` in a log?
 pub(crate) fn follows(last: Zxid, next: Zxid) -> bool {
     if next.epoch() == last.epoch() { last.counter() != u32::MAX && next == last.next() } else { next > last }
-}
-
-/// The effects that make the next file: its header, zeros up to `size`, all of it durable.
-fn fill_effects(size: u64, force_sync: bool, effects: &mut Vec<Effect>) {
-    let file = FileRef::new(Dir::Log, FileName::NextLog);
-    effects.push(Effect::Create(file.clone()));
-    let mut first_page = HEADER.to_vec();
-    first_page.resize(PAGE.min(size) as usize, 0);
-    let mut from = first_page.len() as u64;
-    effects.push(Effect::WriteAt { file: file.clone(), offset: 0, bytes: first_page });
-    while from < size {
-        let to = (from / FILL_CHUNK + 1).saturating_mul(FILL_CHUNK).min(size);
-        effects.push(Effect::ZeroFill { file: file.clone(), from, to });
-        from = to;
-    }
-    if force_sync {
-        effects.push(Effect::Fdatasync(file));
-    }
 }

@@ -25,7 +25,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "snapCount",
             Kind::Decimal(I32_MIN, I32_MAX),
             "100000",
-            "Transactions between two snapshots; the real number is random between half of it and all of it, and up to ten times that while the log since the last snapshot is smaller than that snapshot. Below 2: 2, and a warning.",
+            "Transactions between two snapshots; the real number is random between half of it and all of it, and up to ten times that while the log since the last snapshot is smaller than four times that snapshot. Below 2: 2, and a warning.",
         ),
         key(
             "snapSizeLimitInKb",
