@@ -8,7 +8,7 @@
 //!   lives in a second slab.
 //! * [`arena`]: name and data of a znode, once, in size-classed slots.
 //! * [`index`]: (parent, name) → id, keyed-hash, in many small parts, so that no growth moves more than one part.
-//! * [`acl_table`]: each distinct ACL once, by its wire form.
+//! * `acl_table`: each distinct ACL once, by its wire form.
 //! * `quota`: who is charged for a znode; the usage is data of a znode.
 //! * [`cut`]: the tree as it was at one zxid, written out while txns go on.
 //! * `children`: the list of a znode's children, in order, with an index when they are many.

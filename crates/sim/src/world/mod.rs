@@ -1,7 +1,7 @@
 //! A world of whole servers: a clock, a network, disks and clients, all of them virtual, and all from a seed.
 //!
 //! Servers run the real machines: `zab`'s election, connections and roles, `storage`'s log, snapshots, epoch files and
-//! recovery, on [`VirtualDisk`](crate::disk::VirtualDisk)s. What happens to them is drawn ([`Setup::of_seed`]) or told
+//! recovery, on virtual disks ([`VirtualDisk`]). What happens to them is drawn ([`Setup::of_seed`]) or told
 //! ([`Setup`]). First everything may go wrong (*safety mode*), and [`check`](crate::check) looks at each step; then the
 //! faults end, and the ensemble has to come together and answer everybody within a bound (*liveness mode*).
 //!
