@@ -79,33 +79,7 @@ fn malformed_reads(talk: &mut Talk) -> Result<()> {
     }
     talk.call("m", 107, b"behind")?;
     talk.call("m", 3, &Body::new().text("/").byte(200).0)?;
-    no_lists(talk)?;
     talk.close("m")
-}
-
-/// Creates without a list of ACLs. In a multi, that is a body that can't be read, but of createTTL; whatever else is wrong
-/// with it.
-fn no_lists(talk: &mut Talk) -> Result<()> {
-    talk.part("creates without a list of ACLs");
-    for count in [-1, -2, 0] {
-        for op in [1, 15, 19, 21] {
-            let body = Body::new().text("/no-list").buffer(None).int(count);
-            let body = match op {
-                19 => body.int(4),
-                21 => body.int(5).long(1000),
-                _ => body.int(0),
-            };
-            let bad = (op, body.0);
-            let good = (1, create(&format!("/no-list{op}{count}"), b"", 0));
-            talk.call("m", op, &bad.1)?;
-            talk.call("m", 14, &multi(std::slice::from_ref(&bad)))?;
-            talk.call("m", 14, &multi(&[good.clone(), bad.clone()]))?;
-            talk.call("m", 14, &multi(&[bad.clone(), good.clone()]))?;
-            talk.call("m", 14, &multi(&[(2, path_version("/none", -1)), bad, good.clone()]))?;
-            talk.call("m", 14, &multi(&[good]))?;
-        }
-    }
-    Ok(())
 }
 
 /// Cut off, too long, negative, null.
