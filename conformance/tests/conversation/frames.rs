@@ -1,7 +1,7 @@
 //! Frames and bodies that are wrong.
 
 use anyhow::Result;
-use ostler_conformance::script::{Body, OPEN, Talk, create, multi, path_version, watch};
+use ostler_conformance::script::{Body, OPEN, Talk, create, watch};
 
 pub fn run(talk: &mut Talk) -> Result<()> {
     unknown_operations(talk)?;
