@@ -107,8 +107,10 @@ fn zk_cli(addr: SocketAddr) -> Vec<String> {
     for command in COMMANDS {
         said.push(run(&command.split(' ').collect::<Vec<_>>(), ""));
     }
-    let lines =
-        said.iter().flat_map(|it| it.lines()).filter(|line| !line.contains(" WARN ") && !line.contains(" ERROR "));
+    // What its other thread prints of the connection comes between any two lines, and with empty ones around it.
+    let connected = ["", "WATCHER::", "WatchedEvent state:SyncConnected type:None path:null zxid: -1"];
+    let lines = said.iter().flat_map(|it| it.lines()).filter(|line| !connected.contains(line));
+    let lines = lines.filter(|line| !line.contains(" WARN ") && !line.contains(" ERROR "));
     let mut lines: Vec<String> = lines.map(|line| masked_line(line, addr)).collect();
     // The identities of whoami are a set.
     let identities = 1 + lines.iter().position(|line| line.ends_with("Auth scheme: User")).expect("whoami");

@@ -189,7 +189,7 @@ fn a_disk_that_is_full_under_load_loses_nothing() {
             .map(|writer| {
                 scope.spawn(move || {
                     let (mut client, _) = Connection::session(addr).unwrap();
-                    let (mut sent, mut answered, mut first_refused) = (0, 0, i32::MAX);
+                    let (mut sent, mut answered) = (0, 0);
                     let mut taken = Vec::new();
                     while answered < 4000 {
                         while sent < 4000 && sent - answered < 64 {
@@ -201,11 +201,10 @@ fn a_disk_that_is_full_under_load_loses_nothing() {
                         assert_eq!(reply.xid, answered, "replies come in order");
                         match reply.err {
                             0 => taken.push(answered),
-                            -1 => first_refused = first_refused.min(answered),
+                            -1 => {}
                             err => panic!("error {err}"),
                         }
                     }
-                    assert!(first_refused < i32::MAX, "36 MB fitted into 24");
                     // What was said is so.
                     for number in 1..=sent {
                         let reply = client.call(number, 3, &watch(&format!("/w{writer}-{number}"), false)).unwrap();
@@ -229,6 +228,7 @@ fn a_disk_that_is_full_under_load_loses_nothing() {
         assert_eq!(client.call(1, 3, &watch(&path, false)).unwrap().err, 0, "{path} was acknowledged and is gone");
     }
     assert!(reached.len() > 1000, "only {} writes fitted", reached.len());
+    assert!(reached.len() < 9000, "36 MB were written into 24");
     drop(client);
     drop(server);
     // Apache reads what is left.

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostler_conformance::raw::{ConnectRequest, ConnectResponse, Connection};
@@ -32,17 +33,41 @@ fn pause(since: Instant, thirds: u32) {
     std::thread::sleep((since + thirds * TIMEOUT / 3).saturating_duration_since(Instant::now()));
 }
 
+/// One server at a time: the tests count on some CPU for each.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sessions with an ephemeral each, opened by the dozen, so that the first have not timed out before the last is there.
+fn crowd(addr: SocketAddr) -> Vec<(Connection, ConnectResponse)> {
+    let mut clients: Vec<(Connection, ConnectResponse)> = Vec::new();
+    while clients.len() < PATIENT + IMPATIENT {
+        let mut dozen: Vec<Connection> = (0..40).map(|_| Connection::open(addr).unwrap()).collect();
+        for (at, client) in dozen.iter_mut().enumerate() {
+            client.send_frame(&request(None).encode()).unwrap();
+            client.send(1, 1, &create(&format!("/{}", clients.len() + at), b"", 1)).unwrap();
+        }
+        for mut client in dozen {
+            let granted = ConnectResponse::decode(&client.read_frame().unwrap()).unwrap();
+            assert_eq!(client.read().unwrap().err, 0);
+            clients.push((client, granted));
+        }
+    }
+    for (client, _) in &mut clients {
+        client.send(-2, 11, &[]).unwrap();
+    }
+    for (client, _) in &mut clients {
+        assert_eq!(client.read().unwrap().xid, -2);
+    }
+    clients
+}
+
 /// The sessions that are lost, of the patient and of the impatient.
 fn lost_in_sleep(server: &mut impl Server) -> (usize, usize) {
     let addr = server.addr();
-    let mut clients: Vec<(Connection, ConnectResponse)> =
-        (0..PATIENT + IMPATIENT).map(|_| Connection::connect(addr, &request(None)).unwrap()).collect();
-    for (at, (client, _)) in clients.iter_mut().enumerate() {
-        assert_eq!(client.call(1, 1, &create(&format!("/{at}"), b"", 1)).unwrap().err, 0);
-    }
-    for (client, _) in &mut clients {
-        assert_eq!(client.call(-2, 11, &[]).unwrap().xid, -2);
-    }
+    let mut clients = crowd(addr);
     let began = Instant::now();
     server.process_mut().signal(Signal::STOP).unwrap();
     let mut impatient = clients.split_off(PATIENT);
@@ -80,6 +105,7 @@ fn options(dir: &tempfile::TempDir) -> Options {
 
 #[test]
 fn a_server_that_was_stopped_ends_no_session_of_clients_that_were_there() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let mut server = ostler::Server::start(&options(&dir)).unwrap();
     assert_eq!(lost_in_sleep(&mut server), (0, 0));
@@ -101,6 +127,7 @@ fn a_server_that_was_stopped_ends_no_session_of_clients_that_were_there() {
 /// A thread that always has more to do is awake: however busy the server, a session whose client has gone ends.
 #[test]
 fn a_busy_server_ends_the_sessions_of_those_who_went() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let server = ostler::Server::start(&options(&dir).cfg("maxClientCnxns=0")).unwrap();
     let addr = server.addr();
@@ -156,6 +183,7 @@ fn keep_busy(addr: SocketAddr, over: &AtomicBool) {
 #[test]
 #[ignore = "shows what Apache does, and proves nothing"]
 fn apache_that_was_stopped() {
+    let _alone = alone();
     let dir = tempfile::tempdir().unwrap();
     let mut server = apache::Server::start(&options(&dir)).unwrap();
     let (patient, impatient) = lost_in_sleep(&mut server);
