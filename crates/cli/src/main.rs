@@ -1,5 +1,6 @@
 //! The `ostler` command.
 
+mod demo;
 mod server;
 mod sim;
 
@@ -26,6 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   ostler server                  a server to try things on: 127.0.0.1:2181, data in ./ostler-data
   ostler server /etc/zoo.cfg     one as its zoo.cfg says
+  ostler demo --servers 3        three servers that form an ensemble, all on this machine
   ostler shell                   a prompt at localhost:2181; `ostler shell help` lists its commands
 
 Stop a server with Ctrl-C or SIGTERM. Exit codes: 1 an error while running, 2 a bad configuration,
@@ -35,6 +37,8 @@ Stop a server with Ctrl-C or SIGTERM. Exit codes: 1 an error while running, 2 a 
 enum Command {
     /// Start a server: on a zoo.cfg, or, without one, on 127.0.0.1:2181 with its data in ./ostler-data
     Server(server::Args),
+    /// A whole ensemble on this machine, to try things on: kill its leader, and watch the others elect another
+    Demo(demo::Args),
     /// A shell with zkCli's commands: a prompt, one command, or those of a file
     Shell(shell::Args),
     /// Put load on a server, and measure
@@ -56,6 +60,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse_from(shell::zkcli_spelling(std::env::args_os())).command {
         Command::Server(args) => server::run(&args),
+        Command::Demo(args) => demo::run(&args),
         Command::Shell(args) => ExitCode::from(shell::run(&args)),
         Command::Bench(args) => run_bench(&args),
         Command::Sim(args) => sim::play(&args),

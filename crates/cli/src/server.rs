@@ -17,6 +17,9 @@ use crate::fail;
 pub struct Args {
     /// A zoo.cfg, or: port dataDir, and if wanted tickTime and maxClientCnxns. Nothing: 127.0.0.1:2181, data in ./ostler-data
     arguments: Vec<String>,
+    /// Stop when standard input ends, as after SIGTERM: whoever started the server is gone
+    #[arg(long, hide = true)]
+    until_stdin_ends: bool,
 }
 
 /// Why a server ends.
@@ -56,6 +59,11 @@ pub fn run(args: &Args) -> ExitCode {
     let serving = Arc::new(AtomicBool::new(false));
     if let Err(e) = listen_for_signals(send.clone(), serving.clone()) {
         return fail(&format!("signals can't be handled: {e}"), 1);
+    }
+    if args.until_stdin_ends
+        && let Err(e) = end_with_stdin(send.clone())
+    {
+        return fail(&format!("standard input can't be watched: {e}"), 1);
     }
     let send_fatal = send.clone();
     let on_fatal = Arc::new(move |why: String| {
@@ -145,6 +153,16 @@ fn listen_for_signals(send: mpsc::Sender<End>, serving: Arc<AtomicBool>) -> std:
             fail(&format!("{name} while stopping: ended at once; what was under way is not answered"), 1);
             std::process::exit(1);
         });
+    })?;
+    Ok(())
+}
+
+/// Nothing is read from it that would mean anything.
+fn end_with_stdin(send: mpsc::Sender<End>) -> std::io::Result<()> {
+    std::thread::Builder::new().name("ostler-stdin".to_owned()).spawn(move || {
+        // However it ends, there is nobody at its other end any more.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        let _ = send.send(End::Signal("the end of standard input"));
     })?;
     Ok(())
 }

@@ -16,13 +16,17 @@ mod judge;
 mod members;
 mod status;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use wire::election::HostPort;
 
 use crate::{Outcome, with_output};
+
+pub use ask::Mode;
 
 /// `ostler status`
 #[derive(Debug, Args)]
@@ -74,6 +78,11 @@ pub fn run_status(args: &Status) -> Result<Outcome> {
 /// Runs `ostler check`.
 pub fn run_check(args: &Check) -> Result<Outcome> {
     with_output(|out| check::run(args, out))
+}
+
+/// What the server at this address is by its own word, or that it gives none within the time.
+pub fn mode_at(at: SocketAddr, timeout: Duration) -> Mode {
+    ask::ask(&HostPort { host: at.ip().to_string(), port: at.port() }, timeout).mode
 }
 
 /// Seconds as somebody wrote them, within reason.
