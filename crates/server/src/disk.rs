@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use storage::disk::{DiskRead, Entry};
+use storage::names::FileName;
 use storage::{Dir, Disk, Effect, FileRef};
 
 use crate::denied::{explain, hint};
+use crate::direct::{self, Direct};
 
 /// The directories of a server, and the files that are open in them. Each thread that executes effects has its own.
 #[derive(Debug)]
@@ -21,25 +23,8 @@ pub struct RealDisk {
     direct: Direct,
 }
 
-/// A file open past the page cache, for filling.
-#[derive(Debug)]
-enum Direct {
-    Closed,
-    Refused,
-    Open(FileRef, File),
-}
-
 /// The directory inside `dataDir` and `dataLogDir`.
 pub const VERSION_DIR: &str = "version-2";
-
-/// What is written over a file that is being filled. Aligned, so that it can go past the page cache.
-#[repr(align(4096))]
-struct Zeros([u8; 256 * 1024]);
-
-static ZEROS: Zeros = Zeros([0; 256 * 1024]);
-
-/// What O_DIRECT asks of offsets and lengths.
-const DIRECT_ALIGN: u64 = 4096;
 
 impl RealDisk {
     /// Over `dataDir` and `dataLogDir`.
@@ -49,7 +34,7 @@ impl RealDisk {
             log: log_dir.to_owned(),
             open: HashMap::new(),
             dirs: HashMap::new(),
-            direct: Direct::Closed,
+            direct: Direct::default(),
         }
     }
 
@@ -78,38 +63,26 @@ impl RealDisk {
         self.open.get(file).ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    /// Writes zeros, past the page cache where the file system can: they will not be read, and copying them costs more
-    /// than anything else about them.
+    /// Writes zeros, past the page cache where the file system can.
     fn zero_fill(&mut self, file: &FileRef, from: u64, to: u64) -> io::Result<()> {
-        let write = |to_file: &File| -> io::Result<()> {
-            let mut at = from;
-            while at < to {
-                let n = (to - at).min(ZEROS.0.len() as u64);
-                to_file.write_all_at(&ZEROS.0[..n as usize], at)?;
-                at += n;
-            }
-            Ok(())
-        };
-        if from.is_multiple_of(DIRECT_ALIGN)
-            && to.is_multiple_of(DIRECT_ALIGN)
-            && !matches!(self.direct, Direct::Refused)
-        {
-            if !matches!(&self.direct, Direct::Open(open, _) if open == file) {
-                let flags = i32::try_from(rustix::fs::OFlags::DIRECT.bits()).unwrap_or(0);
-                self.direct = match OpenOptions::new().write(true).custom_flags(flags).open(self.path(file)) {
-                    Ok(opened) => Direct::Open(file.clone(), opened),
-                    Err(_) => Direct::Refused,
-                };
-            }
-            if let Direct::Open(_, opened) = &self.direct {
-                match write(opened) {
-                    // Some file systems accept the flag and refuse the write.
-                    Err(e) if e.kind() == ErrorKind::InvalidInput => self.direct = Direct::Refused,
-                    done => return done,
-                }
-            }
+        let path = self.path(file);
+        if self.direct.zero_fill(file, &path, from, to)? {
+            return Ok(());
         }
-        write(self.file(file)?)
+        direct::write_zeros(self.file(file)?, from, to)
+    }
+
+    fn write_at(&mut self, file: &FileRef, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        // The log's batches are small and wait for their sync.
+        if file.name == FileName::SnapshotTemp {
+            let path = self.path(file);
+            written = self.direct.write(file, &path, offset, bytes)?;
+        }
+        if written > 0 && written == bytes.len() {
+            return Ok(());
+        }
+        self.file(file)?.write_all_at(&bytes[written..], offset + written as u64)
     }
 
     /// Has the file system set blocks aside that read as zeros. One that knows no such thing gets them written.
@@ -126,15 +99,13 @@ impl RealDisk {
     fn do_it(&mut self, effect: &Effect) -> io::Result<()> {
         match effect {
             Effect::Create(file) => {
-                if matches!(&self.direct, Direct::Open(open, _) if open == file) {
-                    self.direct = Direct::Closed;
-                }
+                self.direct.forget(file);
                 let path = self.path(file);
                 let created = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
                 self.open.insert(file.clone(), created);
                 Ok(())
             }
-            Effect::WriteAt { file, offset, bytes } => self.file(file)?.write_all_at(bytes, *offset),
+            Effect::WriteAt { file, offset, bytes } => self.write_at(file, *offset, bytes),
             Effect::ZeroFill { file, from, to } => self.zero_fill(file, *from, *to),
             Effect::Allocate { file, from, to } => self.allocate(file, *from, *to),
             Effect::Truncate { file, length } => self.file(file)?.set_len(*length),
@@ -143,6 +114,13 @@ impl RealDisk {
             Effect::Rename { file, to } => {
                 let renamed = FileRef::new(file.dir, to.clone());
                 std::fs::rename(self.path(file), self.path(&renamed))?;
+                if *file == renamed {
+                    return Ok(());
+                }
+                self.direct.forget(file);
+                self.direct.forget(&renamed);
+                // What is open under the new name is a file that has none any more.
+                self.open.remove(&renamed);
                 if let Some(opened) = self.open.remove(file) {
                     self.open.insert(renamed, opened);
                 }
@@ -150,9 +128,7 @@ impl RealDisk {
             }
             Effect::Remove(file) => {
                 self.open.remove(file);
-                if matches!(&self.direct, Direct::Open(open, _) if open == file) {
-                    self.direct = Direct::Closed;
-                }
+                self.direct.forget(file);
                 match std::fs::remove_file(self.path(file)) {
                     Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
                     done => done,

@@ -2,7 +2,8 @@
 //!
 //! # Threads
 //! * one a shard: its connections and watches ([`shard_thread`]); the first one also accepts and ticks;
-//! * one for the log, one that zero-fills the next log file, one for snapshots, one for the purge ([`threads`]).
+//! * one for the log, one that zero-fills the next log file, one for the purge ([`threads`]);
+//! * one for snapshots, and while one is taken another that writes it ([`snapshots`]).
 //!
 //! * in a member of an ensemble, one for the ports between servers ([`quorum`]), two for what its machines want of the disk
 //!   beside the log ([`member`]), and one for each snapshot that comes or goes.
@@ -14,6 +15,8 @@ pub mod config;
 pub mod core;
 mod denied;
 pub mod descriptors;
+mod direct;
+mod directories;
 pub mod disk;
 mod disk_watch;
 pub mod four_letter;
@@ -23,6 +26,7 @@ mod member_start;
 pub mod quorum;
 pub mod restore;
 pub mod shard_thread;
+pub mod snapshots;
 pub mod start;
 pub mod threads;
 pub mod words;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
@@ -22,18 +22,20 @@ use tree::{HashKeys, TreeConfig};
 use wire::ServerId;
 
 use crate::clock::Clock;
-use crate::config::{Config, StorageConfig};
+use crate::config::Config;
 use crate::core::{Core, GroupCommit, IMAGE_BYTES_MAX};
 use crate::denied;
 use crate::descriptors;
-use crate::disk::{DirLock, RealDisk, VERSION_DIR};
+use crate::directories;
+use crate::disk::{DirLock, RealDisk};
 use crate::listener::{self, Limits};
 use crate::member::{self, Member};
 use crate::member_start;
 use crate::quorum::{self, Listening, QuorumThread};
 use crate::restore::Rebuild;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
-use crate::threads::{self, LogThread, SnapshotOptions};
+use crate::snapshots::{self, SnapshotOptions};
+use crate::threads::{self, LogThread};
 use crate::words::{StartTimes, Words};
 
 /// Why a server did not start.
@@ -128,9 +130,11 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let bound = listener::bind(&config.client).map_err(StartError::Listen)?;
     let ports = config.ensemble.as_ref().map(|ensemble| member_start::ports(config, ensemble));
     let listening = ports.as_ref().map(Listening::bind).transpose().map_err(StartError::Ports)?;
-    make_directories(storage)?;
-    let locks = lock_directories(storage)?;
-    for dir in folders(storage) {
+    directories::make(storage)?;
+    let config = directories::once(config)?;
+    let (config, storage) = (&*config, &config.storage);
+    let locks = directories::lock(storage)?;
+    for dir in directories::folders(storage) {
         if let Some(warning) = denied::other_owner(&dir) {
             tracing::warn!("{warning}");
         }
@@ -213,7 +217,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     if needs_snapshot {
         // As Apache does: without it, logs alone would be taken for a database that lost its snapshots.
         let (header, began) = (pipeline.begin_cut(&shared, IMAGE_BYTES_MAX), Instant::now());
-        threads::write_snapshot(&shared, &mut disk, header, snapshot_options)
+        snapshots::write_snapshot(&shared, &mut disk, header, snapshot_options)
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
         shared.pipeline_stats.snapshot.record(began.elapsed().as_micros() as u64);
         threads::execute(&mut disk, &recovered.when_begun)
@@ -297,7 +301,7 @@ fn rebuild(
     };
     recover(disk, &options, &mut rebuilt, &mut progress)
         .map(|recovered| (rebuilt, recovered))
-        .map_err(|error| StartError::Recover { paths: folders(storage), error: Box::new(error) })
+        .map_err(|error| StartError::Recover { paths: directories::folders(storage), error: Box::new(error) })
 }
 
 /// How the directory is read.
@@ -352,7 +356,7 @@ fn launch(
         })?,
         spawn("ostler-snapshot", {
             let (core, disk) = (core.clone(), disk());
-            move || threads::run_snapshots(&core, disk, snapshot_options)
+            move || snapshots::run_snapshots(&core, disk, snapshot_options)
         })?,
     ];
     if let Some(purge) = &storage.purge {
@@ -463,58 +467,6 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
 fn random() -> [u64; 4] {
     use std::hash::{BuildHasher, RandomState};
     std::array::from_fn(|i| RandomState::new().hash_one(i))
-}
-
-/// The folders with logs and snapshots.
-fn folders(storage: &StorageConfig) -> Vec<PathBuf> {
-    let mut dirs = vec![storage.data_dir.join(VERSION_DIR)];
-    if storage.data_dir != storage.data_log_dir {
-        dirs.push(storage.data_log_dir.join(VERSION_DIR));
-    }
-    dirs
-}
-
-fn make_directories(storage: &StorageConfig) -> Result<(), StartError> {
-    for dir in [&storage.data_dir, &storage.data_log_dir] {
-        let path = dir.join(VERSION_DIR);
-        if path.is_dir() {
-            continue;
-        }
-        if !storage.directories_autocreate {
-            return Err(StartError::Directory {
-                path,
-                reason: "does not exist, and zookeeper.datadir.autocreate=false forbids to create it".to_owned(),
-            });
-        }
-        create_durably(&path).map_err(|e| {
-            let reason = format!("can't be created: {e}{}", denied::hint(&path, e.kind()));
-            StartError::Directory { path, reason }
-        })?;
-    }
-    Ok(())
-}
-
-/// Creates a directory and those above it that are missing. Each is there for good only when the one above it is synced:
-/// without that, a crash could take the whole of a new database away.
-fn create_durably(path: &Path) -> io::Result<()> {
-    let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
-    std::fs::create_dir_all(path)?;
-    for dir in path.ancestors().skip(1).take(missing) {
-        let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        std::fs::File::open(dir)?.sync_all()?;
-    }
-    Ok(())
-}
-
-fn lock_directories(storage: &StorageConfig) -> Result<Vec<DirLock>, StartError> {
-    let take = |dir: &Path| {
-        DirLock::take(dir).map_err(|e| StartError::Directory { path: dir.to_owned(), reason: e.to_string() })
-    };
-    let mut locks = vec![take(&storage.data_dir)?];
-    if storage.data_dir != storage.data_log_dir {
-        locks.push(take(&storage.data_log_dir)?);
-    }
-    Ok(locks)
 }
 
 impl Running {

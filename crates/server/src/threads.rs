@@ -1,19 +1,11 @@
-//! The threads that do disk IO: one for the log, one that fills the next log file, one for snapshots and the purge.
+//! The threads that do disk IO: one for the log, one that fills the next log file, one for the purge. Those for snapshots are
+//! in [`crate::snapshots`].
 
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use peer::Shared;
 use storage::disk::is_no_room;
-use storage::snapshot::SnapshotDigest;
-use storage::snapshot::encode::SnapshotEncoder;
-use storage::snapshot::stream::{Compression, Compressor};
-use storage::snapshot::write::SnapshotWriter;
 use storage::{Disk, Effect, LogJob, Stopped};
-use tree::cut::{Chunk, CutHeader};
-use wire::AclVec;
-use wire::txn::DIGEST_VERSION;
 
 use crate::core::{Core, GroupCommit};
 use crate::disk::RealDisk;
@@ -107,7 +99,7 @@ const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 const FILL_PAUSE: Duration = Duration::from_micros(500);
 
 /// A thread whose work can wait has no claim to a core that a request needs.
-fn yield_to_others() {
+pub fn yield_to_others() {
     if let Err(e) = rustix::process::nice(10) {
         tracing::debug!("a background thread keeps its priority: {e}");
     }
@@ -132,113 +124,6 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
         }
         core.fill_ended(job, done);
     }
-}
-
-/// About how many bytes of znodes are read under one guard: some tens of µs.
-const CHUNK_BYTES: usize = 24 * 1024;
-/// How many bytes go to the disk at once.
-const WRITE_BYTES: usize = 1 << 20;
-
-/// How snapshots are written.
-#[derive(Debug, Clone, Copy)]
-pub struct SnapshotOptions {
-    /// `forceSync`.
-    pub force_sync: bool,
-    /// `digest.enabled`.
-    pub digest: bool,
-    /// `snapshot.compression.method`.
-    pub compression: Compression,
-    /// `serializeLastProcessedZxid.enabled`.
-    pub last_processed: bool,
-}
-
-/// Writes snapshots until the server stops.
-pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
-    yield_to_others();
-    while let Some(header) = core.next_snapshot() {
-        let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
-        let done = write_snapshot(&core.shared, &mut disk, header, options);
-        let written = done.as_ref().ok().copied().flatten();
-        match done {
-            Ok(Some(bytes)) => {
-                tracing::info!("snapshot.{:x}: {nodes} znodes, {bytes} bytes, {:?}", zxid.0, began.elapsed());
-            }
-            Ok(None) => tracing::warn!(
-                "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later"
-            ),
-            Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
-        }
-        core.snapshot_done(written, began.elapsed());
-    }
-}
-
-/// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes.
-pub fn write_snapshot(
-    shared: &Arc<Shared>,
-    disk: &mut RealDisk,
-    header: CutHeader,
-    options: SnapshotOptions,
-) -> io::Result<Option<u64>> {
-    let mut writer = SnapshotWriter::compressed(header.zxid, options.compression, options.force_sync);
-    match walk(shared, disk, &mut writer, &header, options) {
-        Ok(true) => {
-            let bytes = writer.bytes();
-            execute(disk, &writer.clone().finish()).inspect_err(|_| {
-                // As below.
-                let _ = execute(disk, &writer.abandon());
-            })?;
-            Ok(Some(bytes))
-        }
-        Ok(false) => execute(disk, &writer.abandon()).map(|()| None),
-        Err(e) => {
-            shared.tree.read().end_cut();
-            // The first error says more than one while cleaning up.
-            let _ = execute(disk, &writer.abandon());
-            Err(e)
-        }
-    }
-}
-
-fn walk(
-    shared: &Arc<Shared>,
-    disk: &mut RealDisk,
-    writer: &mut SnapshotWriter,
-    header: &CutHeader,
-    options: SnapshotOptions,
-) -> io::Result<bool> {
-    execute(disk, &writer.start())?;
-    let mut encoder = SnapshotEncoder::new();
-    let mut compressor = Compressor::new(options.compression);
-    let mut out = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 4);
-    let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
-    encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
-    loop {
-        let state = {
-            let tree = shared.tree.read();
-            tree.read_cut(CHUNK_BYTES, |node| {
-                encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
-            })
-        };
-        match state {
-            Chunk::GivenUp => return Ok(false),
-            Chunk::Done => break,
-            Chunk::More => {}
-        }
-        if out.len() >= WRITE_BYTES {
-            let bytes = compressor.add(std::mem::take(&mut out))?;
-            if !bytes.is_empty() {
-                execute(disk, &writer.chunk(bytes))?;
-            }
-            out.reserve(WRITE_BYTES + WRITE_BYTES / 4);
-        }
-    }
-    let digest = SnapshotDigest { zxid: header.zxid, version: DIGEST_VERSION, digest: header.digest.0 };
-    let last_processed = options.last_processed.then_some(header.zxid);
-    encoder.finish(options.digest.then_some(digest), last_processed, &mut out);
-    let mut bytes = compressor.add(out)?;
-    bytes.extend(compressor.finish()?);
-    execute(disk, &writer.chunk(bytes))?;
-    Ok(true)
 }
 
 /// Removes old files at the start and then at each interval, until the server stops. `length_max` is the longest string or

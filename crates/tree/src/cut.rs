@@ -108,6 +108,34 @@ impl Cut {
     }
 }
 
+/// The path of the znode that was read last. Its parent's is mostly that of the next one, too.
+#[derive(Debug, Default)]
+struct CutPath {
+    text: String,
+    /// The parent, and how much of the text is its path.
+    parent: Option<(NodeId, usize)>,
+}
+
+impl CutPath {
+    fn of(&mut self, tree: &Tree, id: NodeId) -> &str {
+        let parent = tree.nodes.get(id.0).parent;
+        let length = match self.parent {
+            Some((known, length)) if known == parent => length,
+            _ => {
+                self.text.clear();
+                tree.write_path(parent, &mut self.text);
+                self.text.len()
+            }
+        };
+        self.parent = Some((parent, length));
+        self.text.truncate(length);
+        if id != NodeId::ROOT {
+            tree.write_name(id, &mut self.text);
+        }
+        &self.text
+    }
+}
+
 impl Tree {
     /// Begins a cut here and now; at most `image_bytes_max` bytes of old images are kept for it. One at a time: a cut
     /// that is under way is dropped.
@@ -149,7 +177,7 @@ impl Tree {
             return Chunk::GivenUp;
         };
         let mut bytes = 0;
-        let (mut chain, mut path) = (Vec::new(), String::new());
+        let (mut chain, mut path) = (Vec::new(), CutPath::default());
         while cut.next < cut.slots {
             if bytes >= bytes_max {
                 return Chunk::More;
@@ -180,16 +208,14 @@ impl Tree {
         Chunk::Done
     }
 
-    fn emit(&self, cut: &Cut, id: NodeId, path: &mut String, each: &mut impl FnMut(CutNode<'_>)) -> usize {
+    fn emit(&self, cut: &Cut, id: NodeId, path: &mut CutPath, each: &mut impl FnMut(CutNode<'_>)) -> usize {
         let node = match cut.images.get(&id) {
             Some(Some(image)) => {
                 CutNode { path: &image.path, data: image.data.as_deref(), acl_id: file_id(image.acl), stat: image.stat }
             }
             _ => {
-                path.clear();
-                self.write_path(id, path);
                 let acl_id = file_id(self.nodes.get(id.0).acl);
-                CutNode { path, data: self.data(id), acl_id, stat: self.stat_of(id) }
+                CutNode { path: path.of(self, id), data: self.data(id), acl_id, stat: self.stat_of(id) }
             }
         };
         let bytes = 80 + node.path.len() + node.data.map_or(0, <[u8]>::len);

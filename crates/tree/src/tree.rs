@@ -314,12 +314,17 @@ impl Tree {
             at = self.nodes.get(at.0).parent;
         }
         for id in names.into_iter().rev() {
-            path.push('/');
-            match std::str::from_utf8(self.name_bytes(id)) {
-                Ok(name) => path.push_str(name),
-                // Names come from strings, so this can't be; a replaced character is the better failure.
-                Err(_) => path.push('\u{fffd}'),
-            }
+            self.write_name(id, path);
+        }
+    }
+
+    /// Appends a slash and the name of a znode.
+    pub(crate) fn write_name(&self, id: NodeId, path: &mut String) {
+        path.push('/');
+        match std::str::from_utf8(self.name_bytes(id)) {
+            Ok(name) => path.push_str(name),
+            // Names come from strings, so this can't be; a replaced character is the better failure.
+            Err(_) => path.push('\u{fffd}'),
         }
     }
 

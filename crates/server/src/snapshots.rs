@@ -1,0 +1,199 @@
+//! Snapshots are written: the cut is read in small steps under the tree's lock, encoded, and written by a second thread.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+use std::time::Instant;
+
+use peer::Shared;
+use storage::snapshot::SnapshotDigest;
+use storage::snapshot::encode::SnapshotEncoder;
+use storage::snapshot::stream::{Compression, Compressor};
+use storage::snapshot::write::SnapshotWriter;
+use storage::{Disk, Effect};
+use tree::cut::{Chunk, CutHeader};
+use wire::AclVec;
+use wire::txn::DIGEST_VERSION;
+
+use crate::core::Core;
+use crate::disk::RealDisk;
+use crate::threads::{execute, yield_to_others};
+
+/// About how many bytes of znodes are read under one guard: some tens of µs.
+const CHUNK_BYTES: usize = 24 * 1024;
+/// How many bytes go to the disk at once, or a multiple of it.
+const WRITE_BYTES: usize = 1 << 20;
+/// And how many there may be when there are enough, unless a znode is longer.
+const OUT_BYTES: usize = WRITE_BYTES + WRITE_BYTES / 4;
+/// How many pieces may wait for the disk.
+const WAITING: usize = 2;
+
+/// How snapshots are written.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotOptions {
+    /// `forceSync`.
+    pub force_sync: bool,
+    /// `digest.enabled`.
+    pub digest: bool,
+    /// `snapshot.compression.method`.
+    pub compression: Compression,
+    /// `serializeLastProcessedZxid.enabled`.
+    pub last_processed: bool,
+}
+
+/// Writes snapshots until the server stops.
+pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
+    yield_to_others();
+    while let Some(header) = core.next_snapshot() {
+        let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
+        let done = write_snapshot(&core.shared, &mut disk, header, options);
+        let written = done.as_ref().ok().copied().flatten();
+        match done {
+            Ok(Some(bytes)) => {
+                tracing::info!("snapshot.{:x}: {nodes} znodes, {bytes} bytes, {:?}", zxid.0, began.elapsed());
+            }
+            Ok(None) => tracing::warn!(
+                "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later"
+            ),
+            Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
+        }
+        core.snapshot_done(written, began.elapsed());
+    }
+}
+
+/// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes.
+pub fn write_snapshot(
+    shared: &Arc<Shared>,
+    disk: &mut RealDisk,
+    header: CutHeader,
+    options: SnapshotOptions,
+) -> io::Result<Option<u64>> {
+    let mut writer = SnapshotWriter::compressed(header.zxid, options.compression, options.force_sync);
+    match walk(shared, disk, &mut writer, &header, options) {
+        Ok(true) => {
+            let bytes = writer.bytes();
+            execute(disk, &writer.clone().finish()).inspect_err(|_| {
+                // As below.
+                let _ = execute(disk, &writer.abandon());
+            })?;
+            Ok(Some(bytes))
+        }
+        Ok(false) => execute(disk, &writer.abandon()).map(|()| None),
+        Err(e) => {
+            shared.tree.read().end_cut();
+            // The first error says more than one while cleaning up.
+            let _ = execute(disk, &writer.abandon());
+            Err(e)
+        }
+    }
+}
+
+/// Reads the cut on this thread, while another one writes what is read: neither waits for the other's work. False: it was
+/// given up.
+fn walk(
+    shared: &Arc<Shared>,
+    disk: &mut RealDisk,
+    writer: &mut SnapshotWriter,
+    header: &CutHeader,
+    options: SnapshotOptions,
+) -> io::Result<bool> {
+    execute(disk, &writer.start())?;
+    let (to, pieces) = sync_channel(WAITING);
+    let (give_back, back) = sync_channel(WAITING + 1);
+    thread::scope(|scope| {
+        let writing = thread::Builder::new()
+            .name("ostler-snap-io".to_owned())
+            .spawn_scoped(scope, move || write_pieces(disk, writer, &pieces, &give_back))?;
+        let read = read_cut(shared, header, options, &to, &back);
+        drop(to);
+        let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        // Where the writing failed, the reading has only noticed it.
+        written.and(read)
+    })
+}
+
+/// Writes what comes, until nothing more does or the disk fails.
+fn write_pieces(
+    disk: &mut RealDisk,
+    writer: &mut SnapshotWriter,
+    pieces: &Receiver<Vec<u8>>,
+    give_back: &SyncSender<Vec<u8>>,
+) -> io::Result<()> {
+    while let Ok(piece) = pieces.recv() {
+        for effect in writer.chunk(piece) {
+            disk.execute(&effect)?;
+            if let Effect::WriteAt { bytes, .. } = effect {
+                // If there are enough of them, it goes.
+                let _ = give_back.try_send(bytes);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Encodes the cut. False: it was given up, or nobody takes what is read any more.
+fn read_cut(
+    shared: &Arc<Shared>,
+    header: &CutHeader,
+    options: SnapshotOptions,
+    to: &SyncSender<Vec<u8>>,
+    back: &Receiver<Vec<u8>>,
+) -> io::Result<bool> {
+    let mut encoder = SnapshotEncoder::new();
+    let mut compressor = Compressor::new(options.compression);
+    let mut out = Vec::with_capacity(OUT_BYTES);
+    let mut packed = Vec::new();
+    let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
+    encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
+    loop {
+        let state = {
+            let tree = shared.tree.read();
+            tree.read_cut(CHUNK_BYTES, |node| {
+                encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
+            })
+        };
+        match state {
+            Chunk::GivenUp => return Ok(false),
+            Chunk::Done => break,
+            Chunk::More => {}
+        }
+        if out.len() >= WRITE_BYTES {
+            // In whole blocks, so that they can go past the page cache.
+            let next = take_whole(&mut out, back);
+            let bytes = compressor.add(std::mem::replace(&mut out, next))?;
+            if packed.is_empty() {
+                packed = bytes;
+            } else {
+                packed.extend(bytes);
+            }
+            if packed.len() >= WRITE_BYTES {
+                let next = take_whole(&mut packed, back);
+                if to.send(std::mem::replace(&mut packed, next)).is_err() {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    let digest = SnapshotDigest { zxid: header.zxid, version: DIGEST_VERSION, digest: header.digest.0 };
+    let last_processed = options.last_processed.then_some(header.zxid);
+    encoder.finish(options.digest.then_some(digest), last_processed, &mut out);
+    packed.extend(compressor.add(out)?);
+    packed.extend(compressor.finish()?);
+    Ok(to.send(packed).is_ok())
+}
+
+/// Cuts `bytes` to a multiple of [`WRITE_BYTES`]; the rest begins the next buffer.
+fn take_whole(bytes: &mut Vec<u8>, back: &Receiver<Vec<u8>>) -> Vec<u8> {
+    let whole = bytes.len() / WRITE_BYTES * WRITE_BYTES;
+    let rest = &bytes[whole..];
+    if rest.is_empty() {
+        bytes.truncate(whole);
+        return Vec::new();
+    }
+    let mut next = back.try_recv().unwrap_or_else(|_| Vec::with_capacity(OUT_BYTES));
+    next.clear();
+    next.extend_from_slice(rest);
+    bytes.truncate(whole);
+    next
+}
