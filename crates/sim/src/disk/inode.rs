@@ -146,6 +146,9 @@ impl Inode {
 
     /// Zeros over a range. They are written like any other bytes.
     pub(super) fn zero(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
         // Most of it is zeros already, so whole sectors without a slot need none.
         let sector = SECTOR as u64;
         let touched: Vec<u64> =
