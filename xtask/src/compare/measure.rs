@@ -153,6 +153,15 @@ pub(crate) const MEASURES: &[Measure] = &[
     of_restart("restart with 1 000 000 znodes", "ms", |it| it.restart_us / 1e3, 0.30, 0.15),
     of_restart("snapshot of 1 000 000 znodes", "ms", |it| it.snapshot_us / 1e3, 0.40, 0.20),
     of_restart("written per create of 100 B", "B", |it| it.written_bytes, 0.50, 0.25),
+    Measure {
+        scenario: "snapshots",
+        name: "p99 with snapshots, of without",
+        unit: "x",
+        figure: |it| it.p99_snapshot_us / it.p99_us,
+        better: Better::Absolute,
+        must: 2.0,
+        aim: 1.2,
+    },
 ];
 
 /// A figure of a server that is killed with a million znodes and starts again.

@@ -73,6 +73,9 @@ pub(crate) struct Figures {
     /// The longest snapshot, in microseconds.
     #[serde(default)]
     pub(crate) snapshot_us: f64,
+    /// As `p99_us`, while snapshots are taken.
+    #[serde(default)]
+    pub(crate) p99_snapshot_us: f64,
 }
 
 impl Figures {
@@ -94,6 +97,10 @@ impl Figures {
             let (restart, snapshot) = (self.restart_us / 1e6, self.snapshot_us / 1e6);
             let written = self.written_bytes;
             return format!("restart {restart:.2} s  snapshot {snapshot:.2} s  {written:.0} B written a create");
+        }
+        if self.p99_snapshot_us > 0.0 {
+            let (without, with) = (self.p99_us, self.p99_snapshot_us);
+            return format!("p99 {without:.0} us, with snapshots {with:.0} us");
         }
         if self.ops == 0.0 {
             return format!("{:.1} MiB", mib(self.rss_bytes));

@@ -35,6 +35,8 @@ enum Load {
     Crowd(&'static [&'static str]),
     /// A load of so many requests, on a cold server, which is then killed and starts again.
     Restart(&'static [&'static str]),
+    /// The same, and then a load on a server that takes no snapshots, and on one that takes one after the other.
+    Snapshots(&'static [&'static str]),
 }
 
 const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
@@ -104,14 +106,26 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "restart",
         about: "1 000 000 creates of 100 B, kill -9, and a start; then a snapshot while others write",
-        load: Load::Restart(&["create", "--payload", "100", "--count", "1000000"]),
+        load: Load::Restart(A_MILLION),
+    },
+    Scenario {
+        name: "snapshots",
+        about: "1 000 000 creates of 100 B; then 25 000 requests/s at fixed times, half sets, without snapshots and with them",
+        load: Load::Snapshots(A_MILLION),
     },
 ];
+
+const A_MILLION: &[&str] = &["create", "--payload", "100", "--count", "1000000"];
+
+/// An open loop at 30 % of what Apache can do of such a load, by the table of docs/performance.md.
+const THIRTY_PERCENT: &[&str] =
+    &["mixed", "--reads", "50", "--payload", "100", "--connections", "16", "--rate", "25000"];
 
 /// What is written behind a restart, so that a snapshot is due on both sides, and how often one is.
 const SNAPSHOT_LOAD: &[&str] =
     &["set", "--payload", "100", "--connections", "8", "--outstanding", "8", "--duration", "5"];
 const SNAPSHOT_EVERY: &str = "snapCount=1000";
+const SNAPSHOT_NEVER: &str = "snapCount=1000000000";
 /// How long it may take.
 const SNAPSHOT_LIMIT: Duration = Duration::from_mins(1);
 
@@ -129,12 +143,18 @@ impl Scenario {
         }
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         let mut server = start(side, &options(dir))?;
-        let figures = if let Load::Restart(load) = self.load {
-            let (again, figures) = restart(server, side, dir, load)?;
-            server = again;
-            figures
-        } else {
-            self.measure(server.as_ref(), seconds, warmup)?
+        let figures = match self.load {
+            Load::Restart(load) => {
+                let (again, figures) = restart(server, side, dir, load)?;
+                server = again;
+                figures
+            }
+            Load::Snapshots(load) => {
+                let (again, figures) = snapshots(server, side, dir, load, seconds, warmup)?;
+                server = again;
+                figures
+            }
+            _ => self.measure(server.as_ref(), seconds, warmup)?,
         };
         let status = server.process_mut().exited()?;
         if let Some(status) = status {
@@ -160,7 +180,7 @@ impl Scenario {
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
             Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
-            Load::Restart(_) => bail!("a restart is measured around two servers"),
+            Load::Restart(_) | Load::Snapshots(_) => bail!("measured around more than one server"),
         };
         let used = report.server.context("the load generator did not look at the server's process")?;
         Ok(Figures {
@@ -222,6 +242,45 @@ fn restart(mut server: Box<dyn Server>, side: Side, dir: &Path, load: &[&str]) -
         std::thread::sleep(Duration::from_millis(100));
     };
     Ok((server, Figures { ops, written_bytes, restart_us, snapshot_us, ..Figures::default() }))
+}
+
+/// Fills a server; then p99 of an open loop on what it holds, without snapshots and with one after the other.
+fn snapshots(
+    mut server: Box<dyn Server>,
+    side: Side,
+    dir: &Path,
+    load: &[&str],
+    seconds: u32,
+    warmup: u32,
+) -> Result<(Box<dyn Server>, Figures)> {
+    run_bench(server.as_ref(), load, &[])?;
+    let (seconds, warmup) = (seconds.to_string(), warmup.to_string());
+    let mut figures = Figures::default();
+    for rule in [SNAPSHOT_NEVER, SNAPSHOT_EVERY] {
+        server.process_mut().kill()?;
+        server = start(side, &options(dir).cfg(rule))?;
+        run_bench(server.as_ref(), WARMING, &["--duration", &warmup, "--warmup", "0"])?;
+        let before = snapshots_taken(server.as_ref())?;
+        let report = run_bench(server.as_ref(), THIRTY_PERCENT, &["--duration", &seconds, "--warmup", "2"])?;
+        let taken = snapshots_taken(server.as_ref())? - before;
+        figures.ops = report.ops as f64;
+        figures.ops_per_second = report.ops_per_second;
+        figures.p50_us = report.latency.p50_us;
+        if rule == SNAPSHOT_NEVER {
+            ensure!(taken == 0, "{} took {taken} snapshots without a reason", server.name());
+            figures.p99_us = report.latency.p99_us;
+        } else {
+            ensure!(taken > 0, "{} took no snapshot", server.name());
+            figures.p99_snapshot_us = report.latency.p99_us;
+        }
+    }
+    Ok((server, figures))
+}
+
+fn snapshots_taken(server: &dyn Server) -> Result<u64> {
+    let mntr = four_letter::ask(server.addr(), "mntr")?;
+    let count = mntr.lines().find_map(|it| it.strip_prefix("zk_cnt_snapshottime\t"));
+    count.context("mntr has no zk_cnt_snapshottime")?.trim().parse().context("zk_cnt_snapshottime")
 }
 
 /// Runs a load of many sessions.

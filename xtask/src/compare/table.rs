@@ -114,7 +114,7 @@ pub(crate) fn render(rows: &[Row], sides: &[Side]) -> String {
                 .ratio
                 .map_or_else(|| "-".to_owned(), |it| format!("{:.2} ({:.2}-{:.2})", it.median, it.min, it.max));
             let goal = |goal: f64| match row.better {
-                Better::Absolute => format!("{} {goal:.0} {}", row.better.sign(), row.unit),
+                Better::Absolute => format!("{} {goal} {}", row.better.sign(), row.unit),
                 Better::Less | Better::More => format!("{} {goal:.2}", row.better.sign()),
             };
             let met = match row.mark {
