@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use node::{MemberConfig, TaskOptions};
 use storage::epoch;
+use storage::recover::Origin;
 use tree::TreeConfig;
 use wire::Zxid;
 use zab::{CommittedLog, CommittedLogLimits, Recovered, election};
@@ -33,6 +34,21 @@ pub(crate) fn ports(config: &Config, ensemble: &EnsembleConfig) -> quorum::Optio
         leader_connect_pause: ms(ensemble.connect_pause_ms),
         length_max: config.limits.record_bytes_max as usize,
     }
+}
+
+/// Is a snapshot the first thing to be written? A member whose directory is empty, and that nobody declared to be new, has lost
+/// its state: a snapshot of nothing would hide that from its next start, and it would vote (ZOOKEEPER-261).
+pub(crate) fn needs_snapshot(origin: Origin, is_member: bool) -> bool {
+    match origin {
+        Origin::Snapshot { .. } => false,
+        Origin::Nothing => !is_member,
+        Origin::New | Origin::LogsOnly => true,
+    }
+}
+
+/// Has it lost state, or may it have? Then it has no vote before it has synced with a leader.
+pub(crate) fn has_lost_state(recovered: &storage::Recovered) -> bool {
+    recovered.origin == Origin::Nothing || recovered.is_suspect
 }
 
 /// What the machines are told, and what is on the disk. `last` is the last txn there.
@@ -73,4 +89,29 @@ pub(crate) fn member(
         },
         tasks: TaskOptions::new(recover_options(config), tree, config.tree.digest),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_lost_its_state_stays_so_until_it_has_synced() {
+        let recovered = |origin, is_suspect| storage::Recovered {
+            last_zxid: Zxid(-1),
+            origin,
+            snapshot_file: None,
+            txns_replayed: 0,
+            is_suspect,
+            warnings: Vec::new(),
+            when_begun: Vec::new(),
+        };
+        assert!(has_lost_state(&recovered(Origin::Nothing, false)) && !needs_snapshot(Origin::Nothing, true));
+        assert!(
+            has_lost_state(&recovered(Origin::LogsOnly, true)),
+            "a history that ends too early may have lost its end"
+        );
+        assert!(!has_lost_state(&recovered(Origin::New, false)) && needs_snapshot(Origin::New, true));
+        assert!(needs_snapshot(Origin::LogsOnly, true) && needs_snapshot(Origin::Nothing, false));
+    }
 }

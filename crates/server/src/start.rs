@@ -174,7 +174,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let session_count = sessions.len();
     let shard_count = shard_count();
     let last = tree.last_processed();
-    let needs_snapshot = !matches!(recovered.origin, Origin::Snapshot { .. });
+    let needs_snapshot = member_start::needs_snapshot(recovered.origin, config.ensemble.is_some());
     let mut shared = Shared::new(tree, shard_count);
     shared.large_threshold = config.limits.large_request_bytes.map_or(usize::MAX, |bytes| bytes as usize);
     let local_sessions = LocalSessions::Off;
@@ -253,7 +253,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             core
         }
         Some(ensemble) => {
-            let is_lost = matches!(recovered.origin, Origin::Nothing);
+            let is_lost = member_start::has_lost_state(&recovered);
             let member = member_start::member(config, ensemble, &mut disk, tree_config, last, is_lost)?;
             let node = Node::member(clock.now(), &shared, node, member);
             let beside = Member::new(
