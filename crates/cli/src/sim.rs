@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use ::sim::world::{Keep, STORIES, Setup, diagram, run};
+use ::sim::whole;
+use ::sim::world::{self, Keep, Outcome, STORIES, Setup, diagram};
 
 /// Plays a world of simulated servers: the machines are the real ones, networks, disks and clocks are not.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,12 @@ pub struct Args {
     /// With --seed: show effects on disks and answers to clients too
     #[arg(long, requires = "seed")]
     all: bool,
+    /// With --seed: a world of whole servers with trees, sessions and watches, not of their cores alone
+    #[arg(long, requires = "seed")]
+    whole: bool,
+    /// With --seed, if it fails: look for a smaller world that fails too, and show that one
+    #[arg(long, requires = "seed")]
+    shrink: bool,
 }
 
 /// Plays it. Exit code 1: something happened that may never happen, or there is no such story.
@@ -24,7 +31,7 @@ pub struct Args {
 pub fn play(args: &Args) -> ExitCode {
     let (text, is_good) = match &args.scenario {
         Some(name) => scenario(name),
-        None => seed(args.seed.unwrap_or_default(), args.all),
+        None => seed(args),
     };
     print!("{text}");
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -47,16 +54,29 @@ fn scenario(name: &str) -> (String, bool) {
         let _ = writeln!(text, "{line}");
     }
     if let Some(violation) = &violation {
-        let _ = writeln!(text, "\nVIOLATION {violation}");
+        let as_expected = if story.is_right(Some(violation)) { "as expected, a " } else { "" };
+        let _ = writeln!(text, "\n{as_expected}VIOLATION {violation}");
     }
-    (text, violation.is_none())
+    (text, story.is_right(violation.as_ref()))
 }
 
-fn seed(seed: u64, all: bool) -> (String, bool) {
-    let setup = Setup::of_seed(seed);
-    let mut text = format!("seed {seed}: {} voters, {} observers", setup.voters, setup.observers);
-    let _ = writeln!(text, ", {} clients, tickTime {} ms", setup.clients, setup.tick_ms);
-    let outcome = run(setup, if all { Keep::Lines } else { Keep::Outline }, &|_| ());
+/// The most worlds that are tried to find a smaller one.
+const SHRINK_RUNS: usize = 2000;
+
+fn seed(args: &Args) -> (String, bool) {
+    let mut setup = Setup::of_seed(args.seed.unwrap_or_default());
+    let play = |setup: Setup, keep: Keep| -> Outcome {
+        if args.whole { whole::run(setup, keep, &|_| ()) } else { world::run(setup, keep, &|_| ()) }
+    };
+    if args.shrink
+        && let Some(violation) = play(setup.clone(), Keep::Hash).violation
+    {
+        setup = setup.shrunk(SHRINK_RUNS, &mut |it| {
+            play(it.clone(), Keep::Hash).violation.is_some_and(|it| it.checker == violation.checker)
+        });
+    }
+    let mut text = setup.to_string();
+    let outcome = play(setup, if args.all { Keep::Lines } else { Keep::Outline });
     for line in outcome.trace.lines() {
         let _ = writeln!(text, "{line}");
     }

@@ -126,6 +126,17 @@ pub(crate) enum Done {
     },
 }
 
+impl TaskDone {
+    /// The txn with which the history on the disk ends now, if the task has changed it.
+    pub fn history_end(&self) -> Option<Zxid> {
+        match self.0 {
+            Done::Truncated { to, .. } => Some(to),
+            Done::Installed { zxid, .. } => Some(zxid),
+            Done::Epoch { .. } | Done::NotTruncated { .. } | Done::LogRead { .. } | Done::Found { .. } => None,
+        }
+    }
+}
+
 /// A tree made anew.
 #[derive(Debug)]
 pub(crate) struct Rebuilt {
@@ -171,6 +182,20 @@ impl fmt::Display for TaskError {
 impl std::error::Error for TaskError {}
 
 impl Task {
+    /// The txn behind which the history on the disk will end, if this changes it. Once it runs, what was behind is not safe.
+    pub fn ends_history_at(&self) -> Option<Zxid> {
+        match self.kind {
+            Kind::Truncate { to, .. } => Some(to),
+            Kind::Install { zxid, .. } => Some(zxid),
+            Kind::WriteEpoch { .. } | Kind::ReadLog { .. } | Kind::FindSnapshot { .. } => None,
+        }
+    }
+
+    /// Does it only read? Then it takes no sync.
+    pub fn only_reads(&self) -> bool {
+        matches!(self.kind, Kind::ReadLog { .. } | Kind::FindSnapshot { .. })
+    }
+
     /// Does it. Reading for others never fails: what can't be read is not there, and they get something else.
     pub fn run(&self, disk: &mut dyn Disk) -> Result<TaskDone, TaskError> {
         let options = &*self.options;

@@ -7,13 +7,15 @@
 //! | [`rng`] | random choices from a seed |
 //! | [`disk`] | a disk that crashes, fills up, breaks and lies |
 //! | [`store`] | the storage of one server on it, every crash, and what must never be forgotten |
-//! | [`world`] | an ensemble of whole servers with networks, disks, clocks and clients, and what goes wrong with them |
+//! | [`world`] | an ensemble of cores and their storage with networks, disks, clocks and clients, and what goes wrong with them |
+//! | [`whole`] | the same of whole servers, and clients that speak their protocol |
 //! | [`check`] | what may never be seen in it |
 
 pub mod check;
 pub mod disk;
 pub mod rng;
 pub mod store;
+pub mod whole;
 pub mod world;
 
 pub use disk::VirtualDisk;

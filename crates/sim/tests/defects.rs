@@ -35,6 +35,23 @@ const ALL: &[Defect] = &[
     Defect::SyncUnconfirmed,
     Defect::OwnLogDecides,
     Defect::QueuedProposalsDropped,
+    Defect::EpochOfItsOwn,
+    Defect::OldEpochTaken,
+    Defect::EpochAckedTwice,
+    Defect::UpToDateBeforeQuorum,
+    Defect::SyncBeforeOwnLog,
+    Defect::SyncWaitsForNothing,
+    Defect::LeadsWithoutQuorum,
+    Defect::AcksForEverything,
+    Defect::OutstandingLeftOut,
+    Defect::EpochAcksEstablish,
+    Defect::LogNotSynced,
+    Defect::EpochNotSynced,
+    Defect::TruncNotSynced,
+    Defect::TruncRemovesTooMuch,
+    Defect::SnapshotNotSynced,
+    Defect::InstallKeepsLog,
+    Defect::SnapshotOfUncommitted,
 ];
 
 /// The most worlds that one defect may take.

@@ -430,10 +430,15 @@ impl Learner {
     fn on_leader_info(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         match epoch.cmp(&self.accepted) {
-            Ordering::Less => self.over(LearnerOver::OldEpoch { theirs: epoch, accepted: self.accepted }),
+            Ordering::Less if !self.options.has(Defect::OldEpochTaken) => {
+                self.over(LearnerOver::OldEpoch { theirs: epoch, accepted: self.accepted });
+            }
             // It may not count twice.
+            Ordering::Equal if self.options.has(Defect::EpochAckedTwice) => {
+                self.ack_epoch(EpochIsAccepted::before(epoch), self.current);
+            }
             Ordering::Equal => self.ack_epoch(EpochIsAccepted::before(epoch), StateSummary::NO_EPOCH),
-            Ordering::Greater => {
+            Ordering::Less | Ordering::Greater => {
                 let token = self.tokens.next();
                 self.outputs.push_back(Output::Disk(Command::WriteAcceptedEpoch { token, epoch }));
                 self.stage = Stage::AcceptingEpoch { token };

@@ -54,6 +54,41 @@ pub enum Defect {
     OwnLogDecides,
     /// Proposals that a learner has not seen committed are logged before `currentEpoch`, and lost (ZOOKEEPER-4394).
     QueuedProposalsDropped,
+    /// A leader's new epoch is later than its own accepted one, and nobody else's (ZOOKEEPER-1343).
+    EpochOfItsOwn,
+    /// A learner takes an epoch that is older than the one it has accepted (ZOOKEEPER-1343).
+    OldEpochTaken,
+    /// A learner that has accepted the epoch already counts once more (ZOOKEEPER-335).
+    EpochAckedTwice,
+    /// A learner serves when it has the history, also if no quorum has it yet (ZOOKEEPER-335, 3615).
+    UpToDateBeforeQuorum,
+    /// A local sync is answered when a quorum has the txns before it, also if the own log, and so the own tree, has not.
+    SyncBeforeOwnLog,
+    /// A sync waits for nothing that is proposed.
+    SyncWaitsForNothing,
+    /// A leader that hears of no quorum goes on (ZOOKEEPER-1492, 1699).
+    LeadsWithoutQuorum,
+    /// A leader takes any ACK for one of all that it proposed (ZOOKEEPER-4685).
+    AcksForEverything,
+    /// A learner is sent the history without what is outstanding, and misses it (ZOOKEEPER-962).
+    OutstandingLeftOut,
+    /// An ACK of NEWLEADER counts for who never sent one: a leader establishes its epoch with the ACKEPOCHs alone
+    /// (ZOOKEEPER-3104).
+    EpochAcksEstablish,
+    /// A log's syncs do nothing. The test's disk does it, and the following ones too.
+    LogNotSynced,
+    /// An epoch file is not durable when it is said to be (ZOOKEEPER-1653, 2307).
+    EpochNotSynced,
+    /// A log that was cut is not durable as it is (ZOOKEEPER-1489).
+    TruncNotSynced,
+    /// A log is cut one txn too early (ZOOKEEPER-1156).
+    TruncRemovesTooMuch,
+    /// A leader's snapshot becomes the history before it is durable (ZOOKEEPER-2872).
+    SnapshotNotSynced,
+    /// A leader's snapshot leaves the later log where it is (ZOOKEEPER-2099).
+    InstallKeepsLog,
+    /// A snapshot of the own state holds what is logged and not committed (ZOOKEEPER-1549).
+    SnapshotOfUncommitted,
     /// A reconfig, an election and an epoch ask only the old configuration (ZOOKEEPER-1699).
     OldConfigurationAlone,
     /// What is proposed behind a reconfig that is not committed is committed by the old configuration.

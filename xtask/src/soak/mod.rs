@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: the proofs on virtual hardware for as long as one likes, and what they have covered: `--storage`, the
-//! storage of one server; `--worlds`, ensembles of whole servers.
+//! storage of one server; `--worlds`, ensembles of cores and their storage; `--whole`, ensembles of whole servers with clients.
 
 mod worlds;
 
@@ -21,9 +21,12 @@ pub(crate) struct Args {
     /// The storage machines on the virtual disk.
     #[arg(long)]
     storage: bool,
-    /// Whole servers on virtual networks and disks.
+    /// Ensembles of cores and their storage, on virtual networks and disks.
     #[arg(long, conflicts_with = "storage")]
     worlds: bool,
+    /// Ensembles of whole servers, with trees, sessions, watches and clients.
+    #[arg(long, conflicts_with_all = ["storage", "worlds"])]
+    whole: bool,
     /// For so many seconds.
     #[arg(long, default_value_t = 60, value_name = "N")]
     seconds: u64,
@@ -81,11 +84,11 @@ struct Found {
 
 /// Plays until the time is up; the exit code says whether a promise was broken.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if args.worlds {
+    if args.worlds || args.whole {
         return worlds::run(args);
     }
     if !args.storage {
-        bail!("nothing to play: --storage or --worlds says what");
+        bail!("nothing to play: --storage, --worlds or --whole says what");
     }
     if let (Some(seed), true) = (args.seed, args.one) {
         let outcome = history(seed);

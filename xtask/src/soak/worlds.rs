@@ -1,4 +1,4 @@
-//! `cargo xtask soak --worlds`: ensembles of whole servers, a world a seed.
+//! `cargo xtask soak --worlds` and `--whole`: ensembles of cores and their storage, or of whole servers; a world a seed.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
-use sim::world::{Keep, Setup, Tally, run as play};
+use sim::world::{Keep, Outcome, Setup, Tally};
 
 use super::{Args, VIOLATIONS_MAX, Violation, new_seed};
 
@@ -48,6 +48,25 @@ impl Report {
     }
 }
 
+/// The most worlds that are tried to find a smaller one that fails.
+const SHRINK_RUNS: usize = 300;
+
+/// One world. A panic is one more thing that must not happen, and not the end of the soak.
+fn play(setup: Setup, is_whole: bool) -> Option<Outcome> {
+    let play = if is_whole { sim::whole::run } else { sim::world::run };
+    std::panic::catch_unwind(|| play(setup, Keep::Hash, &|_| ())).ok()
+}
+
+/// A small world that fails as this one does, in words.
+fn shrunk(seed: u64, is_whole: bool, checker: Option<&str>) -> String {
+    let setup = Setup::of_seed(seed).shrunk(SHRINK_RUNS, &mut |it| {
+        let found = play(it.clone(), is_whole).map(|it| it.violation.map(|it| it.checker));
+        // A panic has no checker.
+        found.map_or(checker.is_none(), |it| it.is_some() && it == checker)
+    });
+    setup.to_string()
+}
+
 /// Plays worlds until the time is up; the exit code says whether a promise was broken.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let first_seed = args.seed.unwrap_or_else(new_seed);
@@ -60,23 +79,30 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Relaxed);
-                    // A panic is one more thing that must not happen, and not the end of the soak.
-                    let outcome = std::panic::catch_unwind(|| play(Setup::of_seed(seed), Keep::Hash, &|_| ()));
+                    let outcome = play(Setup::of_seed(seed), args.whole);
+                    let checker = outcome.as_ref().and_then(|it| it.violation.as_ref()).map(|it| it.checker);
                     let mut total = total.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                     let (report, simulated_us) = &mut *total;
                     report.worlds += 1;
                     let what = match outcome {
-                        Ok(outcome) => {
+                        Some(outcome) => {
                             *simulated_us += outcome.simulated_us;
                             report.add(&outcome.tally);
                             outcome.violation.map(|it| it.to_string())
                         }
-                        Err(_) => Some("it panicked".to_owned()),
+                        None => Some("it panicked".to_owned()),
                     };
                     if let Some(what) = what {
                         report.violations += 1;
-                        if report.shown.len() < VIOLATIONS_MAX {
-                            report.shown.push(Violation { seed, what, replay: format!("ostler sim --seed {seed}") });
+                        let is_shown = report.shown.len() < VIOLATIONS_MAX;
+                        if is_shown {
+                            let whole = if args.whole { " --whole" } else { "" };
+                            let replay = format!("ostler sim{whole} --seed {seed}");
+                            report.shown.push(Violation { seed, what, replay });
+                        }
+                        drop(total);
+                        if is_shown {
+                            eprintln!("seed {seed} fails; so does this:\n{}", shrunk(seed, args.whole, checker));
                         }
                     }
                     if began.elapsed() >= time {

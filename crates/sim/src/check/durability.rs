@@ -39,7 +39,7 @@ impl Truth {
             let is_on_disk = self.disks.floor(server) >= zxid && !self.disks.lacks(server, zxid, link);
             is_on_disk || self.wiped.contains(&server)
         };
-        if !self.verifier.contains_quorum(has) {
+        if !self.verifiers.iter().any(|it| it.contains_quorum(has)) {
             let what = format!("{zxid} is committed, and no quorum has it on its disks");
             self.wrong("committed is never lost", what);
         }

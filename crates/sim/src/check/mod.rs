@@ -48,7 +48,8 @@ impl fmt::Display for Violation {
 /// What is true of a world.
 #[derive(Debug, Clone)]
 pub struct Truth {
-    verifier: QuorumVerifier,
+    /// All configurations that a server has: where they are changed one by one, any of them may decide.
+    verifiers: Vec<QuorumVerifier>,
     /// The one committed history.
     committed: Vec<(Zxid, Link)>,
     /// What leaders proposed: a checksum of each.
@@ -70,7 +71,7 @@ pub struct Truth {
 impl Truth {
     pub(crate) fn new(verifier: QuorumVerifier, servers: usize) -> Self {
         Self {
-            verifier,
+            verifiers: vec![verifier],
             committed: Vec::new(),
             proposed: BTreeMap::new(),
             established: BTreeMap::new(),
@@ -81,6 +82,13 @@ impl Truth {
             wiped: BTreeSet::new(),
             acknowledged: Zxid::ZERO,
             violation: None,
+        }
+    }
+
+    /// A server has this configuration.
+    pub(crate) fn on_configuration(&mut self, verifier: QuorumVerifier) {
+        if !self.verifiers.contains(&verifier) {
+            self.verifiers.push(verifier);
         }
     }
 

@@ -1,7 +1,8 @@
 //! What clients do, and what they are answered.
 
 use super::client::{Asked, Op, Reply, Request};
-use super::net::{ConnNumber, Message, Port, Who};
+use super::message::Message;
+use super::net::{ConnNumber, Port, Who};
 use super::trace::{Kind, Words};
 use super::{Event, World};
 use crate::check::Wish;

@@ -6,7 +6,8 @@ use zab::connections::{self, ConnectionId};
 use zab::ensemble::Input;
 use zab::{ConnId, leader, learner, member};
 
-use super::net::{ConnNumber, Message, Port, TCP_TIMEOUT_US, WINDOW, Who};
+use super::message::Message;
+use super::net::{ConnNumber, Port, TCP_TIMEOUT_US, WINDOW, Who};
 use super::trace::{Kind, Words};
 use super::{Event, World, describe};
 

@@ -1,9 +1,10 @@
 //! What goes wrong, and how it ends.
 
-use super::net::{ConnNumber, Message, Who};
+use super::message::Message;
+use super::net::{ConnNumber, Who};
 use super::setup::{Fault, Span};
 use super::trace::{Kind, Words};
-use super::{Event, START_US, World};
+use super::{Event, START_US, World, verifier_of};
 use crate::disk::VirtualDisk;
 
 impl World {
@@ -54,6 +55,12 @@ impl World {
                 self.power_off(server, down_us);
                 self.servers[server].disk = VirtualDisk::new(false);
                 self.truth.on_wiped(server);
+            }
+            Fault::Configure { server, voters, down_us } => {
+                let verifier = verifier_of(voters, self.servers.len());
+                self.servers[server].options.verifier = verifier.clone();
+                self.truth.on_configuration(verifier);
+                self.kill(server, down_us);
             }
             Fault::ClockJump { .. } => {}
             Fault::Write { server } => {
@@ -234,6 +241,7 @@ impl Fault {
             Self::SlowDisk { .. } => "slow disk",
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
+            Self::Configure { .. } => "configuration",
             Self::ClockJump { .. } => "clock jump",
             Self::Write { .. } => "write",
         }

@@ -8,7 +8,9 @@
 //! | room | job |
 //! |---|---|
 //! | `setup`, `swarm` | what is decided beforehand: sizes, speeds, faults; and the draw of it |
+//! | `shrink` | a small world that fails as a large one does |
 //! | `queue` | the clock: what happens next |
+//! | `message` | what travels |
 //! | `net` | connections, partitions, resets, half-open ones |
 //! | `server` | a machine, its process, and how it starts |
 //! | `threads` | the disk, one effect at a time |
@@ -23,16 +25,18 @@ mod crowd;
 mod deliver;
 mod diagram;
 mod faults;
-mod net;
+mod message;
+pub(crate) mod net;
 mod process;
-mod queue;
+pub(crate) mod queue;
 mod run;
 mod server;
-mod setup;
+pub(crate) mod setup;
+mod shrink;
 mod story;
 mod swarm;
 mod threads;
-mod trace;
+pub(crate) mod trace;
 
 use storage::FileName;
 use storage::disk::{Dir, FileRef};
@@ -46,6 +50,7 @@ use zab::quorum_verifier::{Member, MemberAddress, Role};
 use zab::{CommittedLogLimits, Options, QuorumVerifier, RoleId};
 
 use self::client::Client;
+use self::message::Message;
 use self::net::{ConnNumber, Net, Port, Who};
 use self::queue::Queue;
 use self::server::{NotStarted, Process, Server, Thread};
@@ -59,6 +64,7 @@ pub(crate) use self::process::whose;
 pub use self::run::{Outcome, run};
 pub use self::setup::{DiskError, Fault, Setup, Span, Timed};
 pub use self::story::{STORIES, Story};
+pub(crate) use self::threads::fault_of;
 pub use self::trace::{Keep, Kind, Line, Trace};
 
 /// How long a start takes, at least, in µs.
@@ -128,7 +134,7 @@ pub struct World {
     setup: Setup,
     now_us: u64,
     queue: Queue<Event>,
-    net: Net,
+    net: Net<Message>,
     servers: Vec<Server>,
     clients: Vec<Client>,
     rng: Rng,
@@ -148,7 +154,8 @@ impl World {
         let verifier = verifier(&setup);
         let servers = (0..setup.servers()).map(|s| {
             let me = ServerId(s as i64 + 1);
-            let mut options = Options::new(me, verifier.clone());
+            let known = setup.known.get(s).map(|&voters| verifier_of(voters, setup.servers()));
+            let mut options = Options::new(me, known.unwrap_or_else(|| verifier.clone()));
             options.tick_ms = setup.tick_ms;
             options.init_limit_ticks = setup.init_limit_ticks;
             options.sync_limit_ticks = setup.sync_limit_ticks;
@@ -178,12 +185,16 @@ impl World {
             }
         });
         let servers: Vec<Server> = servers.collect();
+        let mut truth = Truth::new(verifier, servers.len());
+        for server in &servers {
+            truth.on_configuration(server.options.verifier.clone());
+        }
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),
             net: Net::new(servers.len(), Rng::new(rng.any())),
             clients: vec![Client::default(); setup.clients],
-            truth: Truth::new(verifier, servers.len()),
+            truth,
             said: vec![None; servers.len()],
             servers,
             rng,
@@ -348,12 +359,17 @@ impl World {
 }
 
 /// Who votes, and who observes.
-fn verifier(setup: &Setup) -> QuorumVerifier {
-    let members = (0..setup.servers()).map(|s| {
+pub(crate) fn verifier(setup: &Setup) -> QuorumVerifier {
+    verifier_of(setup.voters, setup.servers())
+}
+
+/// The first `voters` of so many servers vote, the others observe.
+fn verifier_of(voters: usize, servers: usize) -> QuorumVerifier {
+    let members = (0..servers).map(|s| {
         let mut member = Member::participant(ServerId(s as i64 + 1));
         let host = format!("s{}", s + 1);
         member.addresses.push(MemberAddress { host, quorum_port: 2888, election_port: 3888 });
-        if s >= setup.voters {
+        if s >= voters {
             member.role = Role::Observer;
         }
         member
@@ -362,7 +378,7 @@ fn verifier(setup: &Setup) -> QuorumVerifier {
 }
 
 /// A packet in a few words.
-fn describe(packet: &Packet) -> String {
+pub(crate) fn describe(packet: &Packet) -> String {
     match packet {
         Packet::Request(it) => format!("REQUEST {} of session {}", it.op, it.session),
         Packet::Proposal { zxid, .. } => format!("PROPOSAL {zxid}"),

@@ -7,49 +7,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use wire::election::InitialMessage;
-use wire::quorum::Packet;
 use zab::RoleId;
 
-use super::client::{Reply, Request};
 use super::setup::Setup;
 use crate::rng::Rng;
 
 /// A connection's number; never used twice.
-pub(super) type ConnNumber = u64;
+pub(crate) type ConnNumber = u64;
 
 /// After how long an attempt to connect into a partition is given up: `cnxTimeout`.
-pub(super) const CONNECT_TIMEOUT_US: u64 = 5_000_000;
+pub(crate) const CONNECT_TIMEOUT_US: u64 = 5_000_000;
 /// After how long TCP gives up a connection whose other side does not confirm what it was sent.
-pub(super) const TCP_TIMEOUT_US: u64 = 20_000_000;
+pub(crate) const TCP_TIMEOUT_US: u64 = 20_000_000;
 /// How many messages a socket takes before whoever sends has to wait.
-pub(super) const WINDOW: usize = 64;
-
-/// What travels.
-#[derive(Debug, Clone)]
-pub(super) enum Message {
-    /// The first message of an election connection.
-    Initial(InitialMessage),
-    /// A notification.
-    Frame(Bytes),
-    /// A packet, either way.
-    Packet(Packet),
-    /// A packet, as its bytes.
-    Encoded(Bytes),
-    /// A part of a snapshot; the last one says so.
-    Snapshot(Bytes, bool),
-    /// Of a client.
-    Request(Request),
-    /// To a client.
-    Reply(Reply),
-    /// The other side has closed.
-    End,
-}
+pub(crate) const WINDOW: usize = 64;
 
 /// Who is at an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Who {
+pub(crate) enum Who {
     /// A server's process: which server, and its how many-th process.
     Server(usize, u32),
     /// A client.
@@ -58,7 +33,7 @@ pub(super) enum Who {
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Port {
+pub(crate) enum Port {
     /// The first end opened it.
     Election,
     /// The first end is the learner; the roles of both.
@@ -69,25 +44,25 @@ pub(super) enum Port {
 
 /// A connection.
 #[derive(Debug, Clone)]
-pub(super) struct Conn {
-    pub(super) port: Port,
-    pub(super) ends: [Who; 2],
-    pub(super) is_open: [bool; 2],
+pub(crate) struct Conn<M> {
+    pub(crate) port: Port,
+    pub(crate) ends: [Who; 2],
+    pub(crate) is_open: [bool; 2],
     /// What is on its way from each end.
-    pub(super) flight: [VecDeque<Message>; 2],
+    pub(crate) flight: [VecDeque<M>; 2],
     /// How many of those have come to where nothing gets through.
-    pub(super) stalled: [usize; 2],
+    pub(crate) stalled: [usize; 2],
     last_arrival_us: [u64; 2],
     /// Nothing gets through any more, and nobody was told.
-    pub(super) is_dead: bool,
+    pub(crate) is_dead: bool,
     /// Its end by TCP's timeout is on its way.
-    pub(super) is_timing_out: bool,
+    pub(crate) is_timing_out: bool,
 }
 
 /// All connections, and who reaches whom.
 #[derive(Debug, Clone)]
-pub(super) struct Net {
-    pub(super) conns: BTreeMap<ConnNumber, Conn>,
+pub(crate) struct Net<M> {
+    pub(crate) conns: BTreeMap<ConnNumber, Conn<M>>,
     next: ConnNumber,
     servers: usize,
     /// How many faults block each pair.
@@ -95,12 +70,12 @@ pub(super) struct Net {
     rng: Rng,
 }
 
-impl Net {
-    pub(super) fn new(servers: usize, rng: Rng) -> Self {
+impl<M> Net<M> {
+    pub(crate) fn new(servers: usize, rng: Rng) -> Self {
         Self { conns: BTreeMap::new(), next: 1, servers, blocked: vec![0; servers * servers], rng }
     }
 
-    pub(super) fn open(&mut self, port: Port, first: Who, second: Who) -> ConnNumber {
+    pub(crate) fn open(&mut self, port: Port, first: Who, second: Who) -> ConnNumber {
         let number = self.next;
         self.next += 1;
         let conn = Conn {
@@ -118,19 +93,19 @@ impl Net {
     }
 
     /// How long a message is under way.
-    pub(super) fn latency(&mut self, setup: &Setup) -> u64 {
+    pub(crate) fn latency(&mut self, setup: &Setup) -> u64 {
         let late = setup.late_per_mille > 0 && self.rng.chance(setup.late_per_mille);
         if late { setup.late.draw(&mut self.rng) } else { setup.latency.draw(&mut self.rng) }
     }
 
     /// Puts a message on its way from this end; when it arrives.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         setup: &Setup,
         now_us: u64,
         number: ConnNumber,
         from: usize,
-        message: Message,
+        message: M,
     ) -> Option<u64> {
         let latency = self.latency(setup);
         let conn = self.conns.get_mut(&number)?;
@@ -141,43 +116,43 @@ impl Net {
     }
 
     /// Does nothing get from the first server to the second?
-    pub(super) fn is_blocked(&self, from: usize, to: usize) -> bool {
+    pub(crate) fn is_blocked(&self, from: usize, to: usize) -> bool {
         self.blocked.get(from * self.servers + to).is_some_and(|&it| it > 0)
     }
 
     /// Is the way from this end of a connection blocked?
-    pub(super) fn is_stalled(&self, conn: &Conn, from: usize) -> bool {
+    pub(crate) fn is_stalled(&self, conn: &Conn<M>, from: usize) -> bool {
         match (conn.ends[from], conn.ends[1 - from]) {
             (Who::Server(from, _), Who::Server(to, _)) => self.is_blocked(from, to),
             _ => false,
         }
     }
 
-    pub(super) fn block(&mut self, from: usize, to: usize, by: i8) {
+    pub(crate) fn block(&mut self, from: usize, to: usize, by: i8) {
         if let Some(it) = self.blocked.get_mut(from * self.servers + to) {
             *it = it.saturating_add_signed(by);
         }
     }
 
-    pub(super) fn unblock_all(&mut self) {
+    pub(crate) fn unblock_all(&mut self) {
         self.blocked.fill(0);
     }
 
     /// The connections that have an end at this server.
-    pub(super) fn of_server(&self, server: usize) -> Vec<ConnNumber> {
+    pub(crate) fn of_server(&self, server: usize) -> Vec<ConnNumber> {
         let is_its = |who: &Who| matches!(who, Who::Server(it, _) if *it == server);
         self.conns.iter().filter(|(_, conn)| conn.ends.iter().any(is_its)).map(|(&number, _)| number).collect()
     }
 }
 
-impl Conn {
+impl<M> Conn<M> {
     /// Which end this server's process has.
-    pub(super) fn end_of(&self, server: usize, process: u32) -> Option<usize> {
+    pub(crate) fn end_of(&self, server: usize, process: u32) -> Option<usize> {
         self.ends.iter().position(|&it| it == Who::Server(server, process))
     }
 
     /// Loses what is behind the first `kept` messages each way.
-    pub(super) fn lose(&mut self, kept: [usize; 2]) {
+    pub(crate) fn lose(&mut self, kept: [usize; 2]) {
         for (flight, kept) in self.flight.iter_mut().zip(kept) {
             flight.truncate(kept);
         }

@@ -13,7 +13,8 @@ use zab::ensemble::{Input, Output};
 use zab::{Command, ConnId, Proposal, RoleId, ToLearner, leader, learner, member};
 
 use super::client::{Op, Reply, Request};
-use super::net::{ConnNumber, Message, Port, WINDOW, Who};
+use super::message::Message;
+use super::net::{ConnNumber, Port, WINDOW, Who};
 use super::server::Waiting;
 use super::trace::{Kind, Words};
 use super::{Event, World};

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 
 /// Things to come.
 #[derive(Debug, Clone)]
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     heap: BinaryHeap<Reverse<Entry<T>>>,
     number: u64,
 }
@@ -45,13 +45,13 @@ impl<T> Default for Queue<T> {
 
 impl<T> Queue<T> {
     /// `what` happens at this time, in µs.
-    pub(super) fn push(&mut self, at_us: u64, what: T) {
+    pub(crate) fn push(&mut self, at_us: u64, what: T) {
         self.number += 1;
         self.heap.push(Reverse(Entry { at_us, number: self.number, what }));
     }
 
     /// The next thing that happens not later than `until_us`.
-    pub(super) fn pop(&mut self, until_us: u64) -> Option<(u64, T)> {
+    pub(crate) fn pop(&mut self, until_us: u64) -> Option<(u64, T)> {
         if self.heap.peek()?.0.at_us > until_us {
             return None;
         }

@@ -20,7 +20,7 @@ impl Span {
         Self { min_us, max_us }
     }
 
-    pub(super) fn draw(self, rng: &mut Rng) -> u64 {
+    pub(crate) fn draw(self, rng: &mut Rng) -> u64 {
         rng.between(self.min_us, self.max_us)
     }
 }
@@ -109,6 +109,15 @@ pub enum Fault {
         /// After how long it is back.
         down_us: u64,
     },
+    /// Nothing wrong: the server is started again with another static configuration, in which the first `voters` servers vote.
+    Configure {
+        /// Whose.
+        server: usize,
+        /// How many servers vote in it.
+        voters: usize,
+        /// After how long it is back.
+        down_us: u64,
+    },
     /// Nothing wrong: a client of this server writes.
     Write {
         /// Whose.
@@ -166,6 +175,9 @@ impl fmt::Display for Fault {
             Self::DiskError { server, effects, kind } => {
                 write!(f, "server {}: disk error {kind:?} after {effects} effects", server + 1)
             }
+            Self::Configure { server, voters, down_us } => {
+                write!(f, "server {} gets a configuration of {voters}, back in {}", server + 1, s(down_us))
+            }
             Self::Wipe { server, down_us } => {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
             }
@@ -191,6 +203,8 @@ pub struct Setup {
     pub seed: u64,
     /// How many servers vote.
     pub voters: usize,
+    /// How many of them stand in each server's configuration at the beginning; empty: all, in each.
+    pub known: Vec<usize>,
     /// How many observe.
     pub observers: usize,
     /// How many clients there are.
@@ -239,6 +253,7 @@ impl Setup {
         Self {
             seed,
             voters,
+            known: Vec::new(),
             observers,
             clients,
             tick_ms: 2000,

@@ -102,6 +102,13 @@ impl World {
             Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &recover_options()) {
                 Ok(plan) => {
                     self.truth.disks.on_truncating(s, to);
+                    #[cfg(feature = "seeded-defects")]
+                    let plan = if self.servers[s].options.has(zab::Defect::TruncRemovesTooMuch) {
+                        let earlier = Zxid(to.0 - 1);
+                        truncate::plan(&self.servers[s].disk, earlier, &recover_options()).unwrap_or(plan)
+                    } else {
+                        plan
+                    };
                     #[allow(unused_mut, reason = "only a defect changes it")]
                     let mut effects = plan.effects;
                     #[cfg(feature = "seeded-defects")]
@@ -128,6 +135,8 @@ impl World {
     }
 
     pub(super) fn begin(&mut self, s: usize, thread: Thread, effects: Vec<Effect>, then: Then) {
+        #[cfg(feature = "seeded-defects")]
+        let effects = spoil(&self.servers[s].options, effects, &then);
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
         process.works[thread as usize] = Some(Work { effects, at: 0, then });
@@ -308,11 +317,21 @@ impl World {
 
     /// A snapshot of what is applied, if it is all committed.
     pub(super) fn take_snapshot(&mut self, s: usize) {
+        #[cfg(feature = "seeded-defects")]
+        let is_too_new = self.servers[s].options.has(zab::Defect::SnapshotOfUncommitted);
         let Some(process) = &mut self.servers[s].process else { return };
         let is_free = process.works[Thread::Snapshot as usize].is_none() && process.chores.is_empty();
         if is_free && process.is_serving && process.applied > Zxid::ZERO {
             process.log.roll();
-            let effects = server::snapshot_effects(process.applied, process.link);
+            #[allow(unused_mut, reason = "only a defect changes it")]
+            let mut state = (process.applied, process.link);
+            #[cfg(feature = "seeded-defects")]
+            if is_too_new {
+                for proposal in &process.unapplied {
+                    state = (proposal.zxid, state.1.then(&proposal.txn));
+                }
+            }
+            let effects = server::snapshot_effects(state.0, state.1);
             self.begin(s, Thread::Snapshot, effects, Then::Snapshot);
             self.tally.snapshots += 1;
         }
@@ -407,7 +426,7 @@ fn read_part(disk: &crate::disk::VirtualDisk, from: Zxid, up_to: Zxid) -> Option
     }
 }
 
-fn fault_of(kind: DiskError, effect: &Effect) -> crate::disk::Fault {
+pub(crate) fn fault_of(kind: DiskError, effect: &Effect) -> crate::disk::Fault {
     use crate::disk::Fault;
     match (kind, effect) {
         (DiskError::Error, _) => Fault::Error,
@@ -416,4 +435,24 @@ fn fault_of(kind: DiskError, effect: &Effect) -> crate::disk::Fault {
         (DiskError::SyncLost, _) => Fault::SyncLost,
         (DiskError::NoSpace, _) => Fault::NoSpace,
     }
+}
+
+/// What a disk with a defect leaves out.
+#[cfg(feature = "seeded-defects")]
+fn spoil(options: &zab::Options, mut effects: Vec<Effect>, then: &Then) -> Vec<Effect> {
+    use zab::Defect;
+    let is_sync = |it: &Effect| matches!(it, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
+    let is_log = |it: &Effect| matches!(it, Effect::Remove(file) if file.dir == storage::Dir::Log);
+    let (defect, is_left_out): (Defect, &dyn Fn(&Effect) -> bool) = match then {
+        Then::Logged(_) => (Defect::LogNotSynced, &is_sync),
+        Then::Epoch(..) => (Defect::EpochNotSynced, &is_sync),
+        Then::Truncated(..) => (Defect::TruncNotSynced, &is_sync),
+        Then::Received(_) => (Defect::SnapshotNotSynced, &is_sync),
+        Then::Installed(..) => (Defect::InstallKeepsLog, &is_log),
+        _ => return effects,
+    };
+    if options.has(defect) {
+        effects.retain(|it| !is_left_out(it));
+    }
+    effects
 }

@@ -72,12 +72,12 @@ pub struct Trace {
 }
 
 impl Trace {
-    pub(super) fn new(keep: Keep) -> Self {
+    pub(crate) fn new(keep: Keep) -> Self {
         Self { keep, ..Self::default() }
     }
 
     /// Are words made at all?
-    pub(super) fn keeps_words(&self) -> bool {
+    pub(crate) fn keeps_words(&self) -> bool {
         self.keep != Keep::Hash
     }
 
@@ -97,7 +97,7 @@ impl Trace {
     }
 
     /// An event: numbers for the hash, which is always made, and words, which are made only if they are kept.
-    pub(super) fn event(&mut self, at_us: u64, kind: Kind, numbers: [u64; 3], words: impl FnOnce() -> Words) {
+    pub(crate) fn event(&mut self, at_us: u64, kind: Kind, numbers: [u64; 3], words: impl FnOnce() -> Words) {
         self.events += 1;
         for number in [at_us, kind as u64, numbers[0], numbers[1], numbers[2]] {
             // FNV's step on whole words, and a turn, so that the high bits reach the low ones.
@@ -117,22 +117,22 @@ impl Trace {
 
 /// What a line says.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     between: Option<(i64, i64)>,
     who: Option<i64>,
     what: String,
 }
 
 impl Words {
-    pub(super) fn of(who: i64, what: impl Into<String>) -> Self {
+    pub(crate) fn of(who: i64, what: impl Into<String>) -> Self {
         Self { between: None, who: Some(who), what: what.into() }
     }
 
-    pub(super) fn between(from: i64, to: i64, what: impl Into<String>) -> Self {
+    pub(crate) fn between(from: i64, to: i64, what: impl Into<String>) -> Self {
         Self { between: Some((from, to)), who: None, what: what.into() }
     }
 
-    pub(super) fn world(what: impl Into<String>) -> Self {
+    pub(crate) fn world(what: impl Into<String>) -> Self {
         Self { between: None, who: None, what: what.into() }
     }
 }

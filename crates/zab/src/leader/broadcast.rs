@@ -115,7 +115,10 @@ impl Leader {
             return self.close(now_ms, conn, CloseReason::AckOfNothing(zxid));
         }
         handler.on_ack(now_ms, zxid);
-        let (acked, is_voter, server) = (handler.acked, handler.is_voter, handler.server);
+        let (mut acked, is_voter, server) = (handler.acked, handler.is_voter, handler.server);
+        if self.options.has(Defect::AcksForEverything) {
+            acked = self.broadcast.proposed();
+        }
         if let Some(server) = server.filter(|_| is_voter)
             && acked <= self.broadcast.proposed()
         {
@@ -206,7 +209,7 @@ impl Leader {
             return;
         }
         let round = if self.options.has(Defect::SyncUnconfirmed) { 0 } else { self.syncs.begun + 1 };
-        let zxid = self.broadcast.proposed();
+        let zxid = if self.options.has(Defect::SyncWaitsForNothing) { Zxid::ZERO } else { self.broadcast.proposed() };
         self.syncs.waiting.push_back(PendingSync { conn, tag, zxid, round });
         self.answer_syncs(now_ms);
     }
@@ -221,8 +224,9 @@ impl Leader {
             let (committed, confirmed) = (self.broadcast.committed(), self.syncs.confirmed);
             // Who asks here reads here, and here a txn may be committed that the own disk has not got yet.
             let applicable = self.broadcast.applicable();
+            let early = self.options.has(Defect::SyncBeforeOwnLog);
             let is_ready = |sync: &PendingSync| {
-                let reached = if sync.conn.is_some() { committed } else { applicable };
+                let reached = if sync.conn.is_some() || early { committed } else { applicable };
                 sync.zxid <= reached && sync.round <= confirmed
             };
             let mut ready = Vec::new();
@@ -297,7 +301,7 @@ impl Leader {
         if self.oldest_unlogged.is_some_and(|(_, since_ms)| now_ms - since_ms >= sync_limit_ms) {
             return self.over(LeaderOver::DiskHangs);
         }
-        if self.is_full_tick && !self.is_quorum_synced(now_ms) {
+        if self.is_full_tick && !self.is_quorum_synced(now_ms) && !self.options.has(Defect::LeadsWithoutQuorum) {
             return self.over(LeaderOver::QuorumLost);
         }
         self.is_full_tick = !self.is_full_tick;

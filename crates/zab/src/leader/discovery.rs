@@ -54,7 +54,10 @@ impl Leader {
     /// `server` accepted `accepted`: the new epoch is later. With a quorum of voters it is fixed.
     pub(super) fn on_accepted_epoch(&mut self, now_ms: u64, server: ServerId, accepted: Epoch) {
         let Some(next) = accepted.0.checked_add(1) else { return self.over(LeaderOver::EpochsUsedUp) };
-        self.epoch = self.epoch.max(Epoch(next));
+        let is_own = server == self.options.me;
+        if is_own || !self.options.has(Defect::EpochOfItsOwn) {
+            self.epoch = self.epoch.max(Epoch(next));
+        }
         let is_voter = self.options.is_voter(server);
         let alone = self.options.has(Defect::EpochWithoutQuorum);
         let Phase::Discovery { heard } = &mut self.phase else { return };
@@ -143,13 +146,14 @@ impl Leader {
         }
         let last = self.log.last();
         let Some(history) = HistoryIsDurable::new(self.logged, last) else { return };
+        let early = if self.options.has(Defect::EpochAcksEstablish) { acked.clone() } else { BTreeSet::new() };
         let (write, command) = CurrentEpochWrite::begin(history, self.tokens.next(), self.epoch);
         self.outputs.push_back(Output::Disk(command));
         self.name_configuration();
         // The first zxid is behind everything that there was, and everybody has what was before.
         let first = Zxid::new(self.epoch, self.options.initial_counter);
         self.broadcast = Broadcast::new(self.options.me, self.options.verifier.clone(), first);
-        self.enter(now_ms, Phase::Synchronization { write: Some(write), acked: BTreeSet::new() });
+        self.enter(now_ms, Phase::Synchronization { write: Some(write), acked: early });
         let waiting = self.handlers.iter().filter_map(|(&conn, handler)| match handler.stage {
             Stage::AwaitEpochAcks { last } => Some((conn, last)),
             _ => None,
@@ -171,6 +175,9 @@ impl Leader {
             Phase::Synchronization { acked, .. } => {
                 if let Some(server) = handler.server.filter(|_| handler.is_voter) {
                     acked.insert(server);
+                }
+                if self.options.has(Defect::UpToDateBeforeQuorum) {
+                    self.send_up_to_date(now_ms, conn);
                 }
                 self.try_to_establish(now_ms);
             }

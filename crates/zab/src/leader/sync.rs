@@ -152,7 +152,7 @@ impl Leader {
         for proposal in self.log.after(cursor).into_iter().flatten() {
             if proposal.zxid <= committed {
                 handler.push_committed(proposal.clone());
-            } else if !handler.is_observer {
+            } else if !handler.is_observer && !self.options.has(Defect::OutstandingLeftOut) {
                 handler.push(ToLearner::Packet(proposal.packet()));
                 handler.expect_ack(now_ms, proposal.zxid);
             }

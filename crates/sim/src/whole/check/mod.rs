@@ -1,0 +1,100 @@
+//! What is true of a world of whole servers, and what may never be seen in it. Each checker is a file; the first thing that is
+//! wrong ends the world.
+//!
+//! | checker | what may never be seen |
+//! |---|---|
+//! | `history` | two logs that have one txn and differ before it; a commit without a quorum of disks, or one that is lost; a disk that forgets; a server that applies what it has not logged |
+//! | `model` | a committed txn that the plainest tree can't take: two creates of one znode, an ephemeral whose session is over or that outlives it, a version that is no step, a sequential name twice |
+//! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
+//! | `answers` | a write that is no step behind what was acknowledged, an answer that is not its txn's, a read that goes back or shows anything but the committed state at its zxid, a sync that misses what was acknowledged |
+//! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
+//! | `trees` | two servers with different trees or sessions at one zxid |
+
+mod answers;
+mod history;
+mod model;
+mod sessions;
+mod trees;
+mod watches;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use wire::{SessionId, Zxid};
+use zab::QuorumVerifier;
+
+pub(super) use self::answers::{Outcome, Read};
+pub(super) use self::model::Model;
+use self::sessions::Sessions;
+pub(super) use self::watches::{Kind as WatchKind, Watches};
+use crate::check::Violation;
+
+/// What is true of a world.
+#[derive(Debug)]
+pub(super) struct Truth {
+    verifier: QuorumVerifier,
+    /// Every txn that was ever given to a log.
+    txns: BTreeMap<Zxid, Bytes>,
+    /// The txn before each, which is the same in every log.
+    before: BTreeMap<Zxid, Zxid>,
+    /// The last txn that each server's log was given.
+    appended: Vec<Zxid>,
+    /// The last one that is durable there.
+    durable: Vec<Zxid>,
+    /// Servers that have lost their disk.
+    wiped: BTreeSet<usize>,
+    /// The one committed history.
+    committed: Vec<Zxid>,
+    /// The digest of the tree at each zxid at which a server was seen.
+    digests: BTreeMap<Zxid, i64>,
+    pub(super) model: Model,
+    pub(super) sessions: Sessions,
+    /// Sessions whose end somebody has logged.
+    closing: BTreeSet<SessionId>,
+    /// The last zxid that was acknowledged to any client.
+    pub(super) acknowledged: Zxid,
+    /// What is wrong.
+    pub(super) violation: Option<Violation>,
+}
+
+impl Truth {
+    pub(super) fn new(verifier: QuorumVerifier, servers: usize) -> Self {
+        Self {
+            verifier,
+            txns: BTreeMap::new(),
+            before: BTreeMap::new(),
+            appended: vec![Zxid::ZERO; servers],
+            durable: vec![Zxid::ZERO; servers],
+            wiped: BTreeSet::new(),
+            committed: Vec::new(),
+            digests: BTreeMap::new(),
+            model: Model::default(),
+            sessions: Sessions::default(),
+            closing: BTreeSet::new(),
+            acknowledged: Zxid::ZERO,
+            violation: None,
+        }
+    }
+
+    /// The first thing that is wrong counts.
+    pub(super) fn wrong(&mut self, checker: &'static str, what: String) {
+        self.violation.get_or_insert(Violation { checker, what });
+    }
+
+    /// The end of the committed history.
+    pub(super) fn end(&self) -> Zxid {
+        self.committed.last().copied().unwrap_or(Zxid::ZERO)
+    }
+
+    /// May a client be told that this session is over? As in Apache, from when its end is proposed; should that be lost, what hung
+    /// on the session stays until it runs out of time once more.
+    pub(super) fn is_closing(&self, session: SessionId) -> bool {
+        self.closing.contains(&session)
+    }
+
+    /// A committed txn.
+    pub(super) fn txn(&self, zxid: Zxid) -> Option<&Bytes> {
+        self.committed.binary_search(&zxid).ok()?;
+        self.txns.get(&zxid)
+    }
+}

@@ -1,0 +1,218 @@
+//! What goes wrong, and how it ends.
+
+use super::{Event, Message, START_US, World};
+use crate::disk::VirtualDisk;
+use crate::world::net::{ConnNumber, Port, Who};
+use crate::world::trace::Words;
+use crate::world::{Fault, Kind, Span};
+
+impl World {
+    pub(super) fn on_fault(&mut self, number: usize) {
+        if self.is_calm {
+            return;
+        }
+        let Some(timed) = self.setup.schedule.get(number) else { return };
+        let fault = timed.fault.clone();
+        *self.tally.faults.entry(fault.name()).or_default() += 1;
+        self.trace.event(self.now_us, Kind::Fault, [number as u64, 0, 0], || Words::world(format!("-- {fault}")));
+        match fault {
+            Fault::PowerOff { server, down_us } => self.power_off(server, down_us),
+            Fault::PowerOffAtEffect { server, effects, down_us } => {
+                self.servers[server].power_off_in = Some((effects, down_us));
+            }
+            Fault::Kill { server, down_us } => self.kill(server, down_us),
+            Fault::PowerOffInRecovery { server, effects, down_us } => {
+                self.servers[server].power_off_in_recovery = Some((effects, down_us));
+            }
+            Fault::Pause { server, for_us } => {
+                if self.servers[server].process.is_some() {
+                    let until_us = self.now_us + for_us;
+                    let it = &mut self.servers[server].paused_until_us;
+                    *it = Some(it.unwrap_or(0).max(until_us));
+                    self.queue.push(until_us, Event::Resume { server });
+                }
+            }
+            Fault::Block { pairs, for_us } => {
+                for (from, to) in pairs {
+                    self.net.block(from, to, 1);
+                }
+                self.queue.push(self.now_us + for_us, Event::Unblock(number));
+            }
+            Fault::Reset { connection } => self.reset(connection),
+            Fault::HalfOpen { connection } => {
+                if let Some(conn) = self.nth_connection(connection)
+                    && let Some(conn) = self.net.conns.get_mut(&conn)
+                {
+                    conn.is_dead = true;
+                }
+            }
+            Fault::SlowDisk { server, sync_us, for_us } => {
+                self.servers[server].slow = Some((sync_us, self.now_us + for_us));
+            }
+            Fault::DiskError { server, effects, kind } => self.servers[server].error_in = Some((effects, kind)),
+            Fault::Wipe { server, down_us } => {
+                self.power_off(server, down_us);
+                self.servers[server].disk = VirtualDisk::new(false);
+                self.truth.on_wiped(server);
+            }
+            Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
+            // Clients write by themselves here, and stories are not told.
+            Fault::Write { .. } | Fault::Configure { .. } => {}
+        }
+    }
+
+    /// Everything of the process is gone, and perhaps what was not synced; nobody is told.
+    pub(super) fn power_off(&mut self, s: usize, down_us: u64) {
+        let rng = &mut self.rng;
+        let server = &mut self.servers[s];
+        let is_at_work = server.process.as_ref().is_some_and(|it| it.works.iter().flatten().any(|work| work.at > 0));
+        self.tally.crashes_in_work += u64::from(is_at_work);
+        server.disk.crash_random(rng);
+        server.is_on = false;
+        self.stop(s);
+        for conn in self.net.of_server(s) {
+            if let Some(conn) = self.net.conns.get_mut(&conn) {
+                for end in 0..2 {
+                    if matches!(conn.ends[end], Who::Server(it, _) if it == s) {
+                        conn.is_open[end] = false;
+                    }
+                }
+            }
+        }
+        self.net.conns.retain(|_, conn| conn.is_open != [false; 2]);
+        self.words(s, Kind::Process, 1, || "has no power".to_owned());
+        self.start_at(s, self.now_us + down_us.max(START_US));
+    }
+
+    /// The process is gone; its machine closes its connections.
+    pub(super) fn kill(&mut self, s: usize, down_us: u64) {
+        if self.servers[s].process.is_none() {
+            return;
+        }
+        self.words(s, Kind::Process, 2, || "is killed".to_owned());
+        for conn in self.net.of_server(s) {
+            self.close(s, conn);
+        }
+        self.stop(s);
+        self.start_at(s, self.now_us + down_us.max(START_US));
+    }
+
+    /// The process gives up.
+    pub(super) fn exit(&mut self, s: usize, why: &str) {
+        self.words(s, Kind::Process, 3, || format!("ends: {why}"));
+        self.kill(s, 1_000_000);
+    }
+
+    fn stop(&mut self, s: usize) {
+        let server = &mut self.servers[s];
+        server.process = None;
+        server.paused_until_us = None;
+        server.power_off_in = None;
+        server.error_in = None;
+        // What was for others goes on; what was for it finds nobody.
+        for event in std::mem::take(&mut server.held) {
+            self.queue.push(self.now_us, event);
+        }
+    }
+
+    pub(super) fn on_resume(&mut self, s: usize) {
+        let server = &mut self.servers[s];
+        if server.paused_until_us.is_none_or(|until_us| until_us > self.now_us) {
+            return;
+        }
+        server.paused_until_us = None;
+        let held = std::mem::take(&mut server.held);
+        self.words(s, Kind::Process, 4, || "runs again".to_owned());
+        for event in held {
+            self.queue.push(self.now_us, event);
+        }
+        for conn in self.net.of_server(s) {
+            self.pump_if_leader(s, conn);
+        }
+        self.settle(s);
+    }
+
+    fn pump_if_leader(&mut self, s: usize, conn: ConnNumber) {
+        let is_mine = self.net.conns.get(&conn).is_some_and(|it| {
+            matches!(it.port, Port::Quorum(..)) && matches!(it.ends[1], Who::Server(it, _) if it == s)
+        });
+        if is_mine {
+            self.pump(s, conn);
+        }
+    }
+
+    pub(super) fn on_unblock(&mut self, number: usize) {
+        if self.is_calm {
+            return;
+        }
+        let Some(Fault::Block { pairs, .. }) = self.setup.schedule.get(number).map(|it| it.fault.clone()) else {
+            return;
+        };
+        self.trace.event(self.now_us, Kind::Fault, [number as u64, 1, 0], || Words::world("-- the partition heals"));
+        for (from, to) in pairs {
+            self.net.block(from, to, -1);
+        }
+        self.deliver_stalled();
+    }
+
+    fn deliver_stalled(&mut self) {
+        let stalled = self.net.conns.iter().filter(|(_, conn)| conn.stalled != [0; 2]);
+        let numbers: Vec<ConnNumber> = stalled.map(|(&number, _)| number).collect();
+        for number in numbers {
+            for from in 0..2 {
+                let Some(conn) = self.net.conns.get(&number) else { continue };
+                if self.net.is_stalled(conn, from) {
+                    continue;
+                }
+                let latency = self.net.latency(&self.setup);
+                let Some(conn) = self.net.conns.get_mut(&number) else { continue };
+                for _ in 0..std::mem::take(&mut conn.stalled[from]) {
+                    self.queue.push(self.now_us + latency, Event::Deliver { conn: number, from });
+                }
+            }
+        }
+    }
+
+    fn nth_connection(&self, which: u64) -> Option<ConnNumber> {
+        let count = self.net.conns.len().max(1);
+        self.net.conns.keys().nth((which % count as u64) as usize).copied()
+    }
+
+    fn reset(&mut self, which: u64) {
+        let Some(number) = self.nth_connection(which) else { return };
+        let Some(conn) = self.net.conns.get_mut(&number) else { return };
+        let kept = [0, 1].map(|end| self.rng.below(conn.flight[end].len() as u64 + 1) as usize);
+        conn.lose(kept);
+        for end in 0..2 {
+            self.send_from(number, end, Message::End);
+        }
+    }
+
+    /// No more faults: everything is healed, and everybody is started.
+    pub(super) fn heal(&mut self) {
+        self.is_calm = true;
+        self.trace.event(self.now_us, Kind::Fault, [u64::MAX, 0, 0], || Words::world("-- all faults end"));
+        self.net.unblock_all();
+        self.deliver_stalled();
+        self.setup.late_per_mille = 0;
+        if self.setup.initial_counter > 0 {
+            // Epochs that end as soon as they begin leave no time to come together.
+            self.setup.think = Span::new(300_000, 1_000_000);
+            self.setup.pipelined = 1;
+        }
+        for s in 0..self.servers.len() {
+            let server = &mut self.servers[s];
+            server.slow = None;
+            server.power_off_in = None;
+            server.power_off_in_recovery = None;
+            server.error_in = None;
+            if server.paused_until_us.is_some() {
+                server.paused_until_us = Some(self.now_us);
+                self.on_resume(s);
+            }
+            if self.servers[s].process.is_none() {
+                self.start_at(s, self.now_us + START_US);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Lies that a world tells its servers or clients, each of which a checker has to see.
+
+/// A lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sabotage {
+    /// None.
+    #[default]
+    None,
+    /// Syncs do nothing, and say that they did.
+    SyncsLie,
+    /// A server takes what a client sends in the wrong order.
+    RequestsOvertake,
+    /// A client forgets what it has seen when it goes to another server.
+    ForgetsSeen,
+    /// What a client sends as a sync is none.
+    SyncsAreReads,
+    /// A client hears an event, and forgets it.
+    LosesEvents,
+    /// A client hears each event twice.
+    RepeatsEvents,
+    /// A client that comes back says that it has seen everything.
+    SetsWatchesLate,
+    /// A client comes back with a wrong password.
+    WrongPassword,
+    /// A snapshot on its way to a learner loses a bit.
+    SnapshotsLoseBits,
+}
+
+impl Sabotage {
+    /// All but none, and the checkers that may see each first.
+    pub const ALL: &[(Self, &[&str])] = &[
+        (Self::SyncsLie, &["recovery", "committed is never lost", "agreement"]),
+        (Self::RequestsOvertake, &["session order", "answers"]),
+        (Self::ForgetsSeen, &["reads"]),
+        (Self::SyncsAreReads, &["sync"]),
+        (Self::LosesEvents, &["watches"]),
+        (Self::RepeatsEvents, &["watches"]),
+        (Self::SetsWatchesLate, &["watches"]),
+        (Self::WrongPassword, &["sessions"]),
+        (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
+    ];
+}

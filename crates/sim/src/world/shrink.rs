@@ -1,0 +1,160 @@
+//! From a world that fails to a small one that fails in the same way: fewer faults, fewer clients, a shorter time, nothing that
+//! it does not need. What is left is short enough to be read.
+
+use std::fmt;
+
+use super::setup::{Setup, Span, Timed};
+
+impl Setup {
+    /// Makes it smaller for as long as `fails` says that it still does, in at most `runs_max` tries.
+    pub fn shrunk(&self, runs_max: usize, fails: &mut dyn FnMut(&Self) -> bool) -> Self {
+        let mut search = Search { best: self.clone(), left: runs_max, fails };
+        loop {
+            let before = search.best.clone();
+            search.fewer_faults();
+            search.simpler();
+            if search.best == before || search.left == 0 {
+                return search.best;
+            }
+        }
+    }
+}
+
+struct Search<'a> {
+    best: Setup,
+    left: usize,
+    fails: &'a mut dyn FnMut(&Setup) -> bool,
+}
+
+impl Search<'_> {
+    /// Takes the other one if it fails too.
+    fn offer(&mut self, setup: Setup) -> bool {
+        if setup == self.best || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        let is_taken = (self.fails)(&setup);
+        if is_taken {
+            self.best = setup;
+        }
+        is_taken
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Setup)) -> bool {
+        let mut setup = self.best.clone();
+        change(&mut setup);
+        self.offer(setup)
+    }
+
+    /// Leaves out faults: halves first, then ever smaller pieces.
+    fn fewer_faults(&mut self) {
+        let mut size = self.best.schedule.len();
+        while size > 0 {
+            let mut at = 0;
+            while at < self.best.schedule.len() {
+                let end = (at + size).min(self.best.schedule.len());
+                if !self.change(|it| drop(it.schedule.drain(at..end))) {
+                    at += size;
+                }
+            }
+            size = if size == 1 { 0 } else { size.div_ceil(2) };
+        }
+    }
+
+    fn simpler(&mut self) {
+        let last_us = self.best.schedule.iter().map(|it| it.at_us).max().unwrap_or(0);
+        for faults_us in [last_us + 100_000, last_us + 1_000_000, self.best.faults_us / 2, self.best.faults_us * 3 / 4]
+        {
+            self.change(|it| it.faults_us = faults_us.min(it.faults_us));
+        }
+        for clients in [0, 1, 2, self.best.clients / 2, self.best.clients.saturating_sub(1)] {
+            self.change(|it| it.clients = clients.min(it.clients));
+        }
+        let servers = self.best.servers();
+        self.change(|it| it.observers = 0);
+        for voters in [1, 2, 3, self.best.voters.saturating_sub(1)] {
+            self.change(|it| it.voters = voters.clamp(1, it.voters));
+        }
+        if self.best.servers() < servers {
+            let now = self.best.servers();
+            self.best.clock_ppm.truncate(now);
+            self.best.start_us.truncate(now);
+        }
+        self.change(|it| it.pipelined = 1);
+        self.change(|it| it.late_per_mille = 0);
+        self.change(|it| it.initial_counter = 0);
+        self.change(|it| it.is_encoded = false);
+        self.change(|it| it.force_snapshot_sync = false);
+        self.change(|it| it.start_us.fill(0));
+        self.change(|it| it.clock_ppm.fill(1_000_000));
+        self.change(|it| it.latency = Span::new(100, 400));
+        self.change(|it| it.snap_count = 1000);
+        self.change(|it| it.committed_log_txns = 500);
+    }
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, voters, observers, clients, tick_ms, pipelined, .. } = self;
+        writeln!(f, "seed {seed}: {voters} voters, {observers} observers, {clients} clients, tickTime {tick_ms} ms")?;
+        let span = |it: Span| format!("{} to {} µs", it.min_us, it.max_us);
+        let (latency, sync, think) = (span(self.latency), span(self.sync), span(self.think));
+        writeln!(
+            f,
+            "  messages take {latency}, syncs {sync}; clients wait {think}, and have {pipelined} requests out"
+        )?;
+        let Self { snap_count, committed_log_txns, late_per_mille, initial_counter, .. } = self;
+        writeln!(f, "  snapCount {snap_count}, commitLogCount {committed_log_txns}")?;
+        if *late_per_mille > 0 {
+            writeln!(f, "  {late_per_mille} of 1000 messages take {}", span(self.late))?;
+        }
+        if *initial_counter > 0 {
+            writeln!(f, "  epochs begin behind counter {initial_counter:#x}")?;
+        }
+        if self.is_encoded {
+            writeln!(f, "  packets travel as bytes")?;
+        }
+        if self.force_snapshot_sync {
+            writeln!(f, "  forceSnapshotSync")?;
+        }
+        if self.clock_ppm.iter().any(|it| *it != 1_000_000) {
+            writeln!(f, "  clocks go with {:?} millionths", self.clock_ppm)?;
+        }
+        if self.start_us.iter().any(|it| *it != 0) {
+            writeln!(f, "  servers start at {:?} µs", self.start_us)?;
+        }
+        for Timed { at_us, fault } in &self.schedule {
+            writeln!(f, "  {:>3}.{:06}  {fault}", at_us / 1_000_000, at_us % 1_000_000)?;
+        }
+        writeln!(f, "  {:>3}.{:06}  all faults end", self.faults_us / 1_000_000, self.faults_us % 1_000_000)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fault;
+    use super::*;
+
+    #[test]
+    fn what_is_not_needed_goes() {
+        let is_it = |it: &Timed| matches!(it.fault, Fault::PowerOff { server: 1, .. } | Fault::Kill { server: 0, .. });
+        let mut setup = Setup::calm(1, 5, 2, 9);
+        for n in 0..40 {
+            let fault = match n {
+                17 => Fault::PowerOff { server: 1, down_us: 5 },
+                31 => Fault::Kill { server: 0, down_us: 5 },
+                _ => Fault::Reset { connection: n },
+            };
+            setup.schedule.push(Timed { at_us: n * 1000, fault });
+        }
+        let mut runs = 0;
+        let small = setup.shrunk(500, &mut |it| {
+            runs += 1;
+            it.schedule.iter().filter(|it| is_it(it)).count() == 2 && it.clients >= 2 && it.servers() >= 2
+        });
+        assert!(small.schedule.len() == 2 && small.schedule.iter().all(is_it), "{small}");
+        assert_eq!((small.clients, small.servers(), small.faults_us), (2, 2, 131_000));
+        assert!(runs <= 500);
+        assert!(small.to_string().contains("all faults end"));
+    }
+}

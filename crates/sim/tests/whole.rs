@@ -1,0 +1,74 @@
+//! Worlds of whole servers and their clients: the same seed gives the same trace, and no promise is broken in any.
+
+#![allow(clippy::print_stdout, reason = "it tells what it has tried")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use ostler_sim::whole::{Sabotage, run, run_sabotaged};
+use ostler_sim::world::{Keep, Setup};
+
+/// The worlds that every test run tries; `cargo xtask soak --whole` tries others. `OSTLER_SIM_SEEDS` sets another number,
+/// `OSTLER_SIM_FIRST` the first seed.
+const SEEDS: u64 = 20;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn no_promise_is_broken() {
+    if let Some(seed) = number("OSTLER_SIM_TRACE") {
+        let outcome = run(Setup::of_seed(seed), Keep::Lines, &|_| ());
+        print!("{}", Setup::of_seed(seed));
+        outcome.trace.lines().iter().for_each(|line| println!("{line}"));
+    }
+    let first = number("OSTLER_SIM_FIRST").unwrap_or(1);
+    let seeds = number("OSTLER_SIM_SEEDS").unwrap_or(SEEDS);
+    let (mut broken, mut simulated_us, mut answers, began) = (Vec::new(), 0, 0, Instant::now());
+    for seed in first..first + seeds {
+        match catch_unwind(AssertUnwindSafe(|| run(Setup::of_seed(seed), Keep::Hash, &|_| ()))) {
+            Ok(outcome) => {
+                simulated_us += outcome.simulated_us;
+                answers += outcome.tally.answers;
+                broken.extend(outcome.violation.map(|it| format!("seed {seed}: {it}")));
+            }
+            Err(_) => broken.push(format!("seed {seed}: an assertion")),
+        }
+    }
+    let took_us = began.elapsed().as_micros() as u64;
+    let (seconds, speed) = (simulated_us / 1_000_000, simulated_us / took_us.max(1));
+    println!("{seeds} worlds, {seconds} s of their time, {speed} times real time, {answers} answers");
+    assert!(broken.is_empty(), "{} of {seeds}:\n{}", broken.len(), broken.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in [3, 8, 17] {
+        let outcome = |keep| run(Setup::of_seed(seed), keep, &|_| ());
+        let (one, in_words) = (outcome(Keep::Hash), outcome(Keep::Lines));
+        assert_eq!((one.trace.hash(), one.trace.events()), (in_words.trace.hash(), in_words.trace.events()));
+        assert_eq!(one.tally, in_words.tally);
+    }
+    let hash = |seed| run(Setup::of_seed(seed), Keep::Hash, &|_| ()).trace.hash();
+    assert_ne!(hash(3), hash(8));
+}
+
+/// The most worlds that a lie may take to be seen.
+const LIES_SEEDS: u64 = 120;
+
+#[test]
+fn every_lie_is_seen() {
+    let mut unseen = Vec::new();
+    for (lie, checkers) in Sabotage::ALL {
+        let found = (1..=LIES_SEEDS).find_map(|seed| {
+            let outcome = run_sabotaged(Setup::of_seed(seed), Keep::Hash, &|_| (), *lie);
+            outcome.violation.map(|it| (seed, it))
+        });
+        match found {
+            Some((seed, it)) if checkers.contains(&it.checker) => println!("{lie:?}: seed {seed}: {it}"),
+            found => unseen.push(format!("{lie:?}: {found:?}")),
+        }
+    }
+    assert!(unseen.is_empty(), "{}", unseen.join("\n"));
+}
