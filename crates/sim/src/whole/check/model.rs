@@ -214,7 +214,9 @@ mod tests {
     fn refused(txns: &[TxnEntry<'_>]) -> String {
         let mut model = Model::default();
         let (last, before) = txns.split_last().unwrap();
-        before.iter().for_each(|it| model.apply(it).unwrap());
+        for txn in before {
+            model.apply(txn).unwrap();
+        }
         model.apply(last).unwrap_err()
     }
 
