@@ -33,6 +33,9 @@ fn allows(config: &AuthConfig, entry: &Id, identities: &Identities) -> bool {
         return true;
     }
     let Some(scheme) = Scheme::provider(config, &entry.scheme) else { return false };
+    if scheme.matches_itself_only() {
+        return identities.contains(entry);
+    }
     identities.as_slice().iter().any(|id| id.scheme == entry.scheme && scheme.matches(&id.id, &entry.id))
 }
 
@@ -40,27 +43,46 @@ fn is_anyone(id: &Id) -> bool {
     id.scheme == "world" && id.id == "anyone"
 }
 
-/// The list of a request cannot be stored: answered with INVALIDACL (-114).
+/// The list of a request cannot be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidAcl;
+pub enum InvalidAcl {
+    /// It says nothing that could be stored: answered with INVALIDACL (-114).
+    Unfit,
+    /// `auth` makes it longer than there is room for: answered as a txn is that is too long.
+    TooLong,
+}
 
 impl fmt::Display for InvalidAcl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("invalid ACL")
+        f.write_str(match self {
+            Self::Unfit => "invalid ACL",
+            Self::TooLong => "the ACL is too long, with the identities that its auth entries stand for",
+        })
     }
 }
 
 impl std::error::Error for InvalidAcl {}
 
 /// The list to store for the list of a request: duplicates gone, `auth` replaced by the identities that prove who the
-/// client is, every other entry checked. Permission bits are not checked; 0 and unknown bits are stored.
+/// client is, every other entry checked. Permission bits are not checked; 0 and unknown bits are stored. The list takes no
+/// more than `bytes_max` on the wire: each of many thousand `auth` entries stands for all identities.
 ///
-/// Source: `PrepRequestProcessor.fixupACL`.
+/// Source: `PrepRequestProcessor.fixupACL`, which has no bound.
 ///
 /// # Errors
-/// No list, an empty one, an entry that no provider accepts, or `auth` without an authenticated identity.
-pub fn fixup_acl(config: &AuthConfig, acl: Option<&[Acl]>, identities: &Identities) -> Result<Vec<Acl>, InvalidAcl> {
-    let acl = acl.filter(|acl| !acl.is_empty()).ok_or(InvalidAcl)?;
+/// No list, an empty one, an entry that no provider accepts, `auth` without an authenticated identity, or too long.
+pub fn fixup_acl(
+    config: &AuthConfig,
+    acl: Option<&[Acl]>,
+    identities: &Identities,
+    bytes_max: usize,
+) -> Result<Vec<Acl>, InvalidAcl> {
+    let acl = acl.filter(|acl| !acl.is_empty()).ok_or(InvalidAcl::Unfit)?;
+    let mut room = bytes_max;
+    let mut takes = |id: &Id| {
+        room = room.checked_sub(ENTRY_BYTES + id.scheme.len() + id.id.len()).ok_or(InvalidAcl::TooLong)?;
+        Ok(())
+    };
     let mut stored = Vec::with_capacity(acl.len());
     let mut seen = BTreeSet::new();
     for entry in acl {
@@ -71,20 +93,25 @@ pub fn fixup_acl(config: &AuthConfig, acl: Option<&[Acl]>, identities: &Identiti
             let before = stored.len();
             for id in identities.as_slice() {
                 if Scheme::provider(config, &id.scheme).is_some_and(Scheme::is_authenticated) {
+                    takes(id)?;
                     stored.push(Acl { perms: entry.perms, id: id.clone() });
                 }
             }
             if stored.len() == before {
-                return Err(InvalidAcl);
+                return Err(InvalidAcl::Unfit);
             }
         } else if is_valid_id(config, &entry.id.scheme, &entry.id.id) {
+            takes(&entry.id)?;
             stored.push(entry.clone());
         } else {
-            return Err(InvalidAcl);
+            return Err(InvalidAcl::Unfit);
         }
     }
     Ok(stored)
 }
+
+/// What an entry takes beside its two texts: its permissions, and their lengths.
+const ENTRY_BYTES: usize = 12;
 
 /// What getACL needs: any of these.
 pub const GET_ACL_PERMS: i32 = READ | ADMIN;
@@ -173,35 +200,47 @@ mod tests {
     }
 
     fn fixed(acl: &[(i32, &str, &str)], ids: &[(&str, &str)]) -> Result<Vec<Acl>, InvalidAcl> {
-        fixup_acl(&AuthConfig::default(), Some(&list(acl)), &client(ids))
+        fixup_acl(&AuthConfig::default(), Some(&list(acl)), &client(ids), 1 << 20)
     }
 
     #[test]
     fn lists_are_made_fit() {
-        assert_eq!(fixup_acl(&AuthConfig::default(), None, &client(&[])), Err(InvalidAcl));
-        assert_eq!(fixed(&[], &[]), Err(InvalidAcl));
+        assert_eq!(fixup_acl(&AuthConfig::default(), None, &client(&[]), 1 << 20), Err(InvalidAcl::Unfit));
+        assert_eq!(fixed(&[], &[]), Err(InvalidAcl::Unfit));
         assert_eq!(fixed(&[OPEN, (1, "ip", "10.0.0.0/8"), OPEN], &[]), Ok(list(&[OPEN, (1, "ip", "10.0.0.0/8")])));
         // Bits are stored as they come.
         assert_eq!(fixed(&[(0, "world", "anyone"), (64, "digest", "u:h")], &[]).unwrap().len(), 2);
         for bad in [("world", "x"), ("ip", "nowhere"), ("digest", "u"), ("sasl", "u"), ("super", ""), ("", "")] {
-            assert_eq!(fixed(&[OPEN, (ALL, bad.0, bad.1)], &[]), Err(InvalidAcl), "{bad:?}");
+            assert_eq!(fixed(&[OPEN, (ALL, bad.0, bad.1)], &[]), Err(InvalidAcl::Unfit), "{bad:?}");
         }
     }
 
     #[test]
     fn auth_becomes_the_authenticated_identities() {
-        assert_eq!(fixed(&[(ALL, "auth", "")], &[]), Err(InvalidAcl));
+        assert_eq!(fixed(&[(ALL, "auth", "")], &[]), Err(InvalidAcl::Unfit));
         // The super identity has no provider and ip proves nothing; only digest is left.
         assert_eq!(
             fixed(&[(CREATE, "auth", "ignored"), OPEN], &[("super", ""), ("digest", "u:h"), ("digest", "v:i")]),
             Ok(list(&[(CREATE, "digest", "u:h"), (CREATE, "digest", "v:i"), OPEN]))
         );
-        assert_eq!(fixed(&[(ALL, "auth", "")], &[("super", "")]), Err(InvalidAcl));
+        assert_eq!(fixed(&[(ALL, "auth", "")], &[("super", "")]), Err(InvalidAcl::Unfit));
         // What the expansion repeats stays repeated, as in Apache.
         assert_eq!(
             fixed(&[(ALL, "digest", "u:h"), (ALL, "auth", "")], &[("digest", "u:h")]),
             Ok(list(&[(ALL, "digest", "u:h"), (ALL, "digest", "u:h")]))
         );
+    }
+
+    #[test]
+    fn what_auth_stands_for_has_a_bound() {
+        let (config, many) = (AuthConfig::default(), client(&[("digest", "u:h"), ("digest", "v:i")]));
+        let entries: Vec<Acl> = (0..100).map(|n| Acl::new(ALL, "auth", n.to_string())).collect();
+        let whole = fixup_acl(&config, Some(&entries), &many, 100 * 2 * (12 + 9)).unwrap();
+        assert_eq!(whole.len(), 200);
+        assert_eq!(fixup_acl(&config, Some(&entries), &many, 100 * 2 * (12 + 9) - 1), Err(InvalidAcl::TooLong));
+        let plain = list(&[(ALL, "digest", "u:h"), (READ, "digest", "u:h")]);
+        assert_eq!(fixup_acl(&config, Some(&plain), &many, 41), Err(InvalidAcl::TooLong));
+        assert!(fixup_acl(&config, Some(&plain), &many, 42).is_ok());
     }
 
     #[test]

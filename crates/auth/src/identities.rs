@@ -1,5 +1,6 @@
 //! The identities of a connection.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,17 +14,32 @@ use crate::scheme::{AuthError, authenticate};
 /// Cloning is one reference count, because every request takes the set along. Apache's set has no order of its own;
 /// here the order is fixed, so that the expansion of `auth` is the same in every run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identities(Arc<[Id]>);
+pub struct Identities(Arc<Ids>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Ids {
+    all: Vec<Id>,
+    /// Where they are, by scheme and id: a list of 20,000 entries is looked through for each of 256 identities.
+    sorted: Vec<u16>,
+}
+
+impl Ids {
+    fn of(all: Vec<Id>) -> Arc<Self> {
+        let ordered: BTreeSet<(&Id, u16)> = all.iter().zip(0..).collect();
+        let sorted = ordered.into_iter().map(|(_, at)| at).collect();
+        Arc::new(Self { all, sorted })
+    }
+}
 
 impl Identities {
     /// The identities of a connection that was just accepted from `address`.
     pub fn of_client(address: IpAddr) -> Self {
-        Self(Arc::new([Id { scheme: "ip".to_owned(), id: host_address(address) }]))
+        Self(Ids::of(vec![Id { scheme: "ip".to_owned(), id: host_address(address) }]))
     }
 
     /// No identity at all: requests that the server makes itself.
     pub fn none() -> Self {
-        Self(Arc::new([]))
+        Self(Ids::of(Vec::new()))
     }
 
     /// Identities that another server forwarded with a request.
@@ -34,10 +50,26 @@ impl Identities {
     /// The set with `id` in it.
     #[must_use]
     pub fn with(&self, id: Id) -> Self {
-        if self.0.contains(&id) {
+        // Others forward as many as they please; nobody here gets beyond 256 (`login`).
+        if self.contains(&id) || self.0.all.len() >= usize::from(u16::MAX) {
             return self.clone();
         }
-        Self(self.0.iter().cloned().chain([id]).collect())
+        Self(Ids::of(self.0.all.iter().cloned().chain([id]).collect()))
+    }
+
+    /// Whether this one is among them.
+    pub fn contains(&self, id: &Id) -> bool {
+        self.0.sorted.binary_search_by(|&at| self.0.all[usize::from(at)].cmp(id)).is_ok()
+    }
+
+    /// Where they are in memory: the same for two that are clones of one.
+    pub(crate) fn address(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Bytes of all of them, schemes and ids: what an `auth` entry of an ACL can become.
+    pub fn bytes(&self) -> usize {
+        self.0.all.iter().map(|id| id.scheme.len() + id.id.len()).sum()
     }
 
     /// The set after a login with [`authenticate`].
@@ -53,26 +85,25 @@ impl Identities {
         key: impl FnOnce() -> Option<Vec<u8>>,
     ) -> Result<Self, AuthError> {
         let grown = authenticate(config, scheme, data, key)?.into_iter().fold(self.clone(), |all, id| all.with(id));
-        let bytes: usize = grown.0.iter().map(|id| id.scheme.len() + id.id.len()).sum();
         // Who has logged in before keeps what it has, and can log in with it again.
-        let is_full = grown.0.len() > IDENTITIES_MAX || bytes > IDENTITIES_BYTES_MAX;
+        let is_full = grown.0.all.len() > IDENTITIES_MAX || grown.bytes() > IDENTITIES_BYTES_MAX;
         if is_full && grown != *self { Err(AuthError::TooManyIdentities) } else { Ok(grown) }
     }
 
     /// All of them.
     pub fn as_slice(&self) -> &[Id] {
-        &self.0
+        &self.0.all
     }
 
     /// May a connection with these ids do anything? Not if a scheme is enforced and none of them has it.
     pub fn satisfy(&self, config: &AuthConfig) -> bool {
         let enforced = &config.enforced_schemes;
-        enforced.is_empty() || self.0.iter().any(|id| enforced.contains(&id.scheme))
+        enforced.is_empty() || self.0.all.iter().any(|id| enforced.contains(&id.scheme))
     }
 
     /// Whether an id of scheme `super` is among them.
     pub fn is_super(&self) -> bool {
-        self.0.iter().any(|id| id.scheme == "super")
+        self.0.all.iter().any(|id| id.scheme == "super")
     }
 }
 

@@ -22,9 +22,11 @@ mod digest;
 mod identities;
 mod ip;
 mod scheme;
+mod verdicts;
 
 pub use access::{GET_ACL_PERMS, InvalidAcl, check_acl, fixup_acl, redact_acl};
 pub use config::{AuthConfig, DigestAlg, Secret};
 pub use digest::digest_id;
 pub use identities::{Identities, host_address};
 pub use scheme::{AuthError, Scheme, authenticate, is_valid_id};
+pub use verdicts::Verdicts;

@@ -76,6 +76,11 @@ impl Scheme {
         }
     }
 
+    /// Whether an entry means the identity that is equal to it, and no other.
+    pub(crate) fn matches_itself_only(self) -> bool {
+        matches!(self, Self::Digest | Self::Key)
+    }
+
     /// Whether an identity of this scheme proves who somebody is, so that `auth` expands to it.
     pub(crate) fn is_authenticated(self) -> bool {
         match self {

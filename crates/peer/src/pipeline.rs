@@ -6,12 +6,13 @@
 //! before that guard is let go.
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::Hasher;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use auth::{AuthConfig, Identities};
+use auth::{AuthConfig, Identities, Verdicts};
 use bytes::Bytes;
 use tree::cut::CutHeader;
 use tree::{Applied, HashKeys, Outcome, Tree, Trigger, UsageCount};
@@ -174,6 +175,7 @@ pub struct Pipeline {
     triggers: Vec<Trigger>,
     /// What the submissions at hand exceeded.
     exceeded: Vec<QuotaExceeded>,
+    pub(crate) verdicts: RefCell<Verdicts>,
     sweep: Sweep,
     /// How many of the outstanding changes the statistics know of.
     pub(crate) changes_told: u64,
@@ -223,6 +225,7 @@ impl Pipeline {
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
             exceeded: Vec::new(),
+            verdicts: RefCell::default(),
             sweep: Sweep::new(&config.containers, now),
             changes_told: 0,
             room: None,
@@ -430,11 +433,13 @@ impl Pipeline {
             auth: &self.config.auth,
             owner_rules: tree.owner_rules(),
             length_max: self.config.length_max,
+            acl_room: self.config.length_max,
             zxid: entry.0,
             time_ms: now.wall_ms,
             session,
             is_local,
             identities,
+            verdicts: self.verdicts.get_mut(),
             reconfig_enabled: self.config.reconfig_enabled,
             exceeded: self.config.enforce_quota.then_some(&mut self.exceeded),
         };
@@ -650,6 +655,7 @@ impl Pipeline {
             tree,
             auth: &self.config.auth,
             identities: &read.identities,
+            verdicts: &self.verdicts,
             session,
             shard: conn.shard as usize,
             length_max: self.config.length_max,

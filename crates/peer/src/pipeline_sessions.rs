@@ -187,11 +187,13 @@ impl Pipeline {
             auth: &self.config.auth,
             owner_rules: tree.owner_rules(),
             length_max: self.config.length_max,
+            acl_room: self.config.length_max,
             zxid: entry.0,
             time_ms: now.wall_ms,
             session,
             is_local: false,
             identities: &Identities::none(),
+            verdicts: self.verdicts.get_mut(),
             reconfig_enabled: false,
             exceeded: None,
         };

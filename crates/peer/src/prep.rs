@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
-use auth::{AuthConfig, Identities, check_acl, fixup_acl};
+use auth::{AuthConfig, Identities, InvalidAcl, Verdicts, fixup_acl};
 use bytes::Bytes;
 use tree::Tree;
 use tree::owner::{Owner, OwnerRules, TTL_MAX, ttl_owner};
@@ -34,12 +35,15 @@ pub(crate) struct Prep<'a> {
     pub auth: &'a AuthConfig,
     pub owner_rules: OwnerRules,
     pub length_max: usize,
+    /// Bytes that the lists of this request may still take, with what `auth` stands for.
+    pub acl_room: usize,
     pub zxid: Zxid,
     pub time_ms: i64,
     pub session: SessionId,
     /// It is a local one that may not be upgraded: it can have no ephemerals.
     pub is_local: bool,
     pub identities: &'a Identities,
+    pub verdicts: &'a mut Verdicts,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
     /// Where what exceeds a quota is noted; `None`: quotas are not enforced.
@@ -48,6 +52,14 @@ pub(crate) struct Prep<'a> {
 
 /// Header, count and digest of a closeSession txn.
 const CLOSE_SESSION_OVERHEAD: usize = 32 + 4 + 12;
+
+/// Quotas' usages that one multi may create. A subtree is counted for each under one guard, so that a frame full of them
+/// would hold everybody up for minutes. Apache has no bound, and stands still.
+const USAGES_MAX: usize = 8;
+
+fn creates_usage(op: &MultiOp<'_>) -> bool {
+    matches!(op, MultiOp::Create(..) | MultiOp::CreateTtl(_)) && op.path().is_some_and(tree::is_quota_usage)
+}
 
 /// A list that is not the open one: its wire form, and its entries.
 type FixedAcl = (Vec<u8>, Vec<Acl>);
@@ -105,22 +117,26 @@ impl Prep<'_> {
         }
     }
 
-    fn allowed(&self, acl: Option<&[Acl]>, wanted: i32) -> Result<(), ErrorCode> {
+    fn allowed(&mut self, acl: Option<&Arc<[Acl]>>, wanted: i32) -> Result<(), ErrorCode> {
         // No list is the open one.
         match acl {
-            Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
+            Some(acl) if !self.verdicts.check(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
             _ => Ok(()),
         }
     }
 
     /// The list as it will be logged, and as it will be checked (`None`: open).
-    fn fix_acl(&self, acl: AclVec<'_>) -> Result<Option<FixedAcl>, ErrorCode> {
+    fn fix_acl(&mut self, acl: AclVec<'_>) -> Result<Option<FixedAcl>, ErrorCode> {
         if acl == AclVec::OPEN {
             return Ok(None);
         }
         let fixed =
-            fixup_acl(self.auth, acl.decode().as_deref(), self.identities).map_err(|_| ErrorCode::INVALID_ACL)?;
+            fixup_acl(self.auth, acl.decode().as_deref(), self.identities, self.acl_room).map_err(|e| match e {
+                InvalidAcl::Unfit => ErrorCode::INVALID_ACL,
+                InvalidAcl::TooLong => ErrorCode::QUOTA_EXCEEDED,
+            })?;
         let encoded = AclVec::encode(&fixed);
+        self.acl_room = self.acl_room.saturating_sub(encoded.len());
         Ok((encoded != AclVec::OPEN.as_bytes()).then_some((encoded, fixed)))
     }
 
@@ -144,7 +160,7 @@ impl Prep<'_> {
         }
         let acl = self.fix_acl(create.acl)?;
         let mut parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(parent.acl.as_deref(), CREATE)?;
+        self.allowed(parent.acl.as_ref(), CREATE)?;
         let sequential;
         let path = if mode.is_sequential() {
             sequential = format!("{given}{:010}", parent.stat.cversion);
@@ -224,7 +240,7 @@ impl Prep<'_> {
         let path = text(&request.path)?;
         let parent_path = parent_of_deletable(path)?;
         let parent = self.outstanding.get(self.tree, parent_path).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(parent.acl.as_deref(), DELETE)?;
+        self.allowed(parent.acl.as_ref(), DELETE)?;
         let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         next_version(record.stat.version, request.version)?;
         if record.children > 0 {
@@ -270,7 +286,7 @@ impl Prep<'_> {
     ) -> Result<OpCode, ErrorCode> {
         let path = valid(&request.path)?;
         let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(record.acl.as_deref(), WRITE)?;
+        self.allowed(record.acl.as_ref(), WRITE)?;
         if let Some(exceeded) = &mut self.exceeded {
             let before = match &record.data {
                 Data::Tree(id) => self.tree.node(*id).data_length(),
@@ -294,7 +310,7 @@ impl Prep<'_> {
         let path = valid(&request.path)?;
         let acl = self.fix_acl(request.acl)?;
         let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(record.acl.as_deref(), ADMIN)?;
+        self.allowed(record.acl.as_ref(), ADMIN)?;
         let version = next_version(record.stat.aversion, request.version)?;
         record.stat.aversion = version;
         record.zxid = self.zxid;
@@ -309,7 +325,7 @@ impl Prep<'_> {
     fn check(&mut self, request: &CheckVersionRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
         let path = valid(&request.path)?;
         let record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(record.acl.as_deref(), READ)?;
+        self.allowed(record.acl.as_ref(), READ)?;
         let version = next_version(record.stat.version, request.version)?;
         CheckVersionTxn { path: Some(path.into()), version }.write(out);
         Ok(OpCode::Check)
@@ -323,12 +339,15 @@ impl Prep<'_> {
             return Err(ErrorCode::MARSHALLING_ERROR);
         }
         self.outstanding.attempt();
+        let mut usages = 0;
         let mut failure: Option<ErrorCode> = None;
         let mut subs: Vec<(OpCode, Vec<u8>)> = Vec::with_capacity(request.ops.len());
         for op in &request.ops {
             let mut sub = Vec::new();
+            usages += usize::from(creates_usage(op));
             let done = match (failure, op) {
                 (Some(_), _) => Err(ErrorCode::RUNTIME_INCONSISTENCY),
+                (None, op) if usages > USAGES_MAX && creates_usage(op) => Err(ErrorCode::BAD_ARGUMENTS),
                 (None, MultiOp::Create(op, create)) => self.create(body, &of_create_in_multi(*op, create), &mut sub),
                 (None, MultiOp::CreateTtl(create)) => self.create(body, &of_create_ttl_in_multi(create), &mut sub),
                 (None, MultiOp::Delete(request)) => self.delete(request, &mut sub),

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use tree::{StatsTrack, Tree};
 use wire::ErrorCode;
 
+use crate::stats::{NAMESPACE_BYTES_MAX, NAMESPACES_MAX};
+
 /// What a write does to the usage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Growth {
@@ -46,8 +48,8 @@ const EXCEEDED_MAX: usize = 1024;
 /// Paths that are told between two takes; what is exceeded beyond them is only counted.
 const PATHS_MAX: usize = 64;
 
-/// Top-level paths whose refusals are counted; others' are not.
-const NAMESPACES_MAX: usize = 1024;
+/// Longer paths are only counted, so that no line of the log is as long as a frame.
+const PATH_BYTES_MAX: usize = 1024;
 
 /// What was exceeded, for the log and for `mntr`.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +67,7 @@ impl QuotaReports {
             let namespace = exceeded.path.split('/').nth(1).unwrap_or_default();
             if let Some(count) = self.refusals.get_mut(namespace) {
                 *count += 1;
-            } else if self.refusals.len() < NAMESPACES_MAX {
+            } else if self.refusals.len() < NAMESPACES_MAX && namespace.len() <= NAMESPACE_BYTES_MAX {
                 self.refusals.insert(namespace.to_owned(), 1);
             }
         }
@@ -73,7 +75,7 @@ impl QuotaReports {
         if let Some((last, times)) = self.fresh.get_mut(&key) {
             *last = exceeded;
             *times += 1;
-        } else if self.fresh.len() < PATHS_MAX {
+        } else if self.fresh.len() < PATHS_MAX && exceeded.path.len() <= PATH_BYTES_MAX {
             self.fresh.insert(key, (exceeded, 1));
         } else {
             self.untold += 1;

@@ -1,22 +1,24 @@
 //! Reads: a request and the tree in, a reply frame out. Run by a shard at once, or by the pipeline between two txns.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use crate::stats::Namespaces;
-use auth::{AuthConfig, Identities, check_acl};
+use auth::{AuthConfig, Identities, Verdicts};
 use tree::watch::Modes;
 use tree::{NodeRef, Tree};
 use wire::acl::{ADMIN, READ};
 use wire::frame::{self, ReplyHeader};
 use wire::request::{PathRequest, ReadRequest as ReadBody};
 use wire::response::GetAclResponse;
-use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, UStr, Xid};
+use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, UStr, Xid};
 
 /// What a read may look at.
 pub(crate) struct ReadContext<'a> {
     pub tree: &'a Tree,
     pub auth: &'a AuthConfig,
     pub identities: &'a Identities,
+    pub verdicts: &'a RefCell<Verdicts>,
     pub session: SessionId,
     pub shard: usize,
     pub length_max: usize,
@@ -153,9 +155,13 @@ impl ReadContext<'_> {
     pub(crate) fn allowed(&self, node: NodeRef<'_>, wanted: i32) -> Result<(), ErrorCode> {
         self.work.set(self.work.get() + 32 * node.restricted_acl().map_or(0, |acl| acl.len()));
         match node.restricted_acl() {
-            Some(acl) if !check_acl(self.auth, acl, wanted, self.identities) => Err(ErrorCode::NO_AUTH),
+            Some(acl) if !self.check(acl, wanted) => Err(ErrorCode::NO_AUTH),
             _ => Ok(()),
         }
+    }
+
+    fn check(&self, acl: &Arc<[Acl]>, wanted: i32) -> bool {
+        self.verdicts.borrow_mut().check(self.auth, acl, wanted, self.identities)
     }
 
     pub(crate) fn readable<'b>(&'b self, request: &'b ReadBody<'_>) -> Result<(&'b str, NodeRef<'b>), ErrorCode> {
@@ -173,7 +179,7 @@ impl ReadContext<'_> {
             return Ok(());
         };
         self.work.set(self.work.get() + 64 * acl.len());
-        if !check_acl(self.auth, acl, READ | ADMIN, self.identities) {
+        if !self.check(acl, READ | ADMIN) {
             return Err(ErrorCode::NO_AUTH);
         }
         let shown = auth::redact_acl(self.auth, acl.to_vec(), self.identities);

@@ -1,8 +1,8 @@
 //! What a shard does with its inbox, and with requests about its own watch tables.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use auth::check_acl;
 use tree::Tree;
 use tree::TriggerKind;
 use tree::watch::Modes;
@@ -100,7 +100,7 @@ impl Shard {
     /// Takes in one entry. A connection whose waiting reads have their turn now is added to `to_go_on`.
     fn take_in(&mut self, now: Now, shared: &Shared, entry: InboxEntry, to_go_on: &mut Vec<ConnId>) {
         match entry {
-            InboxEntry::Event { zxid, kind, path, acl } => self.event(now, shared, zxid, kind, &path, acl.as_deref()),
+            InboxEntry::Event { zxid, kind, path, acl } => self.event(now, shared, zxid, kind, &path, acl.as_ref()),
             InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last } => {
                 // Who is being closed hears no events any more, so no reply either: it could show their changes.
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
@@ -210,7 +210,7 @@ impl Shard {
         zxid: Zxid,
         kind: TriggerKind,
         path: &str,
-        acl: Option<&[wire::Acl]>,
+        acl: Option<&Arc<[wire::Acl]>>,
     ) {
         let in_child_table = self.watches.in_child_table(kind, path);
         let tree::watch::Fired { watchers: fired, left } = self.watches.fire(kind, path);
@@ -239,9 +239,10 @@ impl Shard {
     }
 
     /// Tells a connection of an event; returns where it lies among the bytes to be sent.
-    fn tell(&mut self, slot: u32, frame: &[u8], acl: Option<&[wire::Acl]>) -> Range<usize> {
+    fn tell(&mut self, slot: u32, frame: &[u8], acl: Option<&Arc<[wire::Acl]>>) -> Range<usize> {
         let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return 0..0 };
-        let may_read = acl.is_none_or(|acl| check_acl(&self.config.auth, acl, READ, &conn.identities));
+        let may_read =
+            acl.is_none_or(|acl| self.verdicts.get_mut().check(&self.config.auth, acl, READ, &conn.identities));
         if !may_read || conn.phase == Phase::Closing {
             return 0..0;
         }

@@ -79,6 +79,7 @@ impl Shard {
             tree,
             auth: &self.config.auth,
             identities: &long.request.identities.clone(),
+            verdicts: &self.verdicts,
             session: found.session,
             shard: self.config.shard as usize,
             length_max: self.config.length_max,

@@ -205,6 +205,9 @@ impl ResponseSizes {
 #[derive(Debug, Default)]
 pub struct Namespaces(Mutex<BTreeMap<Box<str>, Outline>>);
 
+/// The longest name of a namespace that is told apart, in bytes: a name may be as long as a frame.
+pub const NAMESPACE_BYTES_MAX: usize = 256;
+
 /// The most namespaces that are told apart; what happens in others is not counted.
 pub const NAMESPACES_MAX: usize = 1024;
 
@@ -241,7 +244,7 @@ impl Namespaces {
     /// One more request for `path`, with so many bytes beside it. The root has no namespace.
     pub fn record(&self, path: &str, bytes: usize) {
         let Some(namespace) = path.strip_prefix('/').and_then(|rest| rest.split('/').next()) else { return };
-        if namespace.is_empty() {
+        if namespace.is_empty() || namespace.len() > NAMESPACE_BYTES_MAX {
             return;
         }
         let bytes = (path.len() + bytes) as u64;

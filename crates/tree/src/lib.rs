@@ -43,6 +43,6 @@ pub mod watch;
 pub use apply::{Applied, Outcome, SubOutcome, Trigger, TriggerKind};
 pub use interest::{Interest, ShardMask};
 pub use node::NodeId;
-pub use quota::{Quota, QuotaTotals, UsageCount};
+pub use quota::{Quota, QuotaTotals, UsageCount, is_quota_usage};
 pub use stats_track::StatsTrack;
 pub use tree::{HashKeys, NodeRef, Tree, TreeConfig};

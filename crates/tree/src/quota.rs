@@ -31,6 +31,10 @@ const QUOTA: &str = "/zookeeper/quota";
 const LIMITS: &str = "zookeeper_limits";
 const STATS: &str = "zookeeper_stats";
 
+/// What [`Tree::quota_totals`] tells apart; clients make these names, and one may be as long as a frame.
+const NAMESPACES_MAX: usize = 1024;
+const NAMESPACE_BYTES_MAX: usize = 256;
+
 /// The quotas of a tree, by the slot of the directory that holds their znodes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Quotas {
@@ -101,6 +105,11 @@ fn quota_znode(path: &str) -> Option<(Kind, &str)> {
     (of.is_empty() || of.starts_with('/')).then_some((kind, of))
 }
 
+/// Whether a znode created at `path` would be the usage of a quota, for which a subtree is counted.
+pub fn is_quota_usage(path: &str) -> bool {
+    matches!(quota_znode(path), Some((Kind::Stats, _)))
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Limits,
@@ -123,8 +132,8 @@ impl Tree {
         })
     }
 
-    /// The sums over all quotas, by the top-level path that they lie below, without its slash. Source:
-    /// `QuotaMetricsUtils`.
+    /// The sums over all quotas, by the top-level path that they lie below, without its slash: of at most 1024 such paths
+    /// with names of at most 256 bytes. Source: `QuotaMetricsUtils`, which has no bounds.
     pub fn quota_totals(&self) -> BTreeMap<String, QuotaTotals> {
         let mut totals: BTreeMap<String, QuotaTotals> = BTreeMap::new();
         for (&directory, entry) in &self.quotas.by_directory {
@@ -132,7 +141,13 @@ impl Tree {
             // For the root Apache takes the znode's own name.
             let namespace = |own: &'static str| path.split('/').nth(1).unwrap_or(own).to_owned();
             let mut add = |at: usize, own: &'static str, value: i64| {
-                let total = &mut totals.entry(namespace(own)).or_default()[at];
+                let namespace = namespace(own);
+                if !totals.contains_key(&namespace)
+                    && (totals.len() >= NAMESPACES_MAX || namespace.len() > NAMESPACE_BYTES_MAX)
+                {
+                    return;
+                }
+                let total = &mut totals.entry(namespace).or_default()[at];
                 *total = Some(total.unwrap_or(0).wrapping_add(value));
             };
             let hard_or_soft = |hard, soft| if hard > -1 { hard } else { soft };
