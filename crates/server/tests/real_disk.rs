@@ -96,6 +96,11 @@ fn the_virtual_disk_is_one_like_the_real_one() {
         let (mut real, mut ideal) = (RealDisk::new(&data, &log), VirtualDisk::new(is_separate));
         let mut done = Vec::new();
         for _ in 0..STEPS {
+            if rng.chance(50) {
+                // Another process: it has no file open.
+                real = RealDisk::new(&data, &log);
+                done.push("a new start".to_owned());
+            }
             let effect = effect(&mut rng, &ideal);
             done.push(effect.describe());
             let (on_real, on_ideal) = (real.execute(&effect), ideal.execute(&effect));
