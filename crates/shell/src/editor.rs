@@ -17,6 +17,7 @@ use zookeeper_client::Client;
 
 use crate::command::{SPECS, Spec};
 use crate::path::join;
+use crate::printable::is_harmless;
 use crate::screen::Screen;
 use crate::session::Live;
 use crate::words::last_word;
@@ -123,7 +124,8 @@ impl Completer for Assistant {
             Some(candidates) => candidates,
             None => self.paths(word),
         };
-        // A name with a blank can only be gone on with inside quotes.
+        // A name with a blank can only be gone on with inside quotes. The line is written to the terminal as it is, so
+        // a name that can't be shown as it is has no place in it.
         candidates.retain(|it| quoted || !it.replacement.contains([' ', '"', '\'']));
         Ok((start, candidates))
     }
@@ -139,6 +141,7 @@ fn candidates_without_server(before: &str, start: usize, word: &str) -> Option<V
     let Some(spec) = Spec::find(first) else { return Some(Vec::new()) };
     match (spec.name, words.next_back()) {
         ("help", _) => return Some(fitting(&names)),
+        candidates.retain(|it| it.replacement.chars().all(is_harmless));
         ("printwatches", _) => return Some(fitting(&["on", "off"])),
         ("addWatch", Some("-m")) => return Some(fitting(&["PERSISTENT", "PERSISTENT_RECURSIVE"])),
         ("addauth", None) => return Some(fitting(&["digest", "ip"])),

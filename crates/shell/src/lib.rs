@@ -8,7 +8,7 @@
 //! * `session` keeps the session and the watches, `raw` is a second connection for null data; `hosts`, `properties` and
 //!   [`Args`] say how to connect.
 //! * `run`, `walk`, `quota`, `ensemble` do the commands; `acl`, `stat`, `failure` are their texts.
-//! * `screen`, `editor`, `terminal` are the way to the person.
+//! * `screen`, `printable`, `editor`, `terminal` are the way to the person.
 //!
 //! Two threads: one runs the async runtime with the session, the signals and the watches; the other one reads lines and
 //! waits for each command's end.
@@ -24,6 +24,7 @@ mod flags;
 mod hosts;
 mod options;
 mod path;
+mod printable;
 mod properties;
 mod quota;
 mod raw;

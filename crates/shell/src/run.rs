@@ -19,7 +19,7 @@ use crate::failure::{Code, Failure, Kind};
 use crate::hosts::Hosts;
 use crate::path;
 use crate::quota;
-use crate::screen::{Screen, clean, pad};
+use crate::screen::{Screen, pad};
 use crate::session::{Session, WatchKind, settle};
 use crate::stat;
 
@@ -145,16 +145,9 @@ impl Shell {
             if !answer.err.is_empty() {
                 self.screen.err(&answer.err);
             }
-            self.print(&answer.out)?;
+            self.screen.out(&answer.out)?;
         }
         self.screen.flush()
-    }
-
-    fn print(&self, out: &[u8]) -> Result<(), Failure> {
-        if !self.screen.out_terminal {
-            return self.screen.out(out);
-        }
-        self.screen.out(clean(&String::from_utf8_lossy(out)).as_bytes())
     }
 
     async fn execute(&mut self, command: Command) -> Result<Answer, Failure> {

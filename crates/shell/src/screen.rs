@@ -1,4 +1,5 @@
 //! Where everything that the shell says goes: standard output, standard error, and, while a line is edited, above it.
+//! Whatever goes to a terminal is made [`printable`](crate::printable) here, so there is no way past that.
 
 use std::borrow::Cow;
 use std::io::{BufWriter, IsTerminal, Stdout, Write, stderr, stdout};
@@ -8,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Kind};
+use crate::printable::{clean, clean_json};
 
 /// Most watch events that wait while a line is edited; what comes on top is only counted.
 const EVENTS_MAX: usize = 1024;
@@ -85,10 +87,13 @@ impl Screen {
         }
     }
 
-    /// Text of an answer, kept until [`Screen::flush`].
+    /// Text of an answer, kept until [`Screen::flush`]. Bytes that are no UTF-8 stay as they are, except on a terminal.
     pub fn out(&self, text: &[u8]) -> Result<(), Failure> {
         let mut inner = self.lock();
         inner.clear_progress();
+        if self.out_terminal {
+            return Ok(inner.out.write_all(clean(&String::from_utf8_lossy(text)).as_bytes())?);
+        }
         Ok(inner.out.write_all(text)?)
     }
 
@@ -99,16 +104,27 @@ impl Screen {
 
     /// Text that comes with an answer on standard error.
     pub fn err(&self, text: &str) {
+        self.styled_err("", text, "");
+    }
+
+    /// The same between what switches a style on and off.
+    fn styled_err(&self, on: &str, text: &str, off: &str) {
         let mut inner = self.lock();
         inner.clear_progress();
         let _ = inner.out.flush();
+        let text = if self.err_terminal { clean(text) } else { Cow::Borrowed(text) };
+        let text = match text.strip_suffix('\n') {
+            Some(line) => format!("{on}{line}{off}\n"),
+            None => format!("{on}{text}{off}"),
+        };
         // There is no place left to complain at.
         let _ = stderr().lock().write_all(text.as_bytes());
     }
 
     /// A remark of the shell's own; for people only.
     pub fn remark(&self, text: &str) {
-        self.err(&self.dim(text));
+        let (on, off) = if self.err_color { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+        self.styled_err(on, text, off);
     }
 
     /// A command that failed: Apache's text, what is known of the cause, and on terminals what to try.
@@ -123,17 +139,16 @@ impl Screen {
             // Where zkCli says it.
             self.out(format!("{}\n", failure.text).as_bytes())?;
         } else {
-            let text = if self.err_terminal { clean(&failure.text) } else { Cow::Borrowed(failure.text.as_str()) };
             let (on, off) = if self.err_color { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-            self.err(&format!("{on}{text}{off}\n"));
+            self.styled_err(on, &format!("{}\n", failure.text), off);
         }
         match (&failure.cause, &failure.hint) {
             // A log should tell whoever reads it later what to do about it.
             (Some(cause), hint) => {
                 let todo = hint.as_ref().map_or_else(String::new, |it| format!("; {it}"));
-                self.err(&self.dim(&format!("  {}{}\n", clean(cause), clean(&todo))));
+                self.remark(&format!("  {}{}\n", clean(cause), clean(&todo)));
             }
-            (None, Some(hint)) if self.err_terminal => self.err(&self.dim(&format!("  {}\n", clean(hint)))),
+            (None, Some(hint)) if self.err_terminal => self.remark(&format!("  {hint}\n")),
             (None, _) => {}
         }
         self.flush()
@@ -141,11 +156,15 @@ impl Screen {
 
     /// One object, one line.
     pub fn json_line(&self, value: &Value) -> Result<(), Failure> {
-        self.out(format!("{value}\n").as_bytes())
+        let line = format!("{value}\n");
+        self.out(if self.out_terminal { clean_json(&line) } else { Cow::Borrowed(line.as_str()) }.as_bytes())
     }
 
     /// A watch event: as it comes, and never inside something else.
-    pub fn event(&self, text: String) {
+    pub fn event(&self, mut text: String) {
+        if self.out_terminal {
+            text = if self.json { clean_json(&text) } else { clean(&text) }.into_owned();
+        }
         let mut inner = self.lock();
         inner.clear_progress();
         let Some(editor) = &inner.editor else {
@@ -180,14 +199,6 @@ impl Screen {
         self.lock().clear_progress();
     }
 
-    /// Dimmed, where there is colour.
-    pub fn dim(&self, text: &str) -> String {
-        match text.strip_suffix('\n') {
-            Some(line) if self.err_color => format!("\x1b[2m{line}\x1b[0m\n"),
-            _ => text.to_owned(),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // What a panicking writer left is text, not state.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -215,21 +226,6 @@ pub fn error_json(command: &str, failure: &Failure) -> Value {
         error["hint"] = json!(hint);
     }
     json!({ "command": command, "error": error })
-}
-
-/// Text that does nothing to a terminal but appear on it: what a znode holds must not move the cursor or change modes.
-pub fn clean(text: &str) -> Cow<'_, str> {
-    let harmless = |c: char| c == '\n' || c == '\t' || !c.is_control();
-    if text.chars().all(harmless) {
-        return Cow::Borrowed(text);
-    }
-    let show = |c: char| match u8::try_from(c) {
-        _ if harmless(c) => String::from(c),
-        Ok(byte) if byte < 0x20 => format!("^{}", char::from(byte + 0x40)),
-        Ok(0x7f) => "^?".to_owned(),
-        _ => "\u{fffd}".to_owned(),
-    };
-    Cow::Owned(text.chars().map(show).collect())
 }
 
 /// As much of the text as fits into so many columns; a Chinese character takes two.
@@ -262,12 +258,6 @@ mod tests {
         assert_eq!(pad("ab", 6), "ab    ");
         assert_eq!(cut("中文路径", 5), "中文");
         assert_eq!(cut("abc", 0), "");
-    }
-
-    #[test]
-    fn nothing_of_a_znode_reaches_the_terminal_as_a_command() {
-        assert_eq!(clean("a\n\tb中"), "a\n\tb中");
-        assert_eq!(clean("\x1b[2J\x07\x7f\u{9b}x"), "^[[2J^G^?\u{fffd}x");
     }
 
     #[test]

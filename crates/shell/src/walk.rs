@@ -130,8 +130,6 @@ impl Shell {
     fn found(&self, path: &str, count: usize) -> Result<(), Failure> {
         if self.screen.json {
             self.screen.json_line(&json!({ "command": "ls", "path": path }))?;
-        } else if self.screen.out_terminal {
-            self.screen.out(format!("{}\n", crate::screen::clean(path)).as_bytes())?;
         } else {
             self.screen.out(format!("{path}\n").as_bytes())?;
         }
