@@ -20,6 +20,7 @@ use crate::path::join;
 use crate::printable::is_harmless;
 use crate::screen::Screen;
 use crate::session::Live;
+use crate::terminal;
 use crate::words::last_word;
 
 /// Of a znode with more children than this nothing is completed: the list would be long on its way.
@@ -46,6 +47,8 @@ pub enum Line {
     GivenUp,
     /// Ctrl-D, or the terminal is gone.
     End,
+    /// It can't be read: why. It is dropped, and so is what came with it.
+    Dropped(&'static str),
 }
 
 impl LineEditor {
@@ -71,15 +74,25 @@ impl LineEditor {
         Ok(Self { editor, history })
     }
 
-    /// Reads a line.
+    /// Reads a line; pasted text may bring several.
     pub fn read(&mut self, prompt: &str) -> Result<Line, ReadlineError> {
-        match self.editor.readline(prompt) {
+        use std::io::ErrorKind;
+        terminal::editing(|| match self.editor.readline(prompt) {
             Ok(line) => Ok(Line::Text(line)),
             Err(ReadlineError::Interrupted) => Ok(Line::GivenUp),
             Err(ReadlineError::Eof) => Ok(Line::End),
-            Err(ReadlineError::Io(e)) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(Line::End),
+            Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(Line::End),
+            Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
+                terminal::drop_input();
+                Ok(Line::Dropped("no UTF-8: the line is dropped; set the terminal to UTF-8"))
+            }
+            // In the midst of pasted text; anywhere else the editor goes on.
+            Err(ReadlineError::Signal(_)) => {
+                terminal::drop_input();
+                Ok(Line::Dropped("the window changed its size in the midst of a key or a paste: the line is dropped"))
+            }
             Err(e) => Err(e),
-        }
+        })
     }
 
     /// Keeps a line, here and in the file; one with a password nowhere.
@@ -127,6 +140,7 @@ impl Completer for Assistant {
         // A name with a blank can only be gone on with inside quotes. The line is written to the terminal as it is, so
         // a name that can't be shown as it is has no place in it.
         candidates.retain(|it| quoted || !it.replacement.contains([' ', '"', '\'']));
+        candidates.retain(|it| it.replacement.chars().all(is_harmless));
         Ok((start, candidates))
     }
 }
@@ -141,7 +155,6 @@ fn candidates_without_server(before: &str, start: usize, word: &str) -> Option<V
     let Some(spec) = Spec::find(first) else { return Some(Vec::new()) };
     match (spec.name, words.next_back()) {
         ("help", _) => return Some(fitting(&names)),
-        candidates.retain(|it| it.replacement.chars().all(is_harmless));
         ("printwatches", _) => return Some(fitting(&["on", "off"])),
         ("addWatch", Some("-m")) => return Some(fitting(&["PERSISTENT", "PERSISTENT_RECURSIVE"])),
         ("addauth", None) => return Some(fitting(&["digest", "ip"])),

@@ -51,7 +51,7 @@ use editor::{Line, LineEditor};
 use failure::{Failure, Kind};
 use run::Shell;
 use screen::Screen;
-use session::Session;
+use session::{Live, Session};
 use terminal::Signal;
 
 /// The longest line of a file or a pipe. No server takes a request of that length.
@@ -95,7 +95,9 @@ fn start(args: &Args, screen: &Arc<Screen>) -> Result<u8, String> {
         }
     };
     let options = args.session(interactive)?;
-    terminal::remember();
+    if interactive {
+        terminal::remember();
+    }
     let (handle, _stop) = runtime()?;
     let signals = {
         let _inside = handle.enter();
@@ -230,7 +232,7 @@ impl Driver {
                     return;
                 }
             };
-            if line.trim().is_empty() || line.trim_start().starts_with('#') {
+            if words::is_nothing(&line) {
                 continue;
             }
             self.remember_and_do(&line);
@@ -260,19 +262,44 @@ impl Driver {
         self.screen.remark("Welcome to Ostler's shell: `help` lists the commands, Tab completes, Ctrl-D leaves\n");
         self.handle.block_on(self.shell.session.look());
         while !self.shell.quits && !self.output_closed() {
-            let hosts = &self.shell.session.hosts().text;
-            let prompt = format!("[zk: {hosts}({}) {}] ", live.state(), self.shell.next_number());
-            match editor.read(&prompt).map_err(failed)? {
+            match editor.read(&self.prompt_text(&live)).map_err(failed)? {
                 Line::GivenUp => {}
                 Line::End => break,
-                Line::Text(line) if line.trim().is_empty() => {}
-                Line::Text(line) => {
-                    editor.keep(&line);
-                    self.remember_and_do(&line);
-                }
+                Line::Dropped(why) => self.failed("", &Failure::new(Kind::Other, why)),
+                Line::Text(text) => self.typed(&mut editor, &live, &text),
             }
         }
         Ok(())
+    }
+
+    fn prompt_text(&self, live: &Live) -> String {
+        format!("[zk: {}({}) {}] ", self.shell.session.hosts().text, live.state(), self.shell.next_number())
+    }
+
+    /// Does the command that was typed; or several that were pasted, each behind its prompt, until Ctrl-C.
+    fn typed(&mut self, editor: &mut LineEditor, live: &Live, text: &str) {
+        let commands = words::commands(text);
+        let mut signals = self.signals.clone();
+        signals.mark_unchanged();
+        for (at, command) in commands.iter().enumerate() {
+            if commands.len() > 1 {
+                let shown = self.screen.out(format!("{}{command}\n", self.prompt_text(live)).as_bytes());
+                if shown.and_then(|()| self.screen.flush()).is_err() {
+                    self.code = Kind::OutputClosed.exit_code();
+                    return;
+                }
+            }
+            editor.keep(command);
+            self.remember_and_do(command);
+            if self.shell.quits || self.output_closed() {
+                return;
+            }
+            let left = commands.len() - at - 1;
+            if left > 0 && signals.has_changed().unwrap_or(true) {
+                self.screen.remark(&format!("what was pasted behind it is not done: {left} more\n"));
+                return;
+            }
+        }
     }
 
     fn end(mut self) -> u8 {

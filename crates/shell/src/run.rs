@@ -525,7 +525,7 @@ impl Shell {
 /// The words of a line.
 pub fn split(line: &str) -> Result<Vec<String>, Failure> {
     crate::words::split(line).map_err(|it| {
-        Failure::usage(format!("A quote is not closed: {}", it.0))
+        Failure::usage(format!("A quote is not closed: {}", it.0.lines().next().unwrap_or_default()))
             .hint("'…' holds a word with blanks and \" together, \"…\" one with blanks and '")
     })
 }

@@ -2,15 +2,24 @@
 
 use std::io::{Write, stdin, stdout};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use rustix::io::{Errno, read};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// How the terminal was before the shell did anything.
+/// How the terminal was before the shell did anything; only where there is a prompt.
 static BEFORE: OnceLock<Termios> = OnceLock::new();
+/// Does the editor have the terminal? Its modes are the editor's then, and pasted text comes in brackets.
+static EDITING: AtomicBool = AtomicBool::new(false);
+/// Terminals that the editor only reads lines from. Source: `rustyline::tty::UNSUPPORTED_TERM`.
+const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
+/// Most bytes that [`drop_input`] drops.
+const DROPPED_MAX: usize = 16 << 20;
 
-/// Looks at the terminal, and has it put back when a panic ends the program.
+/// Looks at the terminal, and has it put back when a panic ends the program. For a shell with a prompt; nothing else
+/// changes the terminal.
 pub fn remember() {
     if let Ok(modes) = tcgetattr(stdin()) {
         let _ = BEFORE.set(modes);
@@ -22,15 +31,50 @@ pub fn remember() {
     }));
 }
 
-/// Puts it back: modes, cursor, colours, and the editor's way of taking pasted text.
+/// Does what changes the terminal, and puts it back itself at the end.
+pub fn editing<T>(edit: impl FnOnce() -> T) -> T {
+    EDITING.store(true, Ordering::Relaxed);
+    let done = edit();
+    EDITING.store(false, Ordering::Relaxed);
+    done
+}
+
+/// Puts it back where the editor can't any more: modes, and the way of taking pasted text.
 pub fn restore() {
+    if !EDITING.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let Some(modes) = BEFORE.get() else { return };
     let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
-    if isatty(stdout()) {
-        let mut out = stdout().lock();
-        let _ = out.write_all(b"\x1b[?2004l\x1b[?25h\x1b[0m");
-        let _ = out.flush();
+    if std::env::var("TERM").is_ok_and(|term| PLAIN.iter().any(|it| it.eq_ignore_ascii_case(&term))) {
+        return;
     }
+    let mut out = stdout().lock();
+    let _ = out.write_all(b"\x1b[?2004l");
+    let _ = out.flush();
+}
+
+/// Reads away what was typed or pasted so far, until nothing has come for a tenth of a second: the end of a line whose
+/// beginning is lost must not be taken for a command.
+pub fn drop_input() {
+    let Ok(before) = tcgetattr(stdin()) else { return };
+    let mut raw = before.clone();
+    raw.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+    raw.special_codes[SpecialCodeIndex::VMIN] = 0;
+    raw.special_codes[SpecialCodeIndex::VTIME] = 1;
+    if tcsetattr(stdin(), OptionalActions::Now, &raw).is_err() {
+        return;
+    }
+    let (mut bytes, mut dropped) = ([0; 4096], 0);
+    while dropped < DROPPED_MAX {
+        match read(stdin(), &mut bytes) {
+            Ok(0) => break,
+            Ok(n) => dropped += n,
+            Err(Errno::INTR) => {}
+            Err(_) => break,
+        }
+    }
+    let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
 }
 
 /// What came from outside.

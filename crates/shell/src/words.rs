@@ -29,6 +29,47 @@ pub fn split(line: &str) -> Result<Vec<String>, UnclosedQuote> {
     Ok(words)
 }
 
+/// The commands of a text with several lines: each ends with its line, but for a line end between quotes, which belongs to
+/// the word, so that no line of somebody's data is taken for a command; a quote that is not closed takes everything behind
+/// it. Empty lines and lines that begin with `#` are left out.
+pub fn commands(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (command, behind) = rest.split_at(command_end(rest));
+        if !is_nothing(command) {
+            found.push(command);
+        }
+        rest = behind.strip_prefix('\n').unwrap_or(behind);
+    }
+    found
+}
+
+/// A line that asks for nothing: empty, or a comment.
+pub fn is_nothing(line: &str) -> bool {
+    let line = line.trim_start();
+    line.is_empty() || line.starts_with('#')
+}
+
+fn command_end(text: &str) -> usize {
+    if is_nothing(text.split('\n').next().unwrap_or_default()) {
+        return text.find('\n').unwrap_or(text.len());
+    }
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        at += match rest.chars().next() {
+            None | Some('\n') => return at,
+            Some(quote @ ('"' | '\'')) => match rest[1..].find(quote) {
+                Some(close) => close + 2,
+                None => return text.len(),
+            },
+            Some(c) if is_blank(c) => c.len_utf8(),
+            Some(_) => rest.find(is_blank).unwrap_or(rest.len()),
+        };
+    }
+}
+
 /// Where the last word of an unfinished line begins, and that word without its quote: what completion goes on with.
 /// `None` for the place means that a new word begins.
 pub fn last_word(line: &str) -> (usize, &str) {
@@ -78,6 +119,19 @@ mod tests {
         assert_eq!(words("get /中文/路径"), ["get", "/中文/路径"]);
         assert_eq!(words(" \t "), Vec::<String>::new());
         assert_eq!(words("a\u{3000}b"), ["a\u{3000}b"], "only ASCII blanks part");
+    }
+
+    #[test]
+    fn a_line_end_ends_a_command_except_between_quotes() {
+        assert_eq!(commands("get /a\n\n  \t\nls /\n"), ["get /a", "ls /"]);
+        assert_eq!(commands("get /a"), ["get /a"]);
+        assert_eq!(commands(" \n"), Vec::<&str>::new());
+        assert_eq!(commands("set /a 'x\ndelete /b\n'\nget /a"), ["set /a 'x\ndelete /b\n'", "get /a"]);
+        assert_eq!(commands("create /a it's\nget /a"), ["create /a it's", "get /a"], "a quote inside is a letter");
+        assert_eq!(commands("create /a \"it's\"\nls /"), ["create /a \"it's\"", "ls /"]);
+        assert_eq!(commands("set /a 'x\ndelete /b\n"), ["set /a 'x\ndelete /b\n"], "refused as a whole, not in part");
+        assert_eq!(commands("# it 's\nls /\n  # 'too"), ["ls /"]);
+        assert_eq!(commands("create /中 文\nls /"), ["create /中 文", "ls /"]);
     }
 
     #[test]
