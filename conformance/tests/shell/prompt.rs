@@ -157,3 +157,99 @@ fn sigterm_leaves_the_terminal_as_it_was() {
     assert_eq!(terminal.end().code(), Some(143));
     assert_eq!(one(&server, &["ls", "/"]), "[zookeeper]", "the session was closed, its ephemeral is gone");
 }
+
+#[test]
+fn what_is_no_utf8_costs_its_line_only() {
+    let (dir, server) = server();
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("create -e /mine x\r");
+    terminal.expect_prompt(1);
+    // What comes with it is dropped too: the end of a line is no command.
+    for keys in
+        [&b"get /caf\xe9\r"[..], b"create /\xff x\rdelete /mine\r", b"\x1b[200~create /\xff\ndelete /mine\n\x1b[201~\r"]
+    {
+        terminal.send(keys);
+        terminal.expect("no UTF-8: the line is dropped");
+        terminal.expect_prompt(1);
+    }
+    terminal.send("ls /\r");
+    terminal.expect("[mine, zookeeper]");
+    terminal.expect_prompt(2);
+    terminal.send("quit\r");
+    assert_eq!(terminal.end().code(), Some(0));
+}
+
+#[test]
+fn pasted_lines_are_done_in_turn() {
+    let (dir, mut server) = server();
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.paste("create /one 1\r\n# a remark\rcreate /two 'a\nb'\nget /none\nls /\n");
+    terminal.send("\r");
+    terminal.expect("CONNECTED) 0] create /one 1\r\nCreated /one\r\n");
+    terminal.expect("CONNECTED) 1] create /two 'a\r\nb'\r\nCreated /two\r\n");
+    terminal.expect("CONNECTED) 2] get /none\r\n");
+    terminal.expect("Node does not exist: /none");
+    terminal.expect("CONNECTED) 3] ls /\r\n[one, two, zookeeper]\r\n");
+    terminal.expect_prompt(4);
+    assert_eq!(one(&server, &["get", "/two"]), "a\nb");
+    // One line is not said twice.
+    terminal.paste("get /one\n");
+    terminal.send("\r");
+    terminal.expect("\x1b[?2004l\r\n1\r\n");
+    terminal.expect_prompt(5);
+    // Ctrl-C ends what runs, and what is behind it.
+    server.process_mut().signal(Signal::STOP).unwrap();
+    terminal.paste("sync /\ncreate /three 3\n");
+    terminal.send("\r");
+    terminal.expect("CONNECTED) 5] sync /\r\n");
+    terminal.interrupt_command("what was pasted behind it is not done: 1 more");
+    server.process_mut().signal(Signal::CONT).unwrap();
+    terminal.expect_prompt(6);
+    terminal.send("quit\r");
+    terminal.end();
+    assert_eq!(one(&server, &["ls", "/"]), "[one, two, zookeeper]");
+}
+
+#[test]
+fn a_terminal_gets_the_answer_and_nothing_else() {
+    let (dir, server) = server();
+    one(&server, &["create", "/a\u{202e}b", "x\u{200b}\x1b[2Jy"]);
+    let said = |words: &[&str]| {
+        let mut terminal = Terminal::start_with(server.addr(), words, 80, dir.path());
+        assert_eq!(terminal.end().code(), Some(0));
+        let screen = terminal.screen();
+        screen[..screen.find("<the end>").unwrap()].to_owned()
+    };
+    assert_eq!(said(&["ls", "/"]), "[a<U+202E>b, zookeeper]\r\n");
+    assert_eq!(said(&["ls", "-R", "/a\u{202e}b"]), "/a<U+202E>b\r\n");
+    assert_eq!(said(&["get", "/a\u{202e}b"]), "x<U+200B>^[[2Jy\r\n");
+    assert!(said(&["--json", "ls", "/"]).contains(r#""children":["a\u202eb","zookeeper"]"#));
+    assert_eq!(said(&["--color", "never", "create", "/c\u{feff}", "x"]), "Created /c<U+FEFF>\r\n");
+    assert_eq!(one(&server, &["ls", "/"]), "[a\u{202e}b, c\u{feff}, zookeeper]", "a pipe has what is there");
+    assert_eq!(one(&server, &["get", "/a\u{202e}b"]), "x\u{200b}\x1b[2Jy");
+}
+
+#[test]
+fn what_cannot_be_shown_is_not_completed() {
+    let (dir, server) = server();
+    for path in ["/dir", "/dir/b\u{202e}d", "/dir/bc"] {
+        one(&server, &["create", path, "x"]);
+    }
+    let mut terminal = Terminal::start(server.addr(), 80, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("get -w /dir/b\t");
+    terminal.expect("/dir/bc");
+    terminal.send("\x03");
+    terminal.expect("\x1b[?2004l");
+    terminal.expect_prompt(0);
+    // Events name paths too.
+    terminal.send("addWatch /dir\r");
+    terminal.expect_prompt(1);
+    one(&server, &["set", "/dir/b\u{202e}d", "y"]);
+    terminal.expect("path:/dir/b<U+202E>d");
+    terminal.send("quit\r");
+    assert_eq!(terminal.end().code(), Some(0));
+    assert!(!terminal.screen().contains('\u{202e}'), "{:?}", terminal.screen());
+}

@@ -20,6 +20,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// What is written to the terminal at last, by the test.
+const END: &str = "<the end>";
+
 /// Waits until something holds.
 pub fn until(mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + LIMIT;
@@ -85,8 +88,13 @@ impl Terminal {
     }
 
     /// Types.
-    pub fn send(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
+    pub fn send(&mut self, keys: impl AsRef<[u8]>) {
+        self.master.write_all(keys.as_ref()).unwrap();
+    }
+
+    /// Pastes, as a terminal does that was asked to put brackets around it.
+    pub fn paste(&mut self, text: &str) {
+        self.send(format!("\x1b[200~{text}\x1b[201~"));
     }
 
     /// Waits until the output behind what was waited for before contains this.
@@ -182,9 +190,12 @@ impl Terminal {
         assert_eq!(now.output_modes, self.before.output_modes);
         assert_eq!(now.control_modes, self.before.control_modes);
         assert_eq!(format!("{:?}", now.special_codes), format!("{:?}", self.before.special_codes));
-        while let Ok(bytes) = self.output.try_recv() {
-            self.seen.extend(bytes);
-        }
+        // Behind everything that the shell has said.
+        File::from(self.slave.try_clone().unwrap()).write_all(END.as_bytes()).unwrap();
+        self.expect(END);
+        let screen = self.screen();
+        let (on, off) = (screen.matches("\x1b[?2004h").count(), screen.matches("\x1b[?2004l").count());
+        assert_eq!(on, off, "brackets around pasted text, on and off: {screen:?}");
         status
     }
 
