@@ -6,17 +6,24 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use rustix::process::Signal;
+
+use crate::links::Links;
 use crate::raw;
 use crate::recorder::Recorder;
 use crate::server::{Options, Ready};
-use crate::{apache, ostler, server};
+use crate::{apache, four_letter, ostler, server};
 
 /// How long a server of an ensemble may take until it serves.
 const SERVING_LIMIT: Duration = Duration::from_mins(1);
+/// The ports of members: so many, from the first one on.
+const PORT_FIRST: u16 = 12_000;
+const PORTS: u16 = 20_000;
 
 /// A server's place in an ensemble, running or not.
 #[derive(Debug)]
@@ -25,6 +32,8 @@ pub struct Member {
     pub id: u8,
     /// Is it an observer?
     pub observer: bool,
+    /// Is it an observer in its own list alone?
+    turned: bool,
     /// Where it listens for clients.
     pub client: SocketAddr,
     /// Where it listens for learners.
@@ -58,7 +67,8 @@ pub enum Running {
 }
 
 impl Running {
-    fn server(&mut self) -> &mut dyn server::Server {
+    /// The server, whosever it is.
+    pub fn server(&mut self) -> &mut dyn server::Server {
         match self {
             Self::Apache(it) => it,
             Self::Ostler(it) => it,
@@ -75,6 +85,8 @@ pub struct Ensemble {
     cfg: Vec<String>,
     /// More flags of the Java machines.
     jvm: Vec<String>,
+    /// What the members are connected through; none: the ports themselves, or recorders.
+    links: Option<Links>,
 }
 
 impl Ensemble {
@@ -87,6 +99,7 @@ impl Ensemble {
             members.push(Member {
                 id,
                 observer: id > participants,
+                turned: false,
                 client,
                 quorum,
                 election,
@@ -95,7 +108,26 @@ impl Ensemble {
                 server: None,
             });
         }
-        Ok(Self { dir: dir.into(), members, cfg: Vec::new(), jvm: Vec::new() })
+        Ok(Self { dir: dir.into(), members, cfg: Vec::new(), jvm: Vec::new(), links: None })
+    }
+
+    /// The same, with links between the members that can be cut.
+    pub fn linked(dir: impl Into<PathBuf>, participants: u8, observers: u8) -> Result<Self> {
+        let mut ensemble = Self::new(dir, participants, observers, false)?;
+        let ports: Vec<_> = ensemble.members.iter().map(|it| (it.id, it.quorum, it.election)).collect();
+        ensemble.links = Some(Links::start(&ports)?);
+        Ok(ensemble)
+    }
+
+    /// The links, if there are any.
+    pub fn links(&self) -> Result<&Links> {
+        self.links.as_ref().context("this ensemble has no links that can be cut")
+    }
+
+    /// From its next start on, this member takes itself for an observer; the others' lists stay as they are.
+    pub fn becomes_observer(&mut self, id: u8) -> Result<()> {
+        self.member_mut(id)?.turned = true;
+        Ok(())
     }
 
     /// Adds a line to each `zoo.cfg`.
@@ -127,9 +159,11 @@ impl Ensemble {
                 Some(recorder) if it.id != id => recorder.addr().port(),
                 _ => addr.port(),
             };
-            let (quorum, election) =
-                (through(&it.quorum_recorder, it.quorum), through(&it.election_recorder, it.election));
-            let role = if it.observer { "observer" } else { "participant" };
+            let linked = |is_election| self.links.as_ref()?.addr(id, it.id, is_election).ok().map(|addr| addr.port());
+            let quorum = linked(false).unwrap_or_else(|| through(&it.quorum_recorder, it.quorum));
+            let election = linked(true).unwrap_or_else(|| through(&it.election_recorder, it.election));
+            let observes = it.observer || it.turned && it.id == id;
+            let role = if observes { "observer" } else { "participant" };
             format!("server.{}=127.0.0.1:{quorum}:{election}:{role}", it.id)
         };
         self.members.iter().map(line).collect()
@@ -151,15 +185,14 @@ impl Ensemble {
         options.cfg.clone_from(&self.cfg);
         options.cfg.extend(lines);
         options.jvm.clone_from(&self.jvm);
-        if member.observer {
+        if member.observer || member.turned {
             options = options.cfg("peerType=observer");
         }
         let server = match kind {
             Kind::Apache => Running::Apache(apache::Server::start(&options)?),
             Kind::Ostler => Running::Ostler(ostler::Server::start(&options)?),
         };
-        let member = self.members.iter_mut().find(|it| it.id == id).context("it was there a moment ago")?;
-        member.server = Some(server);
+        self.member_mut(id)?.server = Some(server);
         Ok(())
     }
 
@@ -181,6 +214,36 @@ impl Ensemble {
         Ok(())
     }
 
+    /// What a server calls itself in its answer to `srvr`; empty if it serves nobody.
+    pub fn mode(&self, id: u8) -> String {
+        let answer = self.member(id).and_then(|it| four_letter::ask(it.client, "srvr")).unwrap_or_default();
+        let mode = answer.lines().find_map(|line| line.strip_prefix("Mode: "));
+        mode.unwrap_or_default().to_owned()
+    }
+
+    /// The data directory of a member.
+    pub fn data_dir(&self, id: u8) -> PathBuf {
+        self.dir.join(id.to_string()).join("data")
+    }
+
+    /// Removes everything that a member that does not run has on its disk, but for its id.
+    pub fn wipe(&self, id: u8) -> Result<()> {
+        let dir = self.data_dir(id).join("version-2");
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))
+    }
+
+    /// Sends a signal to a server.
+    pub fn signal(&mut self, id: u8, signal: Signal) -> Result<()> {
+        let server = self.member_mut(id)?.server.as_mut().with_context(|| format!("server {id} does not run"))?;
+        server.server().process_mut().signal(signal)
+    }
+
+    /// The process of a server.
+    pub fn pid(&mut self, id: u8) -> Result<u32> {
+        let server = self.member_mut(id)?.server.as_mut().with_context(|| format!("server {id} does not run"))?;
+        Ok(server.server().pid())
+    }
+
     /// Does the log of a server contain this text?
     pub fn log_contains(&self, id: u8, text: &str) -> bool {
         let log = std::fs::read(self.dir.join(id.to_string()).join("server.log")).unwrap_or_default();
@@ -197,15 +260,29 @@ impl Ensemble {
         self.take(id)?.server().stop().map(|_| ())
     }
 
+    fn member_mut(&mut self, id: u8) -> Result<&mut Member> {
+        self.members.iter_mut().find(|it| it.id == id).with_context(|| format!("there is no member {id}"))
+    }
+
     fn take(&mut self, id: u8) -> Result<Running> {
-        let member = self.members.iter_mut().find(|it| it.id == id).with_context(|| format!("no member {id}"))?;
-        member.server.take().with_context(|| format!("server {id} does not run"))
+        self.member_mut(id)?.server.take().with_context(|| format!("server {id} does not run"))
     }
 }
 
-/// Three loopback ports that were free a moment ago.
+/// Three loopback ports that are free, below those that the system gives to whoever connects: a member's port must still
+/// be there when it comes back.
 fn free_addrs() -> Result<[SocketAddr; 3]> {
-    let one = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free loopback port");
-    let all = [one()?, one()?, one()?];
-    Ok([all[0].local_addr()?, all[1].local_addr()?, all[2].local_addr()?])
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 200) as u16 * 100;
+    let one = || -> Result<SocketAddr> {
+        for _ in 0..PORTS {
+            let port = PORT_FIRST + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS;
+            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+            if TcpListener::bind(addr).is_ok() {
+                return Ok(addr);
+            }
+        }
+        bail!("no loopback port from {PORT_FIRST} to {} is free", PORT_FIRST + PORTS - 1)
+    };
+    Ok([one()?, one()?, one()?])
 }

@@ -9,6 +9,8 @@
 //! * [`python`] runs programs with kazoo, the Python client, [`c`] with the C client.
 //! * [`generated`] makes conversations up, and makes those short that show a difference; [`proxy`] cuts connections.
 //! * [`ensemble`] is a few Apache servers that elect a leader; [`recorder`] writes down what they say to each other.
+//! * [`links`] connects members so that they can be cut off, [`history`] has clients that remember what they were told,
+//!   and looks at it, [`matrix`] puts them together: faults of members of mixed ensembles.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -18,7 +20,10 @@ pub mod c;
 pub mod ensemble;
 pub mod four_letter;
 pub mod generated;
+pub mod history;
 pub mod java;
+pub mod links;
+pub mod matrix;
 pub mod ostler;
 mod paths;
 mod process;

@@ -1,6 +1,8 @@
 //! `cargo xtask soak`: the proofs on virtual hardware for as long as one likes, and what they have covered: `--storage`, the
 //! storage of one server; `--worlds`, ensembles of cores and their storage; `--whole`, ensembles of whole servers with clients.
+//! And `--ensemble`, real servers, Apache's and ours together.
 
+mod ensemble;
 mod worlds;
 
 use std::io::{IsTerminal, Write};
@@ -27,8 +29,17 @@ pub(crate) struct Args {
     /// Ensembles of whole servers, with trees, sessions, watches and clients.
     #[arg(long, conflicts_with_all = ["storage", "worlds"])]
     whole: bool,
+    /// Members of mixed ensembles, Apache's and ours, and the matrix of faults: once, or for as long as --minutes says.
+    #[arg(long, conflicts_with_all = ["storage", "worlds", "whole", "one"])]
+    ensemble: bool,
+    /// Of the matrix, only the cells whose names contain this.
+    #[arg(long, requires = "ensemble", value_name = "TEXT")]
+    only: Option<String>,
+    /// With --ensemble: for so many minutes.
+    #[arg(long, requires = "ensemble", value_name = "N")]
+    minutes: Option<u64>,
     /// For so many seconds.
-    #[arg(long, default_value_t = 60, value_name = "N")]
+    #[arg(long, default_value_t = 60, value_name = "N", conflicts_with = "ensemble")]
     seconds: u64,
     /// The first seed; the others follow. Without it, one that was not played before.
     #[arg(long, value_name = "SEED")]
@@ -87,8 +98,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.worlds || args.whole {
         return worlds::run(args);
     }
+    if args.ensemble {
+        return ensemble::run(args);
+    }
     if !args.storage {
-        bail!("nothing to play: --storage, --worlds or --whole says what");
+        bail!("nothing to play: --storage, --worlds, --whole or --ensemble says what");
     }
     if let (Some(seed), true) = (args.seed, args.one) {
         let outcome = history(seed);
