@@ -87,6 +87,8 @@ pub struct Ensemble {
     jvm: Vec<String>,
     /// What the members are connected through; none: the ports themselves, or recorders.
     links: Option<Links>,
+    /// Ours; none: the one that was built last.
+    binary: Option<PathBuf>,
 }
 
 impl Ensemble {
@@ -108,7 +110,7 @@ impl Ensemble {
                 server: None,
             });
         }
-        Ok(Self { dir: dir.into(), members, cfg: Vec::new(), jvm: Vec::new(), links: None })
+        Ok(Self { dir: dir.into(), members, cfg: Vec::new(), jvm: Vec::new(), links: None, binary: None })
     }
 
     /// The same, with links between the members that can be cut.
@@ -139,6 +141,12 @@ impl Ensemble {
     /// Adds a flag of each Java machine.
     pub fn jvm(mut self, flag: &str) -> Self {
         self.jvm.push(flag.to_owned());
+        self
+    }
+
+    /// Which of our binaries is started.
+    pub fn binary(mut self, path: PathBuf) -> Self {
+        self.binary = Some(path);
         self
     }
 
@@ -190,7 +198,10 @@ impl Ensemble {
         }
         let server = match kind {
             Kind::Apache => Running::Apache(apache::Server::start(&options)?),
-            Kind::Ostler => Running::Ostler(ostler::Server::start(&options)?),
+            Kind::Ostler => Running::Ostler(match &self.binary {
+                Some(binary) => ostler::Server::start_binary(binary, &options)?,
+                None => ostler::Server::start(&options)?,
+            }),
         };
         self.member_mut(id)?.server = Some(server);
         Ok(())

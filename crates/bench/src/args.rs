@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 
 use crate::crowd::Crowd;
@@ -20,9 +20,9 @@ pub struct Args {
     #[arg(value_enum, default_value_t = Workload::Mixed)]
     pub workload: Workload,
 
-    /// The server: name or address, and its client port.
-    #[arg(long, default_value = "127.0.0.1:2181", value_name = "HOST:PORT", value_parser = resolve)]
-    pub host: SocketAddr,
+    /// The server: name or address, and its client port. Of several (by comma), connections go to one after the other.
+    #[arg(long, default_value = "127.0.0.1:2181", value_name = "HOST:PORT", value_parser = resolve, value_delimiter = ',')]
+    pub host: Vec<SocketAddr>,
 
     /// Bytes of data in a znode.
     #[arg(long, default_value_t = 1024, value_name = "BYTES")]
@@ -72,9 +72,10 @@ pub struct Args {
     #[arg(long)]
     pub probe: bool,
 
-    /// The server's process on this machine: also report its CPU time per operation and its memory.
-    #[arg(long, value_name = "PID")]
-    pub pid: Option<u32>,
+    /// The server's process on this machine: also report its CPU time per operation and its memory; of several (by comma), the
+    /// sums.
+    #[arg(long, value_name = "PID", value_delimiter = ',')]
+    pub pid: Vec<u32>,
 
     /// Print the result as one line of JSON.
     #[arg(long)]
@@ -106,6 +107,12 @@ pub(crate) fn resolve(host: &str) -> Result<SocketAddr, String> {
 }
 
 impl Args {
+    /// The server of the connection with this number.
+    pub(crate) fn host(&self, connection: usize) -> Result<SocketAddr> {
+        let at = connection.checked_rem(self.host.len()).and_then(|it| self.host.get(it));
+        at.copied().context("--host names no server")
+    }
+
     /// The arguments with the preset applied, or what is wrong with them.
     pub(crate) fn resolved(&self) -> Result<Self> {
         let mut args = self.clone();

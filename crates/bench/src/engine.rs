@@ -39,7 +39,7 @@ struct Run {
 /// lost connection, replies out of order; a wrong or refusing reply is counted in the report instead.
 pub fn run(args: &Args) -> Result<Report> {
     let args = args.resolved()?;
-    let mut session = control::open(args.host)?;
+    let mut session = control::open(args.host(0)?)?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let parent = format!("/bench-{:06x}", (since_1970.as_nanos() as u32 >> 4) & 0xff_ffff);
     control::create(&mut session, &parent)?;
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<Report> {
     }
     let window = window?;
     if !run.args.keep {
-        let mut session = control::open(run.args.host)?;
+        let mut session = control::open(run.args.host(0)?)?;
         control::delete(&mut session, &run.parent)?;
         control::close(&mut session)?;
     }
@@ -88,7 +88,7 @@ fn measure(run: &Run, ends: &Receiver<()>) -> Result<Window> {
     let args = &run.args;
     let opened;
     if args.count.is_some() {
-        opened = Usage::now(args.pid);
+        opened = Usage::now(&args.pid);
         run.mode.set(Mode::RECORD);
         run.barrier.wait();
         for _ in 0..args.threads {
@@ -98,11 +98,11 @@ fn measure(run: &Run, ends: &Receiver<()>) -> Result<Window> {
     } else {
         run.barrier.wait();
         sleep(ends, args.warmup());
-        opened = Usage::now(args.pid);
+        opened = Usage::now(&args.pid);
         run.mode.set(Mode::RECORD);
         sleep(ends, Duration::from_secs_f64(args.duration));
     }
-    let closed = Usage::now(args.pid);
+    let closed = Usage::now(&args.pid);
     run.mode.set(Mode::STOP);
     run.barrier.wait();
     let (opened, closed) = (opened?, closed?);
@@ -131,11 +131,12 @@ struct Usage {
 }
 
 impl Usage {
-    fn now(pid: Option<u32>) -> Result<Self> {
-        let (server_cpu_us, server_rss_bytes) = match pid {
-            Some(pid) => (procfs::cpu_us(pid)?, procfs::rss_bytes(pid)?),
-            None => (0.0, 0),
-        };
+    fn now(pids: &[u32]) -> Result<Self> {
+        let (mut server_cpu_us, mut server_rss_bytes) = (0.0, 0);
+        for pid in pids {
+            server_cpu_us += procfs::cpu_us(*pid)?;
+            server_rss_bytes += procfs::rss_bytes(*pid)?;
+        }
         let client_cpu_us = procfs::cpu_us(std::process::id())?;
         Ok(Self { at: Instant::now(), client_cpu_us, server_cpu_us, server_rss_bytes })
     }
@@ -190,7 +191,7 @@ impl Team {
         let mut connections = Vec::new();
         let in_runtime = runtime.enter();
         for place in (number..args.connections).step_by(args.threads) {
-            let stream = control::open(args.host)?;
+            let stream = control::open(args.host(place)?)?;
             stream.set_nonblocking(true)?;
             let stream = TcpStream::from_std(stream)?;
             let work = Work::new(args.workload, args.reads, place as u32, args.connections as u32, args.znodes);
@@ -233,7 +234,7 @@ impl Team {
                 Err(_) => {
                     let replies = self.thread.stats().replies;
                     if replies == seen {
-                        bail!("no reply for {SILENCE:?}: the server at {} hangs", args.host);
+                        bail!("no reply for {SILENCE:?}: one of the servers {:?} hangs", args.host);
                     }
                     seen = replies;
                 }

@@ -118,9 +118,8 @@ impl Report {
             latency: Latency::of(&all),
             by_kind: if by_kind.len() > 1 { by_kind } else { Vec::new() },
             client_cpu_us_per_op: per_op(window.client_cpu_us),
-            server: args
-                .pid
-                .map(|_| ServerUse { cpu_us_per_op: per_op(window.server_cpu_us), rss_bytes: window.server_rss_bytes }),
+            server: (!args.pid.is_empty())
+                .then(|| ServerUse { cpu_us_per_op: per_op(window.server_cpu_us), rss_bytes: window.server_rss_bytes }),
         })
     }
 }

@@ -62,6 +62,39 @@ const fn p99(scenario: &'static str, name: &'static str, must: f64, aim: f64) ->
     Measure { scenario, name, unit: "us", figure: |it| it.p99_us, better: Better::Less, must, aim }
 }
 
+/// Those of ensembles.
+pub(crate) const ENSEMBLE_MEASURES: &[Measure] = &[
+    cpu("e-set-256", "CPU per set, all servers, 256", 0.40, 0.20),
+    cpu("e-set-16", "CPU per set, all servers, 16", 0.45, 0.30),
+    throughput("e-set-256", "throughput of set, 256", 2.5, 4.0),
+    throughput("e-create", "throughput of create, 256", 2.5, 5.0),
+    throughput("e-get", "throughput of get, 256", 2.5, 4.0),
+    throughput("e-mixed", "throughput 50:50, 256", 2.5, 4.0),
+    Measure {
+        scenario: "e-set-1",
+        name: "p50 of a set, 1",
+        unit: "us",
+        figure: |it| it.p50_us,
+        better: Better::Less,
+        must: 0.75,
+        aim: 0.50,
+    },
+    p99("e-open", "p99 at 1000/s, half sets", 0.6, 0.4),
+    of_ensemble("e-failover", "kill -9 of a leader: a write", |it| it.failover_us / 1e3, 0.5, 0.3),
+    of_ensemble("e-failover", "... the worst of them", |it| it.failover_worst_us / 1e3, 1.0, 0.5),
+    of_ensemble("e-rejoin", "a killed member is back", |it| it.restart_us / 1e3, 0.4, 0.2),
+];
+
+const fn of_ensemble(
+    scenario: &'static str,
+    name: &'static str,
+    figure: fn(&Figures) -> f64,
+    must: f64,
+    aim: f64,
+) -> Measure {
+    Measure { scenario, name, unit: "ms", figure, better: Better::Less, must, aim }
+}
+
 /// All measures, in the order of the table.
 pub(crate) const MEASURES: &[Measure] = &[
     cpu("get-256", "server CPU per get, 256", 0.25, 0.15),

@@ -4,6 +4,7 @@
 //! far they spread. Both servers are durable (fsync on), start with an empty data directory for each scenario, and get
 //! the same warmup.
 
+mod ensemble;
 mod measure;
 mod results;
 mod scenario;
@@ -17,7 +18,7 @@ use clap::ValueEnum;
 use ostler_conformance::target;
 
 use results::{Results, Side};
-use scenario::{SCENARIOS, Scenario};
+use scenario::{ENSEMBLE_SCENARIOS, SCENARIOS, Scenario};
 
 /// How to compare.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,9 @@ pub(crate) struct Args {
     /// Only these scenarios (by comma).
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     only: Vec<String>,
+    /// Ensembles of so many servers, each of one kind, instead of single ones.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
+    servers: u8,
     /// How many pairs of runs.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -74,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print!("{}", table::list());
         return Ok(ExitCode::SUCCESS);
     }
-    let scenarios = chosen(&args.only)?;
+    let scenarios = chosen(if args.servers > 1 { ENSEMBLE_SCENARIOS } else { SCENARIOS }, &args.only)?;
     ensure!(args.rounds > 0 && args.seconds > 0, "--rounds and --seconds must be at least 1");
     build(args.against)?;
     warn_if_busy();
@@ -92,7 +96,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                     continue;
                 }
                 let figures = scenario
-                    .run(side, &dir.join("run"), args.seconds, args.warmup)
+                    .run(side, &dir.join("run"), args.servers, args.seconds, args.warmup)
                     .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
                 println!("{at}  {}", figures.line());
                 results.put(scenario.name, round, side, figures)?;
@@ -113,12 +117,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn chosen(only: &[String]) -> Result<Vec<&'static Scenario>> {
-    if let Some(unknown) = only.iter().find(|name| SCENARIOS.iter().all(|it| it.name != name.as_str())) {
-        let known: Vec<&str> = SCENARIOS.iter().map(|it| it.name).collect();
+fn chosen(all: &'static [Scenario], only: &[String]) -> Result<Vec<&'static Scenario>> {
+    if let Some(unknown) = only.iter().find(|name| all.iter().all(|it| it.name != name.as_str())) {
+        let known: Vec<&str> = all.iter().map(|it| it.name).collect();
         bail!("no scenario is called {unknown}; there are {}", known.join(", "));
     }
-    Ok(SCENARIOS.iter().filter(|it| only.is_empty() || only.iter().any(|name| name == it.name)).collect())
+    Ok(all.iter().filter(|it| only.is_empty() || only.iter().any(|name| name == it.name)).collect())
 }
 
 /// Builds the binaries that will be measured.
@@ -143,7 +147,8 @@ fn warn_if_busy() {
 
 /// What results depend on: earlier ones with other settings or of another binary are of no use.
 fn settings(args: &Args) -> Result<String> {
-    let settings = format!("{} s after {} s", args.seconds, args.warmup);
+    let servers = if args.servers > 1 { format!(", {} servers", args.servers) } else { String::new() };
+    let settings = format!("{} s after {} s{servers}", args.seconds, args.warmup);
     if args.against == Against::ApacheOnly {
         return Ok(settings);
     }

@@ -76,6 +76,12 @@ pub(crate) struct Figures {
     /// As `p99_us`, while snapshots are taken.
     #[serde(default)]
     pub(crate) p99_snapshot_us: f64,
+    /// From killing a leader until a write works, in microseconds: the median.
+    #[serde(default)]
+    pub(crate) failover_us: f64,
+    /// The longest.
+    #[serde(default)]
+    pub(crate) failover_worst_us: f64,
 }
 
 impl Figures {
@@ -92,6 +98,10 @@ impl Figures {
         if self.list_us > 0.0 {
             let (list, stall) = (self.list_us / 1e3, self.stall_us / 1e3);
             return format!("a list {list:.0} ms  longest wait of others {stall:.1} ms");
+        }
+        if self.failover_us > 0.0 {
+            let (median, worst) = (self.failover_us / 1e3, self.failover_worst_us / 1e3);
+            return format!("a write works again after {median:.0} ms, at worst {worst:.0} ms");
         }
         if self.restart_us > 0.0 {
             let (restart, snapshot) = (self.restart_us / 1e6, self.snapshot_us / 1e6);

@@ -11,6 +11,7 @@ use ostler_conformance::raw::Connection;
 use ostler_conformance::{Options, Server, apache, four_letter, ostler, target};
 use serde::de::DeserializeOwned;
 
+use super::ensemble;
 use super::results::{Figures, Side};
 
 /// A scenario.
@@ -37,6 +38,10 @@ enum Load {
     Restart(&'static [&'static str]),
     /// The same, and then a load on a server that takes no snapshots, and on one that takes one after the other.
     Snapshots(&'static [&'static str]),
+    /// The leader of an ensemble is killed, again and again.
+    Failover,
+    /// A load of so many requests on an ensemble; then a follower is killed and starts again.
+    Rejoin(&'static [&'static str]),
 }
 
 const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
@@ -121,6 +126,51 @@ const A_MILLION: &[&str] = &["create", "--payload", "100", "--count", "1000000"]
 const THIRTY_PERCENT: &[&str] =
     &["mixed", "--reads", "50", "--payload", "100", "--connections", "16", "--rate", "25000"];
 
+/// Those of ensembles.
+pub(crate) const ENSEMBLE_SCENARIOS: &[Scenario] = &[
+    timed(
+        "e-set-256",
+        "set of 1 KiB, 32 connections x 8 outstanding, over all servers",
+        &["set", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "e-set-16",
+        "set of 1 KiB, 16 connections x 1 outstanding, over all servers",
+        &["set", "--connections", "16", "--outstanding", "1"],
+    ),
+    timed(
+        "e-create",
+        "create of 100 B, 32 connections x 8 outstanding, over all servers",
+        &["create", "--payload", "100", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "e-get",
+        "get of 1 KiB, 32 connections x 8 outstanding, over all servers",
+        &["get", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "e-mixed",
+        "50 % get, 50 % set, 1 KiB, 32 connections x 8 outstanding, over all servers",
+        &["mixed", "--reads", "50", "--connections", "32", "--outstanding", "8"],
+    ),
+    timed(
+        "e-set-1",
+        "set of 1 KiB, 1 connection x 1 outstanding",
+        &["set", "--connections", "1", "--outstanding", "1"],
+    ),
+    timed(
+        "e-open",
+        "1000 requests/s at fixed times, half sets, 1 KiB, 16 connections over all servers",
+        &["mixed", "--reads", "50", "--connections", "16", "--rate", "1000"],
+    ),
+    Scenario { name: "e-failover", about: "kill -9 of the leader until a write works, 5 times", load: Load::Failover },
+    Scenario {
+        name: "e-rejoin",
+        about: "1 000 000 creates of 100 B; a follower is killed, and started until it grants a session",
+        load: Load::Rejoin(&["create", "--payload", "100", "--count", "1000000"]),
+    },
+];
+
 /// What is written behind a restart, so that a snapshot is due on both sides, and how often one is.
 const SNAPSHOT_LOAD: &[&str] =
     &["set", "--payload", "100", "--connections", "8", "--outstanding", "8", "--duration", "5"];
@@ -137,11 +187,16 @@ const WARMING: &[&str] = &["mixed", "--reads", "50", "--connections", "32", "--o
 
 impl Scenario {
     /// Runs it against a fresh server of `side` in `dir`.
-    pub(crate) fn run(&self, side: Side, dir: &Path, seconds: u32, warmup: u32) -> Result<Figures> {
+    pub(crate) fn run(&self, side: Side, dir: &Path, servers: u8, seconds: u32, warmup: u32) -> Result<Figures> {
         if dir.exists() {
             fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
         }
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        if servers > 1 {
+            let figures = self.run_ensemble(side, dir, servers, seconds, warmup)?;
+            fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
+            return Ok(figures);
+        }
         let mut server = start(side, &options(dir))?;
         let figures = match self.load {
             Load::Restart(load) => {
@@ -165,6 +220,28 @@ impl Scenario {
         Ok(figures)
     }
 
+    fn run_ensemble(&self, side: Side, dir: &Path, servers: u8, seconds: u32, warmup: u32) -> Result<Figures> {
+        let mut servers = ensemble::Servers::start(side, dir, servers)?;
+        match self.load {
+            Load::Timed(load) => {
+                let (warmup, seconds) = (warmup.to_string(), seconds.to_string());
+                let (hosts, pids) = (servers.hosts(), servers.pids()?);
+                bench_at(&hosts, &pids, WARMING, &["--duration", &warmup, "--warmup", "0"])?;
+                let report = bench_at(&hosts, &pids, load, &["--duration", &seconds, "--warmup", "2"])?;
+                figures_of(&report, 0.0)
+            }
+            Load::Failover => servers.failover(),
+            Load::Rejoin(load) => {
+                let (hosts, pids) = (servers.hosts(), servers.pids()?);
+                bench_at(&hosts, &pids, load, &[])?;
+                servers.rejoin()
+            }
+            Load::None | Load::Counted(_) | Load::Crowd(_) | Load::Restart(_) | Load::Snapshots(_) => {
+                bail!("this is for one server")
+            }
+        }
+    }
+
     fn measure(&self, server: &dyn Server, seconds: u32, warmup: u32) -> Result<Figures> {
         // Long enough for whatever a server does after it has begun to serve. Not a test: nothing depends on it.
         std::thread::sleep(Duration::from_secs(3));
@@ -180,21 +257,27 @@ impl Scenario {
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
             Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
-            Load::Restart(_) | Load::Snapshots(_) => bail!("measured around more than one server"),
+            Load::Restart(_) | Load::Snapshots(_) | Load::Failover | Load::Rejoin(_) => {
+                bail!("this is measured around more than one server")
+            }
         };
-        let used = report.server.context("the load generator did not look at the server's process")?;
-        Ok(Figures {
-            ops: report.ops as f64,
-            ops_per_second: report.ops_per_second,
-            cpu_us_per_op: used.cpu_us_per_op,
-            client_cpu_us_per_op: report.client_cpu_us_per_op,
-            p50_us: report.latency.p50_us,
-            p99_us: report.latency.p99_us,
-            rss_bytes: used.rss_bytes as f64,
-            rss_idle_bytes,
-            ..Figures::default()
-        })
+        figures_of(&report, rss_idle_bytes)
     }
+}
+
+fn figures_of(report: &Report, rss_idle_bytes: f64) -> Result<Figures> {
+    let used = report.server.as_ref().context("the load generator did not look at the server's process")?;
+    Ok(Figures {
+        ops: report.ops as f64,
+        ops_per_second: report.ops_per_second,
+        cpu_us_per_op: used.cpu_us_per_op,
+        client_cpu_us_per_op: report.client_cpu_us_per_op,
+        p50_us: report.latency.p50_us,
+        p99_us: report.latency.p99_us,
+        rss_bytes: used.rss_bytes as f64,
+        rss_idle_bytes,
+        ..Figures::default()
+    })
 }
 
 /// The binary that is measured: always an optimized one.
@@ -312,20 +395,31 @@ fn crowd(server: &dyn Server, load: &[&str], warmup: u32, rss_idle_bytes: f64) -
 
 /// Runs the load generator; wrong replies are an error here.
 fn run_bench(server: &dyn Server, load: &[&str], more: &[&str]) -> Result<Report> {
-    let report: Report = run_load(server, load, more)?;
+    bench_at(&server.addr().to_string(), &server.pid().to_string(), load, more)
+        .with_context(|| format!("{}; its log is {}", server.name(), server.log().display()))
+}
+
+/// The same, at several servers.
+fn bench_at(hosts: &str, pids: &str, load: &[&str], more: &[&str]) -> Result<Report> {
+    let report: Report = load_at(hosts, pids, load, more)?;
     if report.errors > 0 {
         let first = report.first_error.unwrap_or_default();
-        bail!("{} gave {} wrong answers, the first: {first}", server.name(), report.errors);
+        bail!("there were {} wrong answers, the first: {first}", report.errors);
     }
     Ok(report)
 }
 
 fn run_load<R: DeserializeOwned>(server: &dyn Server, load: &[&str], more: &[&str]) -> Result<R> {
+    load_at(&server.addr().to_string(), &server.pid().to_string(), load, more)
+        .with_context(|| format!("{}; its log is {}", server.name(), server.log().display()))
+}
+
+fn load_at<R: DeserializeOwned>(hosts: &str, pids: &str, load: &[&str], more: &[&str]) -> Result<R> {
     let binary = target().join("release/ostler-bench");
     let mut command = Command::new(&binary);
-    command.args(load).args(more).args(["--json", "--keep", "--host", &server.addr().to_string()]);
-    command.args(["--pid", &server.pid().to_string()]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    command.args(load).args(more).args(["--json", "--keep", "--host", hosts, "--pid", pids]);
+    command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let output = command.output().with_context(|| format!("starting {}", binary.display()))?;
-    ensure!(output.status.success(), "the load generator failed; the server's log is {}", server.log().display());
+    ensure!(output.status.success(), "the load generator failed");
     serde_json::from_slice(&output.stdout).context("reading the load generator's report")
 }
