@@ -89,6 +89,10 @@ pub struct Ensemble {
     links: Option<Links>,
     /// Ours; none: the one that was built last.
     binary: Option<PathBuf>,
+    /// The ensemble begins with so many; each further member knows these and itself.
+    first: u8,
+    /// Files that a reconfig has written are left as they are.
+    keeps_cfg: bool,
 }
 
 impl Ensemble {
@@ -110,7 +114,16 @@ impl Ensemble {
                 server: None,
             });
         }
-        Ok(Self { dir: dir.into(), members, cfg: Vec::new(), jvm: Vec::new(), links: None, binary: None })
+        Ok(Self {
+            dir: dir.into(),
+            members,
+            cfg: Vec::new(),
+            jvm: Vec::new(),
+            links: None,
+            binary: None,
+            first: u8::MAX,
+            keeps_cfg: false,
+        })
     }
 
     /// The same, with links between the members that can be cut.
@@ -150,6 +163,12 @@ impl Ensemble {
         self
     }
 
+    /// Only the first so many are an ensemble at first, and it can change.
+    pub fn growing_from(mut self, first: u8) -> Self {
+        (self.first, self.keeps_cfg) = (first, true);
+        self.cfg("reconfigEnabled=true").cfg("skipACL=yes")
+    }
+
     /// The member with this id.
     pub fn member(&self, id: u8) -> Result<&Member> {
         self.members.iter().find(|it| it.id == id).with_context(|| format!("there is no member {id}"))
@@ -174,7 +193,18 @@ impl Ensemble {
             let role = if observes { "observer" } else { "participant" };
             format!("server.{}=127.0.0.1:{quorum}:{election}:{role}", it.id)
         };
-        self.members.iter().map(line).collect()
+        self.members.iter().filter(|it| it.id <= self.first || it.id == id).map(line).collect()
+    }
+
+    /// What a reconfig is told to add a member, with this role.
+    pub fn joining(&self, id: u8, role: &str) -> Result<String> {
+        let it = self.member(id)?;
+        Ok(format!("server.{id}=127.0.0.1:{}:{}:{role};{}", it.quorum.port(), it.election.port(), it.client))
+    }
+
+    /// The directory of a member.
+    pub fn dir(&self, id: u8) -> PathBuf {
+        self.dir.join(id.to_string())
     }
 
     /// Starts one of Apache's servers and waits only until its process runs.
@@ -190,6 +220,7 @@ impl Ensemble {
         options.port = Some(member.client.port());
         options.my_id = Some(id);
         options.ready = Ready::Started;
+        options.keep_cfg = self.keeps_cfg;
         options.cfg.clone_from(&self.cfg);
         options.cfg.extend(lines);
         options.jvm.clone_from(&self.jvm);

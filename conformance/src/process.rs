@@ -40,7 +40,10 @@ impl Process {
             None => free_port()?,
         };
         let cfg = dir.join("zoo.cfg");
-        fs::write(&cfg, config(&data, port, &options.cfg)?).with_context(|| format!("writing {}", cfg.display()))?;
+        if !(options.keep_cfg && cfg.is_file()) {
+            fs::write(&cfg, config(&data, port, &options.cfg)?)
+                .with_context(|| format!("writing {}", cfg.display()))?;
+        }
 
         let log = open_log(dir)?;
         let mut command = command(&cfg);

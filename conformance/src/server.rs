@@ -20,6 +20,8 @@ pub struct Options {
     pub my_id: Option<u8>,
     /// More lines of `zoo.cfg`; a line replaces the one that would have been written for its key.
     pub cfg: Vec<String>,
+    /// Leave a `zoo.cfg` that is there as it is: a reconfig has written it.
+    pub keep_cfg: bool,
     /// More flags of the Java machine, such as `-Dzookeeper.snapCount=100`. Ostler has no use for them.
     pub jvm: Vec<String>,
     /// More environment variables.
@@ -38,6 +40,7 @@ impl Options {
             port: None,
             my_id: None,
             cfg: Vec::new(),
+            keep_cfg: false,
             jvm: Vec::new(),
             env: Vec::new(),
             ready: Ready::Serving,

@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use peer::{LogRoom, Now, Pipeline, ShardSet, Shared, Submission, Wish};
+use peer::{LogRoom, Members, Now, Pipeline, ShardSet, Shared, Submission, Wish};
 use storage::epoch::EpochFile;
 use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
 use tree::cut::CutHeader;
-use wire::Zxid;
+use wire::{OpCode, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{self, Ensemble};
 use zab::{Command, ConnId, Logged, Recovered, RoleId, ToLearner, leader, learner, member};
@@ -119,6 +119,7 @@ impl Node {
             wishes: Vec::new(),
             outputs: VecDeque::new(),
         }));
+        node.tell_configuration(now, shared);
         node.pump(now, shared);
         node
     }
@@ -131,6 +132,9 @@ impl Node {
     /// Takes in what shards submit, in order, leaving it empty. Returns the shards to wake.
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
         self.tell_room();
+        if submissions.iter().any(is_reconfig) {
+            self.tell_members(now);
+        }
         let mut woken =
             if submissions.is_empty() { ShardSet::default() } else { self.pipeline.process(now, shared, submissions) };
         woken.extend(self.go_on(now, shared));
@@ -144,6 +148,13 @@ impl Node {
         self.pipeline.sweep(now, shared);
         woken.extend(self.go_on(now, shared));
         woken
+    }
+
+    /// This server is about to stop. True: nothing of what it took as a leader is left to be answered.
+    pub fn leave(&mut self) -> bool {
+        self.pipeline.leave();
+        let leads = self.ensemble().is_some_and(|it| it.member().as_leader().is_some());
+        !leads || self.pipeline.is_idle()
     }
 
     /// The next batch for the log, if there is one and none is out.
@@ -284,6 +295,25 @@ impl Node {
         }));
     }
 
+    /// Tells a leader's pipeline whom a reconfig would change.
+    fn tell_members(&mut self, now: Now) {
+        let Some(consensus) = &self.consensus else { return };
+        let member = consensus.ensemble.member();
+        let members = member.as_leader().map(|leader| {
+            let options = member.options();
+            let committed = options.quorums().committed().clone();
+            let (is_changing, synced) = (leader.is_reconfiguring(), leader.synced(ms(now)));
+            Members { committed, is_changing, synced, text_rules: options.text_rules }
+        });
+        self.pipeline.set_members(members);
+    }
+
+    /// What holds goes into `/zookeeper/config`.
+    fn tell_configuration(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        let Some(consensus) = &self.consensus else { return ShardSet::default() };
+        self.pipeline.configured(now, shared, &consensus.ensemble.member().options().verifier)
+    }
+
     /// Moves everything as far as it goes.
     fn go_on(&mut self, now: Now, shared: &Shared) -> ShardSet {
         if self.consensus.is_some() {
@@ -322,6 +352,7 @@ impl Node {
             let mut is_quiet = true;
             self.pipeline.take_proposals(|zxid, txn| {
                 is_quiet = false;
+                shared.pipeline_stats.proposal_sizes.record(now.mono_us, txn.len());
                 let proposal = zab::Proposal { zxid, txn };
                 let input = member::Input::Leader(role, leader::Input::Propose(proposal));
                 ensemble.handle(ms(now), ensemble::Input::Member(input));
@@ -358,7 +389,10 @@ impl Node {
                 self.on_command(now, command);
                 return ShardSet::default();
             }
-            member::Output::Follow { role, .. } | member::Output::Lead { role } => consensus.role = role,
+            member::Output::Follow { role, .. } | member::Output::Lead { role } => {
+                consensus.role = role;
+                shared.pipeline_stats.proposal_sizes.reset();
+            }
             member::Output::Over(..) => {
                 self.snapshots.waiting.clear();
                 consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
@@ -366,8 +400,11 @@ impl Node {
             }
             member::Output::Leader(output) => return self.on_leader(now, shared, role, output),
             member::Output::Learner(output) => return self.on_learner(now, shared, output),
-            // Nothing is reconfigured yet.
-            member::Output::Look { .. } | member::Output::Configured(_) => {}
+            member::Output::Configured(_) => {
+                consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
+                return self.tell_configuration(now, shared);
+            }
+            member::Output::Look { .. } => {}
         }
         consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(output)));
         ShardSet::default()
@@ -391,10 +428,16 @@ impl Node {
             leader::Output::Serve { .. } => {
                 // If there is none, the end of the role comes next.
                 if let Some(next) = consensus.ensemble.next_zxid(ms(now)) {
+                    self.tell_members(now);
                     return self.pipeline.lead(now, shared, Zxid(next.0 - 1));
                 }
             }
-            leader::Output::Request(conn, request) => return self.pipeline.forwarded(now, shared, conn, request),
+            leader::Output::Request(conn, request) => {
+                if request.op == OpCode::Reconfig.code() {
+                    self.tell_members(now);
+                }
+                return self.pipeline.forwarded(now, shared, conn, request);
+            }
             leader::Output::Touch(touched) => self.pipeline.touched(now, &touched),
             leader::Output::Revalidate { conn, session, timeout_ms } => {
                 let (valid, woken) = self.pipeline.revalidate(now, shared, conn, session, timeout_ms);
@@ -517,12 +560,14 @@ impl Node {
                     }
                     None => self.pipeline.truncated(to),
                 }
+                woken.extend(self.tell_configuration(now, shared));
                 member::Input::Done(token.done())
             }
             Done::Installed { token, zxid, rebuilt } => {
                 consensus.change = None;
                 self.log = LogWriter::new(self.log_options.clone(), zxid);
                 woken.extend(self.pipeline.replace_tree(now, shared, rebuilt.tree, rebuilt.sessions).0);
+                woken.extend(self.tell_configuration(now, shared));
                 member::Input::Done(token.done())
             }
             Done::LogRead { role, conn, token, part } => {
@@ -538,7 +583,9 @@ impl Node {
                 member::Input::Leader(role, leader::Input::SnapshotOpened { conn, token, zxid })
             }
         };
-        consensus.member(now, input);
+        if let Some(consensus) = &mut self.consensus {
+            consensus.member(now, input);
+        }
         woken
     }
 }
@@ -547,6 +594,10 @@ impl Consensus {
     fn member(&mut self, now: Now, input: member::Input) {
         self.ensemble.handle(ms(now), ensemble::Input::Member(input));
     }
+}
+
+fn is_reconfig(submission: &Submission) -> bool {
+    matches!(submission, Submission::Write(write) if write.op == OpCode::Reconfig)
 }
 
 fn input_of(role: RoleId, wish: Wish) -> member::Input {

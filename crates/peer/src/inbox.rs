@@ -189,6 +189,8 @@ pub enum ReplyBody {
     PathAndStat(Box<str>, Stat),
     /// Of setData and setACL.
     Stat(Stat),
+    /// Of reconfig: the configuration.
+    Data(Box<[u8]>, Stat),
     /// Of multi.
     Multi(Vec<SubOutcome>),
 }

@@ -28,6 +28,7 @@ use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
 use crate::reads::ReadContext;
+use crate::reconfig::Members;
 use crate::room::LogRoom;
 use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
@@ -172,7 +173,7 @@ pub struct Pipeline {
     pub(crate) expiries_under_way: usize,
     /// Entries on their way to the inboxes, a vector a shard.
     pub(crate) outbox: Vec<Vec<InboxEntry>>,
-    triggers: Vec<Trigger>,
+    pub(crate) triggers: Vec<Trigger>,
     /// What the submissions at hand exceeded.
     exceeded: Vec<QuotaExceeded>,
     pub(crate) verdicts: RefCell<Verdicts>,
@@ -191,6 +192,12 @@ pub struct Pipeline {
     pub(crate) wishes: Vec<Wish>,
     /// What came while nobody was served.
     pub(crate) held: Vec<Submission>,
+    /// Of a leader: bytes of learners' requests that are not applied.
+    pub(crate) forwarded_bytes: usize,
+    /// A leader that is about to stop takes no requests of learners any more.
+    pub(crate) is_leaving: bool,
+    /// Of a leader: whom a reconfig changes.
+    pub(crate) members: Option<Members>,
     /// Syncs that the leader has answered, and that wait for what was committed before.
     pub(crate) answered_syncs: VecDeque<(Zxid, SyncWait)>,
 }
@@ -234,6 +241,9 @@ impl Pipeline {
             looking_ms: now.mono_ms(),
             wishes: Vec::new(),
             held: Vec::new(),
+            members: None,
+            forwarded_bytes: 0,
+            is_leaving: false,
             answered_syncs: VecDeque::new(),
             config,
         }
@@ -441,6 +451,7 @@ impl Pipeline {
             identities,
             verdicts: self.verdicts.get_mut(),
             reconfig_enabled: self.config.reconfig_enabled,
+            members: self.members.as_mut(),
             exceeded: self.config.enforce_quota.then_some(&mut self.exceeded),
         };
         prep.outstanding.attempt();
@@ -584,16 +595,7 @@ impl Pipeline {
         let gone = self.outstanding.applied(zxid);
         shared.pipeline_stats.changes_removed.add(gone);
         tree.record_digest(self.config.digests);
-        for trigger in self.triggers.drain(..) {
-            for shard in (0..self.outbox.len()).filter(|&shard| trigger.shards.has(shard)) {
-                self.outbox[shard].push(InboxEntry::Event {
-                    zxid,
-                    kind: trigger.kind,
-                    path: trigger.path.clone(),
-                    acl: trigger.acl.clone(),
-                });
-            }
-        }
+        self.send_events(zxid);
         tally::applied(&shared.pipeline_stats, now, &parsed, received_us, proposed_us);
         self.connects_under_way -= usize::from(matches!(origin, Origin::Connect { .. }));
         let owner = match &parsed.txn {
@@ -608,6 +610,9 @@ impl Pipeline {
             }
             _ => None,
         };
+        if matches!(origin, Origin::Elsewhere) {
+            self.forwarded_bytes = self.forwarded_bytes.saturating_sub(bytes);
+        }
         match origin {
             Origin::Write { conn, xid, op } => {
                 shared.end_request(bytes);
@@ -638,6 +643,20 @@ impl Pipeline {
                 if let Some(conn) = owner {
                     self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
                 }
+            }
+        }
+    }
+
+    /// What the txn, or whatever has filled `triggers`, is told of.
+    pub(crate) fn send_events(&mut self, zxid: Zxid) {
+        for trigger in self.triggers.drain(..) {
+            for shard in (0..self.outbox.len()).filter(|&shard| trigger.shards.has(shard)) {
+                self.outbox[shard].push(InboxEntry::Event {
+                    zxid,
+                    kind: trigger.kind,
+                    path: trigger.path.clone(),
+                    acl: trigger.acl.clone(),
+                });
             }
         }
     }
@@ -771,6 +790,10 @@ fn reply_body(op: OpCode, applied: Applied, txn: &Txn<'_>) -> (ErrorCode, ReplyB
         _ => None,
     };
     let body = match (applied.outcome, path) {
+        (Outcome::Stat(stat), None) if op == OpCode::Reconfig => match txn {
+            Txn::SetData(set) => ReplyBody::Data(set.data.unwrap_or_default().into(), stat),
+            _ => ReplyBody::Stat(stat),
+        },
         (Outcome::Stat(_), Some(path)) if op == OpCode::Create => ReplyBody::Path(path),
         (Outcome::Stat(stat), Some(path)) => ReplyBody::PathAndStat(path, stat),
         (Outcome::Stat(stat), None) => ReplyBody::Stat(stat),

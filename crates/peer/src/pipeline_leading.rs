@@ -16,10 +16,14 @@ use crate::pipeline_sessions::LocalSessions;
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
 
+/// Bytes of learners' requests that are not applied, beyond which a further one is refused. The answer is a txn, so it is
+/// none of them; and a learner must be read in any case, since it acknowledges what is to be applied.
+const FORWARDED_BYTES_MAX: usize = 256 << 20;
+
 impl Pipeline {
     /// A learner hands on what a client of its wants written, or that a session begins or ends.
     pub fn forwarded(&mut self, now: Now, shared: &Shared, learner: zab::ConnId, request: Forwarded) -> ShardSet {
-        if !matches!(self.role, Role::Leading(_)) || !self.role.has_zxids(1) {
+        if !matches!(self.role, Role::Leading(_)) || !self.role.has_zxids(1) || self.is_leaving {
             return ShardSet::default();
         }
         let tree = shared.tree.read();
@@ -53,7 +57,12 @@ impl Pipeline {
     ) {
         let (session, cxid) = (request.session, request.cxid);
         let mut entry = self.begin_entry(session, cxid, now);
-        let is_local = match self.check_session(session, learner) {
+        let checked = if self.forwarded_bytes > FORWARDED_BYTES_MAX {
+            Err(ErrorCode::THROTTLED_OP)
+        } else {
+            self.check_session(session, learner)
+        };
+        let is_local = match checked {
             Ok(is_local) => is_local,
             Err(err) => {
                 ErrorTxn { err }.write(&mut entry.1);
@@ -64,6 +73,7 @@ impl Pipeline {
         let identities = Identities::forwarded(request.identities.iter().flatten().cloned());
         // What no write is becomes an error txn there.
         let op = op.unwrap_or(OpCode::Error);
+        self.forwarded_bytes += request.body.len();
         self.prepare(
             now,
             tree,
@@ -76,8 +86,14 @@ impl Pipeline {
             &identities,
             now.mono_us,
             Vec::new(),
-            0,
+            request.body.len(),
         );
+    }
+
+    /// This leader is about to stop: what learners hand on from now on is nobody's. Their clients' connections are closed with
+    /// the role, as with any that ends.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     /// May this learner write in this session's name? True: it is a session that only the learner knows.

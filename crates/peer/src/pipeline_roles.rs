@@ -190,6 +190,7 @@ impl Pipeline {
         // What was prepared in an earlier role is applied by now, or was never proposed.
         self.outstanding = Outstanding::new(self.config.keys.hasher(), shared.tree.read().digest());
         self.changes_told = 0;
+        self.forwarded_bytes = 0;
     }
 
     fn serve(&mut self, now: Now, shared: &Shared) -> ShardSet {

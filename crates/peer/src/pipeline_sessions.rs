@@ -195,6 +195,7 @@ impl Pipeline {
             identities: &Identities::none(),
             verdicts: self.verdicts.get_mut(),
             reconfig_enabled: false,
+            members: None,
             exceeded: None,
         };
         let body_start = entry.1.len();

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use auth::{AuthConfig, Identities, InvalidAcl, Verdicts, fixup_acl};
 use bytes::Bytes;
-use tree::Tree;
 use tree::owner::{Owner, OwnerRules, TTL_MAX, ttl_owner};
+use tree::{CONFIG_PATH, Tree};
 use wire::acl::{ADMIN, CREATE, DELETE, READ, WRITE};
 use wire::multi::{MultiOp, MultiRequest};
 use wire::request::{
@@ -27,6 +27,7 @@ use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, StatPersist
 
 use crate::outstanding::{Data, Outstanding, PATH_OVERHEAD, Record};
 use crate::quota::{self, Growth, QuotaExceeded};
+use crate::reconfig::Members;
 
 /// What prep needs to know beside the request.
 pub(crate) struct Prep<'a> {
@@ -46,6 +47,8 @@ pub(crate) struct Prep<'a> {
     pub verdicts: &'a mut Verdicts,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// Whom a reconfig changes; a server that stands alone has none.
+    pub members: Option<&'a mut Members>,
     /// Where what exceeds a quota is noted; `None`: quotas are not enforced.
     pub exceeded: Option<&'a mut Vec<QuotaExceeded>>,
 }
@@ -109,9 +112,8 @@ impl Prep<'_> {
             OpCode::SetAcl => self.set_acl(&r.read().map_err(unreadable)?, out),
             OpCode::Multi => self.multi(&bytes, &r.read().map_err(unreadable)?, out),
             OpCode::Reconfig => {
-                let _: ReconfigRequest<'_> = r.read().map_err(unreadable)?;
-                // A standalone server has no members to change.
-                Err(if self.reconfig_enabled { ErrorCode::UNIMPLEMENTED } else { ErrorCode::RECONFIG_DISABLED })
+                let request: ReconfigRequest<'_> = r.read().map_err(unreadable)?;
+                self.reconfig(&request, out)
             }
             _ => Err(ErrorCode::UNIMPLEMENTED),
         }
@@ -306,6 +308,31 @@ impl Prep<'_> {
         Ok(OpCode::SetData)
     }
 
+    /// A reconfig is the next text of `/zookeeper/config`, whose version is -1 for ever.
+    fn reconfig(&mut self, request: &ReconfigRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
+        if !self.reconfig_enabled {
+            return Err(ErrorCode::RECONFIG_DISABLED);
+        }
+        let next = match self.members.as_deref() {
+            Some(members) => members.next(request, self.zxid)?,
+            None => return Err(ErrorCode::UNIMPLEMENTED),
+        };
+        let mut record = self.outstanding.get(self.tree, CONFIG_PATH).ok_or(ErrorCode::NO_NODE)?;
+        self.allowed(record.acl.as_deref(), WRITE)?;
+        let text = Bytes::from(next.to_string());
+        record.stat.version = -1;
+        record.stat.mzxid = self.zxid;
+        record.stat.mtime = self.time_ms;
+        record.zxid = self.zxid;
+        record.data = Data::Request(Some(text.clone()));
+        self.outstanding.put(self.tree, CONFIG_PATH, record);
+        if let Some(members) = &mut self.members {
+            members.is_changing = true;
+        }
+        SetDataTxn { path: Some(CONFIG_PATH.into()), data: Some(&text), version: -1 }.write(out);
+        Ok(OpCode::Reconfig)
+    }
+
     fn set_acl(&mut self, request: &SetAclRequest<'_>, out: &mut Vec<u8>) -> Result<OpCode, ErrorCode> {
         let path = valid(&request.path)?;
         let acl = self.fix_acl(request.acl)?;
@@ -462,7 +489,7 @@ fn valid<'a>(path: &'a UStr<'_>) -> Result<&'a str, ErrorCode> {
 
 /// The weaker rule of delete: a slash, no NUL, none of the system's znodes.
 fn parent_of_deletable(path: &str) -> Result<&str, ErrorCode> {
-    let special = matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config");
+    let special = matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | CONFIG_PATH);
     match wire::path::split(path) {
         Some((parent, _)) if !special && !path.contains('\0') => Ok(parent),
         _ => Err(ErrorCode::BAD_ARGUMENTS),

@@ -10,7 +10,7 @@ use wire::acl::READ;
 use wire::frame::{self, ReplyHeader};
 use wire::multi::{MultiHeader, write_error_result, write_result_header};
 use wire::request::{AddWatchRequest, WatchesRequest};
-use wire::response::{Create2Response, PathResponse, StatResponse};
+use wire::response::{Create2Response, GetDataResponse, PathResponse, StatResponse};
 use wire::watcher::{EventType, SYNC_CONNECTED, WatcherEvent};
 use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
@@ -379,6 +379,7 @@ fn write_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode, body: &R
             Create2Response { path: Some((&**path).into()), stat: *stat }.write(out);
         }
         ReplyBody::Stat(stat) => StatResponse { stat: *stat }.write(out),
+        ReplyBody::Data(data, stat) => GetDataResponse { data: Some(data), stat: *stat }.write(out),
         ReplyBody::Multi(results) => {
             for result in results {
                 if result.op == OpCode::Error || result.err != ErrorCode::OK {

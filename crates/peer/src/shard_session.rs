@@ -45,9 +45,12 @@ impl Shard {
         } else if password_matches(session, request.password) {
             stats.revalidated.add(1);
             self.submit(Submission::Renew { conn, session, timeout_ms });
-        } else {
+        } else if shared.is_serving() {
             stats.revalidated.add(1);
             self.expired(shared, conn);
+        } else {
+            // Who has no leader says nothing about sessions.
+            return Step::Close;
         }
         Step::Next
     }

@@ -380,6 +380,10 @@ pub struct PipelineStats {
     pub sessions: Counter,
     /// Sessions that ran out of time.
     pub expired: Counter,
+    /// Those of them that only this server knows.
+    pub local_sessions: Counter,
+    /// Bytes of a leader's proposals, since it leads.
+    pub proposal_sizes: ResponseSizes,
     /// Txns proposed.
     pub proposed: Counter,
     /// Those that had closed a session.
@@ -423,7 +427,7 @@ pub struct PipelineStats {
 }
 
 impl PipelineStats {
-    /// `srst`, by whoever holds the pipeline: everything but the number of sessions.
+    /// `srst`, by whoever holds the pipeline: everything but the numbers of sessions.
     pub fn reset(&self) {
         for counter in [
             &self.expired,
@@ -444,6 +448,7 @@ impl PipelineStats {
             all.reset();
         }
         self.writes.reset();
+        self.proposal_sizes.reset();
         self.resets.add(1);
     }
 }

@@ -143,6 +143,7 @@ impl Pipeline {
         let stats = &shared.pipeline_stats;
         stats.changes_queued.add(queued - self.changes_told);
         self.changes_told = queued;
+        stats.local_sessions.set(self.local_session_count() as u64);
     }
 }
 

@@ -19,6 +19,7 @@ mod direct;
 mod directories;
 pub mod disk;
 mod disk_watch;
+pub mod dynamic_files;
 pub mod four_letter;
 pub mod listener;
 pub mod member;

@@ -20,12 +20,14 @@ use storage::{Dir, Disk, FileRef, names};
 use tokio::sync::mpsc;
 use wire::Zxid;
 use zab::ensemble;
+use zab::leader::Learners;
 use zab::quorum_verifier::MemberAddress;
-use zab::{ConnId, RoleId, State, ToLearner, leader, learner, member};
+use zab::{ConnId, QuorumVerifier, Quorums, RoleId, State, ToLearner, leader, learner, member};
 
 use crate::core::Core;
 use crate::disk::RealDisk;
-use crate::four_letter::Mode;
+use crate::dynamic_files::DynamicFiles;
+use crate::four_letter::{EnsembleGauges, LeaderGauges, Mode};
 use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
 use crate::start::OnFatal;
 use crate::threads::execute;
@@ -43,6 +45,11 @@ pub struct Member {
     task_wake: Condvar,
     /// The role that was announced last.
     role: Mutex<RoleId>,
+    /// What holds, and where that is written.
+    configuration: Mutex<Quorums>,
+    files: Mutex<Option<DynamicFiles>>,
+    /// Who learns from it, and since when it leads on the clock that never goes back, in ms.
+    leading: Mutex<Option<(Learners, u64)>>,
     /// What it serves clients as; LOOKING: it does not.
     state: Mutex<State>,
     data_dir: PathBuf,
@@ -61,6 +68,8 @@ struct Tasks {
 pub enum Job {
     /// Of the node.
     Task(Task),
+    /// The files of configurations are not up to date.
+    WriteConfiguration,
     /// A snapshot of this zxid comes from the leader.
     Receive(RoleId, Zxid, mpsc::Receiver<SnapshotBytes>),
     /// The snapshot of this zxid goes to a learner.
@@ -74,13 +83,24 @@ impl std::fmt::Debug for Member {
 }
 
 impl Member {
-    /// With its directories, and the longest string or buffer of a snapshot, in bytes.
-    pub fn new(data_dir: PathBuf, data_log_dir: PathBuf, length_max: usize, on_fatal: OnFatal) -> Self {
+    /// With its directories, the longest string or buffer of a snapshot, in bytes, the configuration that it starts with,
+    /// and where others are written, if there can be any.
+    pub fn new(
+        data_dir: PathBuf,
+        data_log_dir: PathBuf,
+        length_max: usize,
+        configuration: Quorums,
+        files: Option<DynamicFiles>,
+        on_fatal: OnFatal,
+    ) -> Self {
         Self {
             orders: Arc::default(),
             tasks: Mutex::default(),
             task_wake: Condvar::new(),
             role: Mutex::new(RoleId(0)),
+            configuration: Mutex::new(configuration),
+            files: Mutex::new(files),
+            leading: Mutex::new(None),
             state: Mutex::new(State::Looking),
             data_dir,
             data_log_dir,
@@ -90,7 +110,7 @@ impl Member {
     }
 
     /// Brings everything that a node wants to those who do it. Called with the machines' lock held.
-    pub fn take_outputs(&self, node: &mut Node) {
+    pub fn take_outputs(&self, now_ms: u64, node: &mut Node) {
         let mut orders = Vec::new();
         while let Some(output) = node.next_output() {
             match output {
@@ -99,6 +119,11 @@ impl Member {
                 Output::Ensemble(ensemble::Output::NotANotification { from, len }) => {
                     tracing::info!("server {from} sent {len} bytes on the election port that are no notification");
                 }
+                Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => tracing::error!(
+                    "server {from} has another list of members than this server, and whoever counts others may elect another                      leader: make them the same. There: {}; here: {}",
+                    list.replace('\n', ", "),
+                    in_one_line(self.configuration().committed())
+                ),
                 // Only with settings that a configuration is refused for.
                 Output::Ensemble(ensemble::Output::ReadOnly(_)) => {}
                 Output::Task(task) => self.add(Job::Task(task)),
@@ -109,7 +134,26 @@ impl Member {
         self.orders.leave(&mut orders);
         self.orders.set_deadline(node.next_timeout_ms());
         let member = node.ensemble().map(zab::Ensemble::member);
+        {
+            let mut leading = self.leading.lock();
+            let since_ms = leading.map_or(now_ms, |(_, since_ms)| since_ms);
+            *leading = member.and_then(zab::Member::as_leader).map(|leader| (leader.learners(), since_ms));
+        }
         *self.state.lock() = member.filter(|it| it.is_serving()).map_or(State::Looking, zab::Member::state);
+    }
+
+    /// What `mntr` tells of its part in the ensemble.
+    pub fn gauges(&self, now_ms: i64) -> EnsembleGauges {
+        let quorum_size = self.configuration.lock().committed().voters().count() as i64;
+        let leading = self.leading.lock().map(|(learners, since_ms)| LeaderGauges {
+            learners: learners.all as i64,
+            synced_followers: learners.followers as i64,
+            synced_non_voting_followers: learners.without_vote as i64,
+            synced_observers: learners.observers as i64,
+            pending_syncs: learners.pending_syncs as i64,
+            uptime_ms: now_ms.saturating_sub(since_ms as i64),
+        });
+        EnsembleGauges { quorum_size, leading }
     }
 
     /// What it is, for people; `None`: it serves nobody.
@@ -127,9 +171,11 @@ impl Member {
         match output {
             member::Output::Follow { role, leader } => {
                 *self.role.lock() = role;
-                let verifier = node.ensemble().map(|it| &it.member().options().verifier);
-                let addresses: Vec<_> = verifier
-                    .and_then(|it| it.member(leader))
+                // One that is about to join may lead already.
+                let quorums = node.ensemble().map(|it| it.member().options().quorums());
+                let of = |it: &QuorumVerifier| it.member(leader).cloned();
+                let addresses: Vec<_> = quorums
+                    .and_then(|it| of(it.committed()).or_else(|| it.newer().and_then(|it| of(it))))
                     .map(|it| it.addresses.iter().map(MemberAddress::quorum).collect())
                     .unwrap_or_default();
                 tracing::info!("server {leader} is elected; this server follows it");
@@ -158,9 +204,34 @@ impl Member {
             member::Output::Leader(_)
             | member::Output::Learner(_)
             | member::Output::Look { .. }
-            // Only with settings that a configuration is refused for.
-            | member::Output::Configured(_)
             | member::Output::Disk(_) => {}
+            member::Output::Configured(quorums) => self.on_configured(quorums),
+        }
+    }
+
+    fn on_configured(&self, quorums: Quorums) {
+        match quorums.newer() {
+            Some(next) => tracing::info!("a configuration is proposed: {}", in_one_line(next)),
+            None => tracing::info!("the configuration is {}", in_one_line(quorums.committed())),
+        }
+        *self.configuration.lock() = quorums;
+        self.add(Job::WriteConfiguration);
+    }
+
+    /// The configurations that hold.
+    pub fn configuration(&self) -> Quorums {
+        self.configuration.lock().clone()
+    }
+
+    /// Whoever comes last writes the newest, however many came in between.
+    fn write_configuration(&self) {
+        let mut files = self.files.lock();
+        let Some(files) = &mut *files else { return };
+        let quorums = self.configuration();
+        if let Err(e) = files.write(&quorums) {
+            tracing::error!(
+                "the configuration can't be written: {e}; the next start of this server may not know its ensemble"
+            );
         }
     }
 
@@ -204,6 +275,7 @@ pub fn run_tasks(core: &Arc<Core>) {
                 Ok(done) => core.handle_input(Input::Task(done)),
                 Err(e) => (member.on_fatal)(e.to_string()),
             },
+            Job::WriteConfiguration => member.write_configuration(),
             // They take as long as the other side takes.
             Job::Receive(role, zxid, pieces) => {
                 let core = core.clone();
@@ -220,6 +292,10 @@ pub fn run_tasks(core: &Arc<Core>) {
             }
         }
     }
+}
+
+fn in_one_line(verifier: &QuorumVerifier) -> String {
+    verifier.to_string().replace('\n', ", ")
 }
 
 /// A thread of its own; if there can be none, what it was for breaks off, since its channel closes.

@@ -7,10 +7,11 @@ use storage::epoch;
 use storage::recover::Origin;
 use tree::TreeConfig;
 use wire::Zxid;
-use zab::{CommittedLog, CommittedLogLimits, Recovered, election};
+use zab::{CommittedLog, CommittedLogLimits, QuorumVerifier, Recovered, election};
 
 use crate::config::{Config, EnsembleConfig};
 use crate::disk::RealDisk;
+use crate::dynamic_files::DynamicFiles;
 use crate::quorum;
 use crate::start::{StartError, recover_options};
 use crate::threads::execute;
@@ -51,13 +52,15 @@ pub(crate) fn has_lost_state(recovered: &storage::Recovered) -> bool {
     recovered.origin == Origin::Nothing || recovered.is_suspect
 }
 
-/// What the machines are told, and what is on the disk. `last` is the last txn there.
+/// What the machines are told, and what is on the disk. `last` is the last txn there, `configuration` the text of
+/// `/zookeeper/config` behind it.
 pub(crate) fn member(
     config: &Config,
     ensemble: &EnsembleConfig,
     disk: &mut RealDisk,
     tree: TreeConfig,
     last: Zxid,
+    configuration: &[u8],
     is_lost: bool,
 ) -> Result<MemberConfig, StartError> {
     let unusable = |reason: String| StartError::Directory { path: config.storage.data_dir.clone(), reason };
@@ -66,6 +69,9 @@ pub(crate) fn member(
     let mut options = zab::Options::new(ensemble.me, (*ensemble.verifier).clone());
     options.config = ensemble.verifier.to_string().into();
     options.config_version = ensemble.verifier.version();
+    options.reconfig_enabled = ensemble.reconfig.is_some();
+    options.text_rules = ensemble.text_rules;
+    options.last_seen = last_seen(ensemble, configuration);
     options.tick_ms = u64::from(config.sessions.tick_ms);
     options.init_limit_ticks = u64::from(ensemble.init_limit_ticks);
     options.sync_limit_ticks = u64::from(ensemble.sync_limit_ticks);
@@ -89,6 +95,32 @@ pub(crate) fn member(
         },
         tasks: TaskOptions::new(recover_options(config), tree, config.tree.digest),
     })
+}
+
+/// The newest configuration that this server may have acknowledged. A reconfig is a txn: what it set stands in the tree,
+/// committed or not. The file of the next one is for the first configuration, which has a version but no txn.
+fn last_seen(ensemble: &EnsembleConfig, configuration: &[u8]) -> Option<QuorumVerifier> {
+    let reconfig = ensemble.reconfig.as_ref()?;
+    let of_tree = QuorumVerifier::parse(&String::from_utf8_lossy(configuration), ensemble.text_rules).ok();
+    let of_file = reconfig.next.as_deref().filter(|it| Zxid(it.version()).counter() == 0).cloned();
+    let seen = of_tree.into_iter().chain(of_file).max_by_key(QuorumVerifier::version)?;
+    (seen.version() > ensemble.verifier.version()).then_some(seen)
+}
+
+/// Where configurations are written; a file that was not split yet is kept.
+pub(crate) fn dynamic_files(ensemble: &EnsembleConfig) -> Result<Option<DynamicFiles>, StartError> {
+    let Some(reconfig) = &ensemble.reconfig else { return Ok(None) };
+    let files = DynamicFiles::new(&reconfig.file, ensemble.me, ensemble.verifier.version()).and_then(|files| {
+        if !reconfig.is_split {
+            files.back_up()?;
+        }
+        Ok(files)
+    });
+    let unusable = |e: std::io::Error| StartError::Directory {
+        path: reconfig.file.clone(),
+        reason: format!("with reconfigEnabled its folder must be writable: {e}"),
+    };
+    files.map(Some).map_err(unusable)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use storage::recover::{Origin, Progress};
 use storage::{LogOptions, RecoverError, RecoverOptions, recover};
 use tokio::sync::mpsc;
 use tree::owner::OwnerRules;
-use tree::{HashKeys, TreeConfig};
+use tree::{CONFIG_PATH, HashKeys, TreeConfig};
 use wire::ServerId;
 
 use crate::clock::Clock;
@@ -254,14 +254,19 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         }
         Some(ensemble) => {
             let is_lost = member_start::has_lost_state(&recovered);
-            let member = member_start::member(config, ensemble, &mut disk, tree_config, last, is_lost)?;
-            let node = Node::member(clock.now(), &shared, node, member);
+            let text = shared.tree.read().get(CONFIG_PATH).and_then(|it| it.data().map(<[u8]>::to_vec));
+            let text = text.unwrap_or_default();
+            let member = member_start::member(config, ensemble, &mut disk, tree_config, last, &text, is_lost)?;
+            let files = member_start::dynamic_files(ensemble)?;
             let beside = Member::new(
                 storage.data_dir.clone(),
                 storage.data_log_dir.clone(),
                 config.limits.record_bytes_max as usize,
+                member.options.quorums(),
+                files,
                 on_fatal.clone(),
             );
+            let node = Node::member(clock.now(), &shared, node, member);
             Core::new(shared, clock, node, Some(beside))
         }
     };
@@ -481,6 +486,13 @@ impl Running {
         while self.core.shared.in_flight.load(Relaxed) > 0 && drained.elapsed() < DRAIN_MAX {
             std::thread::sleep(Duration::from_millis(1));
         }
+        // A leader finishes what it took from learners, too. Then they elect another at once, before its own clients go.
+        while !self.core.with(|machines| machines.node.leave()) && drained.elapsed() < DRAIN_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(quorum) = self.quorum.take() {
+            quorum.stop();
+        }
         // What was applied last is in the inboxes when the machines are free again.
         self.core.with(|_| ());
         for shard in self.shards.drain(..) {
@@ -488,9 +500,6 @@ impl Running {
         }
         for thread in self.shard_threads.drain(..) {
             let _ = thread.join();
-        }
-        if let Some(quorum) = self.quorum.take() {
-            quorum.stop();
         }
         if let Some(member) = &self.core.member {
             member.stop();

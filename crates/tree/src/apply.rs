@@ -14,7 +14,7 @@ use crate::acl_table;
 use crate::interest::ShardMask;
 use crate::node::NodeId;
 use crate::owner::ttl_owner;
-use crate::tree::{NodeRef, Tree};
+use crate::tree::{CONFIG_PATH, NodeRef, Tree};
 
 /// What became of a txn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,6 +256,19 @@ impl Tree {
         let stat = self.node(id).stat();
         self.quota_set(id, path, bytes_before);
         Applied { err: ErrorCode::OK, outcome: Outcome::Stat(stat) }
+    }
+
+    /// Sets the text of [`CONFIG_PATH`](crate::CONFIG_PATH) without a txn, as each server does by itself; the Stat's version
+    /// is -1, its mzxid that of the configuration. The digest has no part of it.
+    pub fn set_configuration(&mut self, text: &[u8], version: Zxid, time_ms: i64, triggers: &mut Vec<Trigger>) {
+        let Some(id) = self.find(CONFIG_PATH) else { return };
+        self.touch(id);
+        self.replace_data(id, Some(text));
+        let node = self.nodes.get_mut(id.0);
+        node.mtime = time_ms;
+        node.mzxid = version;
+        node.version = -1;
+        self.trigger(TriggerKind::DataChanged, id, CONFIG_PATH, triggers);
     }
 
     fn set_acl(&mut self, path: &str, acl: AclVec<'_>, version: i32) -> Applied {

@@ -45,4 +45,4 @@ pub use interest::{Interest, ShardMask};
 pub use node::NodeId;
 pub use quota::{Quota, QuotaTotals, UsageCount, is_quota_usage};
 pub use stats_track::StatsTrack;
-pub use tree::{HashKeys, NodeRef, Tree, TreeConfig};
+pub use tree::{CONFIG_PATH, HashKeys, NodeRef, Tree, TreeConfig};

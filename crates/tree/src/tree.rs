@@ -133,6 +133,9 @@ pub(crate) fn get_mut<T>(mutex: &mut Mutex<T>) -> &mut T {
     mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The znode with the ensemble's configuration.
+pub const CONFIG_PATH: &str = "/zookeeper/config";
+
 /// A znode under a guard.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeRef<'a> {
@@ -149,7 +152,7 @@ impl Tree {
         let zookeeper = tree.insert(NodeId::ROOT, "/zookeeper", "zookeeper", Some(b""), AclVec::OPEN, &zero);
         tree.insert(zookeeper, "/zookeeper/quota", "quota", Some(b""), AclVec::OPEN, &zero);
         let of_config = StatPersisted { aversion: -1, ..zero };
-        tree.insert(zookeeper, "/zookeeper/config", "config", Some(b""), AclVec::READ, &of_config);
+        tree.insert(zookeeper, CONFIG_PATH, "config", Some(b""), AclVec::READ, &of_config);
         tree.sort_unsorted();
         tree
     }

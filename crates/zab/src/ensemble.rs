@@ -23,10 +23,11 @@
 //!
 //! Source: Apache `QuorumPeer.run`, `FastLeaderElection.Messenger`.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
-use wire::election::Notification;
+use wire::election::{Notification, NotificationFormat};
 use wire::{ServerId, Zxid};
 
 use crate::connections::{self, Connections};
@@ -35,6 +36,7 @@ use crate::leader::{self, ConnId, ToLearner};
 use crate::learner;
 use crate::member::{self, Member, Recovered};
 use crate::options::Options;
+use crate::quorum_verifier::{MEMBERS_MAX, QuorumVerifier};
 
 /// What happens to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,14 @@ pub enum Output {
     /// True: no leader was found for max(2 s, `tickTime`): serve reads, and nothing else, of what is applied. False: a role
     /// begins; end that. Only with [`Options::read_only`].
     ReadOnly(bool),
+    /// A peer has another list of members, committed under the same version: a line for the log, and a loud one. Said once of
+    /// each of its lists.
+    OtherMembers {
+        /// Whose.
+        from: ServerId,
+        /// Its list, as text.
+        list: String,
+    },
     /// A frame on the election port was no notification, and was dropped: a line for the log.
     NotANotification {
         /// Whose connection it was.
@@ -75,6 +85,8 @@ pub struct Ensemble {
     election: Election,
     member: Member,
     read_only: ReadOnly,
+    /// The lists of peers that were looked at last, as hashes.
+    lists: BTreeMap<ServerId, u64>,
     /// What it offers while it looks.
     offer: Proposal,
     outputs: VecDeque<Output>,
@@ -104,6 +116,7 @@ impl Ensemble {
             election: Election::new(election, quorums),
             member: Member::new(options, recovered),
             read_only: ReadOnly::No,
+            lists: BTreeMap::new(),
             offer: Proposal::NOBODY,
             outputs: VecDeque::new(),
         };
@@ -265,9 +278,30 @@ impl Ensemble {
         }
     }
 
+    /// Members that count different servers may elect two leaders.
+    fn look_at_list(&mut self, from: ServerId, notification: &Notification) {
+        let NotificationFormat::WithConfig { config, .. } = &notification.format else { return };
+        let options = self.member.options();
+        let mut hasher = DefaultHasher::new();
+        (config, options.verifier.version()).hash(&mut hasher);
+        // A stranger that is in no list is told of too; there is room for as many as there may be members.
+        let is_new = self.lists.get(&from) != Some(&hasher.finish());
+        if !is_new || self.lists.len() >= MEMBERS_MAX && !self.lists.contains_key(&from) {
+            return;
+        }
+        self.lists.insert(from, hasher.finish());
+        let list = String::from_utf8_lossy(config).into_owned();
+        let Ok(theirs) = QuorumVerifier::parse(&list, options.text_rules) else { return };
+        let is_newer = options.reconfig_enabled && theirs.version() != options.verifier.version();
+        if !is_newer && !options.verifier.agrees_with(&theirs) {
+            self.outputs.push_back(Output::OtherMembers { from, list });
+        }
+    }
+
     fn on_message(&mut self, now_ms: u64, from: ServerId, message: &Bytes) {
         match Notification::read(message) {
             Ok(notification) => {
+                self.look_at_list(from, &notification);
                 self.election.handle(now_ms, election::Input::Notification { from, notification });
             }
             Err(_) => self.outputs.push_back(Output::NotANotification { from, len: message.len() }),

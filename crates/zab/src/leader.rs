@@ -43,6 +43,7 @@ use wire::quorum::{Forwarded, Packet, Touch};
 use wire::{Epoch, ServerId, SessionId, Zxid};
 
 pub use self::handler::ToLearner;
+pub use self::reconfig::Learners;
 
 use self::handler::{Handler, Stage};
 use crate::broadcast::Broadcast;

@@ -149,6 +149,14 @@ impl QuorumVerifier {
         kind && (self.version == other.version || self.has_same_members(other))
     }
 
+    /// Do two lists name the same servers, roles, ports and weights? Hosts are compared where both are
+    /// addresses: one machine may have several names, and 0.0.0.0 in its own line. Where clients go is of no concern here.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self.rule == other.rule
+            && self.members.len() == other.members.len()
+            && self.members.values().zip(other.members.values()).all(|(ours, theirs)| ours.agrees_with(theirs))
+    }
+
     fn has_same_members(&self, other: &Self) -> bool {
         self.members.len() == other.members.len()
             && self.members.values().zip(other.members.values()).all(|(ours, theirs)| ours.is_same(theirs))
@@ -258,6 +266,25 @@ impl Quorums {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
     use super::*;
+
+    #[test]
+    fn lists_agree_where_names_may_be_one_machine() {
+        let list = |text: &str| QuorumVerifier::parse(text, TextRules::default()).unwrap();
+        let ours = list("server.1=zk1:1:2\nserver.2=10.0.0.2:1:2");
+        for same in ["server.1=0.0.0.0:1:2\nserver.2=10.0.0.2:1:2;9\nversion=5", "server.1=other:1:2\nserver.2=zk2:1:2"]
+        {
+            assert!(ours.agrees_with(&list(same)), "{same}");
+        }
+        for other in [
+            "server.1=zk1:1:2\nserver.3=10.0.0.2:1:2",
+            "server.1=zk1:1:2\nserver.2=10.0.0.3:1:2",
+            "server.1=zk1:1:3\nserver.2=10.0.0.2:1:2",
+            "server.1=zk1:1:2\nserver.2=10.0.0.2:1:2\nserver.3=zk3:1:2:observer",
+            "server.1=zk1:1:2\nserver.2=10.0.0.2:1:2\ngroup.1=1:2\nweight.1=1",
+        ] {
+            assert!(!ours.agrees_with(&list(other)), "{other}");
+        }
+    }
 
     fn ids(n: i64) -> impl Iterator<Item = ServerId> {
         (1..=n).map(ServerId)

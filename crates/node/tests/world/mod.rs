@@ -28,7 +28,7 @@ use tree::owner::OwnerRules;
 use tree::{HashKeys, TreeConfig};
 use wire::election::{InitialMessage, InitialVersion};
 use wire::quorum::Packet;
-use wire::{AclVec, ServerId, Zxid};
+use wire::{AclVec, ServerId, StatPersisted, Zxid};
 use zab::connections::{self, ConnectionId};
 use zab::election::Settings;
 use zab::{
@@ -570,7 +570,9 @@ impl World {
         let mut paths = vec![String::new()];
         while let Some(path) = paths.pop() {
             let node = tree.get(if path.is_empty() { "/" } else { &path }).unwrap();
-            out.push(format!("{path} {:?} {:?}", node.stat_persisted(), node.data()));
+            // Each server writes the configuration there by itself, and notes when it did.
+            let stat = if path == tree::CONFIG_PATH { StatPersisted::default() } else { node.stat_persisted() };
+            out.push(format!("{path} {stat:?} {:?}", node.data()));
             node.children().for_each(|child| paths.push(format!("{path}/{}", str::from_utf8(child.name()).unwrap())));
         }
         out.sort_unstable();

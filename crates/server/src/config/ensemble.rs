@@ -19,6 +19,7 @@ use zab::quorum_verifier::{OtherKeys, ParseError, Role, Rule, TextRules};
 use super::error::{ConfigError, Place};
 use super::resolve::{Settings, Written};
 use super::{ClientConfig, Note, Outside};
+use crate::dynamic_files::next_of;
 
 /// The largest number of a server that fits into session ids and, with TTLs, into owners. Source: `EphemeralType`.
 const SERVER_ID_MAX_WITH_TTL: i64 = 254;
@@ -30,6 +31,8 @@ pub struct EnsembleConfig {
     pub me: ServerId,
     /// The members, by the newest configuration that was committed as far as the files say.
     pub verifier: Arc<QuorumVerifier>,
+    /// `reconfigEnabled`, and what goes with it.
+    pub reconfig: Option<ReconfigConfig>,
     /// How the text of a configuration is read.
     pub text_rules: TextRules,
     /// `initLimit`, at least 1: how long it may take to come together, in ticks.
@@ -62,6 +65,17 @@ pub struct EnsembleConfig {
     pub force_snapshot_sync: bool,
     /// Txns that are kept in memory for learners, at least 500.
     pub commit_log_count: u32,
+}
+
+/// What a member needs whose ensemble can change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconfigConfig {
+    /// `zoo.cfg`: configurations are written beside it.
+    pub file: PathBuf,
+    /// It names a file with the members already.
+    pub is_split: bool,
+    /// A configuration that was seen, and not known to be committed, when the server ended.
+    pub next: Option<Arc<QuorumVerifier>>,
 }
 
 impl EnsembleConfig {
@@ -117,6 +131,7 @@ pub(super) fn ensemble(
     own_client_port(settings, &mut verifier, me, client)?;
     check_role(settings, &verifier, me)?;
     refuse_what_members_lack(settings)?;
+    let reconfig = reconfig(settings, source, text_rules, outside)?;
     let limit = |settings: &Settings, name: &'static str| -> Result<u32, ConfigError> {
         settings.limit(name)?.ok_or(ConfigError::Missing {
             place: source.clone(),
@@ -129,6 +144,7 @@ pub(super) fn ensemble(
     let notification_ms_min = settings.limit("fastleader.minNotificationInterval")?.unwrap_or(1);
     Ok(Some(EnsembleConfig {
         me,
+        reconfig,
         text_rules,
         init_limit_ticks,
         sync_limit_ticks,
@@ -152,6 +168,36 @@ pub(super) fn ensemble(
         commit_log_count: settings.limit::<u32>("commitLogCount")?.unwrap_or(0).max(COMMIT_LOG_COUNT_MIN),
         verifier: Arc::new(verifier),
     }))
+}
+
+/// What `reconfigEnabled` needs: a file that can be written anew.
+fn reconfig(
+    settings: &mut Settings,
+    source: &Place,
+    text_rules: TextRules,
+    outside: &dyn Outside,
+) -> Result<Option<ReconfigConfig>, ConfigError> {
+    if !settings.bool("reconfigEnabled")? {
+        return Ok(None);
+    }
+    let Place::File { name, .. } = source else {
+        let what = "there is no zoo.cfg beside which configurations could be written";
+        return Err(settings.bad("reconfigEnabled", what.to_owned(), "false, or a zoo.cfg"));
+    };
+    let file = PathBuf::from(&**name);
+    let is_split = settings.text("dynamicConfigFile")?.is_some();
+    let next_file = next_of(&file);
+    let next = match outside.read(&next_file) {
+        Ok(text) => QuorumVerifier::parse(&String::from_utf8_lossy(&text), text_rules)
+            .inspect_err(|error| {
+                let line = error.in_file(&next_file.display().to_string());
+                settings.notes.push(Note::warning(format!("{line}; the file is not used")));
+            })
+            .ok(),
+        // Nothing was under way.
+        Err(_) => None,
+    };
+    Ok(Some(ReconfigConfig { file, is_split, next: next.map(Arc::new) }))
 }
 
 /// Apache never keeps less.
@@ -303,15 +349,10 @@ fn check_role(settings: &mut Settings, verifier: &QuorumVerifier, me: ServerId) 
 
 /// What a standalone server can leave out, and a member would do otherwise than the others.
 fn refuse_what_members_lack(settings: &Settings) -> Result<(), ConfigError> {
-    for (name, why) in [
-        ("reconfigEnabled", "members can't be changed at run time yet"),
-        ("localSessionsEnabled", "members of an ensemble have no local sessions yet"),
-    ] {
-        if settings.bool(name)?
-            && let Some(written) = settings.written(name)
-        {
-            return Err(written.not_supported(why));
-        }
+    if settings.bool("localSessionsEnabled")?
+        && let Some(written) = settings.written("localSessionsEnabled")
+    {
+        return Err(written.not_supported("members of an ensemble have no local sessions yet"));
     }
     if !settings.bool("leaderServes")?
         && let Some(written) = settings.written("leaderServes")

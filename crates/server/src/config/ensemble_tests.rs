@@ -158,16 +158,24 @@ fn members_need_their_limits() {
 
 #[test]
 fn what_members_do_not_have_yet_is_refused() {
-    for line in [
-        "reconfigEnabled=true",
-        "localSessionsEnabled=true",
-        "syncEnabled=false",
-        "leaderServes=no",
-        "observerMasterPort=1",
-    ] {
+    for line in ["localSessionsEnabled=true", "syncEnabled=false", "leaderServes=no", "observerMasterPort=1"] {
         let told = bad(&format!("{THREE}clientPort=2181\n{line}"), &[("/data/myid", "1")]);
         assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
     }
+}
+
+#[test]
+fn an_ensemble_that_can_change() {
+    let lines = format!("{THREE}clientPort=2181\nreconfigEnabled=true");
+    let it = member(&lines, "1").ensemble.unwrap().reconfig.unwrap();
+    assert_eq!((it.file.as_path(), it.is_split, it.next), (Path::new("zoo.cfg"), false, None));
+    let next = "server.1=h1:2888:3888\nserver.2=h2:2888:3888\nversion=100000000";
+    let files = [("/data/myid", "1"), ("zoo.cfg.dynamic.next", next)];
+    let it = with(&lines, &files).unwrap().ensemble.unwrap().reconfig.unwrap();
+    assert_eq!(it.next.unwrap().version(), 0x1_0000_0000);
+    let config = with(&lines, &[("/data/myid", "1"), ("zoo.cfg.dynamic.next", "server.1=h")]).unwrap();
+    assert_eq!(config.ensemble.as_ref().unwrap().reconfig.as_ref().unwrap().next, None);
+    assert!(texts(&config).iter().any(|it| it.starts_with("zoo.cfg.dynamic.next:1: ")), "{:?}", config.notes);
 }
 
 #[test]

@@ -44,7 +44,7 @@ use std::path::{Path, PathBuf};
 use auth::AuthConfig;
 use peer::throttle::SessionWeights;
 
-pub use ensemble::EnsembleConfig;
+pub use ensemble::{EnsembleConfig, ReconfigConfig};
 pub use error::{ConfigError, Place};
 pub use jvm_flags::Environment;
 pub use reference::reference;

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use super::java_text::{average, java_double};
 use super::metric_names::{ADVANCED_SUMMARIES, BASIC_SUMMARIES, COUNTERS};
-use super::server::ServerStats;
+use super::server::{Mode, ServerStats};
 
 /// Values of a moment, beside those of [`ServerStats`].
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,8 +46,36 @@ pub struct Gauges {
     pub plain_remote_connections: i64,
     /// Connections without a client certificate, from this host.
     pub plain_local_connections: i64,
+    /// Of a member of an ensemble.
+    pub ensemble: Option<EnsembleGauges>,
     /// For each top-level path with a quota: count limit, bytes limit, count used, bytes used.
     pub quotas: BTreeMap<String, tree::QuotaTotals>,
+}
+
+/// What a member of an ensemble tells besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EnsembleGauges {
+    /// Voters.
+    pub quorum_size: i64,
+    /// Of a leader.
+    pub leading: Option<LeaderGauges>,
+}
+
+/// What a leader tells besides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeaderGauges {
+    /// Connections of learners.
+    pub learners: i64,
+    /// Followers in sync, with a vote or without.
+    pub synced_followers: i64,
+    /// Those without.
+    pub synced_non_voting_followers: i64,
+    /// Observers in sync.
+    pub synced_observers: i64,
+    /// Syncs that wait.
+    pub pending_syncs: i64,
+    /// Since it leads, in ms.
+    pub uptime_ms: i64,
 }
 
 /// How the disks are, under names of our own.
@@ -93,12 +121,18 @@ pub struct Summary {
     pub percentiles: [i64; 4],
 }
 
-/// The answer to `mntr` of a standalone server.
+/// The answer to `mntr`.
 pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &DiskGauges) -> String {
     let mut lines = Lines(String::with_capacity(32 * 1024));
     lines.text("version", &stats.version);
     lines.text("server_state", stats.mode.name());
+    if gauges.ensemble.is_some() {
+        lines.text("peer_state", peer_state(stats.mode));
+    }
     lines.gauges(stats, gauges);
+    if let Some(ensemble) = &gauges.ensemble {
+        lines.ensemble(stats.mode, ensemble);
+    }
     for (namespace, values) in &gauges.quotas {
         const SETS: [&str; 4] = ["count_limit", "bytes_limit", "count_usage", "bytes_usage"];
         for (set, value) in SETS.iter().zip(values) {
@@ -130,6 +164,16 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &Disk
     lines.0
 }
 
+/// The role and ZAB's phase: whoever answers is in sync.
+fn peer_state(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Leader => "leading - broadcast",
+        Mode::Follower => "following - broadcast",
+        Mode::Observer => "observing - broadcast",
+        Mode::Standalone | Mode::ReadOnly => "looking",
+    }
+}
+
 struct Lines(String);
 
 impl Lines {
@@ -156,6 +200,21 @@ impl Lines {
             for (percentile, value) in ["p50", "p95", "p99", "p999"].iter().zip(summary.percentiles) {
                 self.integer(&format!("{percentile}_{name}"), value);
             }
+        }
+    }
+
+    fn ensemble(&mut self, mode: Mode, gauges: &EnsembleGauges) {
+        self.integer("quorum_size", gauges.quorum_size);
+        if let Some(leading) = &gauges.leading {
+            self.integer("learners", leading.learners);
+            self.integer("synced_followers", leading.synced_followers);
+            self.integer("synced_non_voting_followers", leading.synced_non_voting_followers);
+            self.integer("synced_observers", leading.synced_observers);
+            self.integer("pending_syncs", leading.pending_syncs);
+            self.integer("leader_uptime", leading.uptime_ms);
+        } else if mode == Mode::Follower {
+            // Observers of its own: there is no observer master here.
+            self.integer("synced_observers", 0);
         }
     }
 

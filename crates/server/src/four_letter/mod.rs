@@ -28,9 +28,10 @@ mod word;
 
 pub use connections::{CONNECTIONS_END, ConnectionStats, SessionOfConnection, operation_letters};
 pub use java_text::{ZoneMoment, average, java_date, java_double, socket_address};
-pub use mntr::{DiskGauges, Gauges, Metrics, Summary, mntr};
+pub use mntr::{DiskGauges, EnsembleGauges, Gauges, LeaderGauges, Metrics, Summary, mntr};
 pub use server::{
-    ConfStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat_head, stat_tail, version_text,
+    ConfStats, MemberStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat_head, stat_tail,
+    version_text,
 };
 pub use sessions::{Set, connection_line, ephemeral_line, ephemerals_head, session_line, sets_head};
 pub use watches::{WatchSummary, connection_of_watches, path_of_watches, wchs};

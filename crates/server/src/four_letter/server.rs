@@ -162,11 +162,30 @@ pub struct ConfStats {
     pub listen_backlog: i32,
     /// 0 when standalone.
     pub server_id: i64,
+    /// Of a member.
+    pub member: Option<MemberStats>,
 }
 
-/// The answer to `conf` of a standalone server.
+/// What `conf` tells of a member of an ensemble besides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStats {
+    /// In ticks.
+    pub init_limit: u32,
+    /// In ticks.
+    pub sync_limit: u32,
+    /// Of all its addresses.
+    pub election_ports: Vec<u16>,
+    /// Of all its addresses.
+    pub quorum_ports: Vec<u16>,
+    /// Is it an observer?
+    pub is_observer: bool,
+    /// The configuration's text.
+    pub membership: String,
+}
+
+/// The answer to `conf`.
 pub fn conf(stats: &ConfStats) -> String {
-    format!(
+    let mut text = format!(
         "clientPort={}\nsecureClientPort={}\ndataDir={}\ndataDirSize={}\ndataLogDir={}\ndataLogSize={}\ntickTime={}\n\
          maxClientCnxns={}\nminSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={}\nserverId={}\n",
         stats.client_port,
@@ -181,7 +200,22 @@ pub fn conf(stats: &ConfStats) -> String {
         stats.session_timeout_ms_max,
         stats.listen_backlog,
         stats.server_id
-    )
+    );
+    if let Some(member) = &stats.member {
+        let ports = |ports: &[u16]| ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|");
+        // Writing to a string cannot fail.
+        let _ = write!(
+            text,
+            "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\npeerType={}\nmembership: \n{}",
+            member.init_limit,
+            member.sync_limit,
+            ports(&member.election_ports),
+            ports(&member.quorum_ports),
+            i32::from(member.is_observer),
+            member.membership
+        );
+    }
+    text
 }
 
 /// The answer to `dirs`, sizes in bytes.
@@ -294,6 +328,7 @@ pub(super) mod tests {
             session_timeout_ms_max: 40000,
             listen_backlog: -1,
             server_id: 0,
+            member: None,
         });
         assert_eq!(
             conf,

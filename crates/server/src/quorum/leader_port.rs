@@ -4,8 +4,9 @@
 //! the learners. Then a task reads packets, and one takes from the leader's queue what is to be sent, as much as one write
 //! takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
+use wire::ServerId;
 use wire::quorum::{Limits, Packet, split};
 use zab::leader::Input;
 use zab::{ConnId, RoleId, ToLearner};
@@ -36,11 +38,15 @@ const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 pub(super) struct LeaderPort {
     pub(super) role: RoleId,
     learners: BTreeMap<ConnId, Learner>,
+    /// Servers that were told of, because they seem to be two.
+    doubted: BTreeSet<ServerId>,
     acceptors: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
 struct Learner {
+    server: Option<ServerId>,
+    from: Option<SocketAddr>,
     ready: Rc<Notify>,
     snapshots: mpsc::Sender<mpsc::Receiver<io::Result<Bytes>>>,
     tasks: [AbortHandle; 2],
@@ -67,11 +73,13 @@ impl LeaderPort {
     pub(super) fn open(shared: &Shared, role: RoleId) -> Self {
         let addresses = shared.options.own.iter().map(zab::quorum_verifier::MemberAddress::quorum);
         let acceptors = addresses.map(|address| spawn_local(accept(shared.clone(), role, address))).collect();
-        Self { role, learners: BTreeMap::new(), acceptors }
+        Self { role, learners: BTreeMap::new(), doubted: BTreeSet::new(), acceptors }
     }
 
     /// A learner said hello; `rest` is what came behind it.
     pub(super) fn begin(&mut self, shared: &Shared, id: ConnId, stream: TcpStream, hello: Packet, rest: BytesMut) {
+        let (server, from) = (server_of(&hello), stream.peer_addr().ok());
+        self.look_for_double(server, from);
         let (reads, writes) = stream.into_split();
         let ready = Rc::new(Notify::new());
         let (snapshots, inbox) = mpsc::channel(1);
@@ -82,8 +90,21 @@ impl LeaderPort {
             spawn_local(read(shared.clone(), self.role, id, reads, rest)).abort_handle(),
             spawn_local(write(shared.clone(), self.role, id, writes, ready.clone(), inbox)).abort_handle(),
         ];
-        self.learners.insert(id, Learner { ready, snapshots, tasks });
+        self.learners.insert(id, Learner { server, from, ready, snapshots, tasks });
         shared.machines.handle(news);
+    }
+
+    /// Whoever restarts closes its connection first, as a rule. Said once: two servers would replace each other for ever.
+    fn look_for_double(&mut self, server: Option<ServerId>, from: Option<SocketAddr>) {
+        let Some(server) = server else { return };
+        let other = self.learners.values().find(|it| it.server == Some(server)).and_then(|it| it.from);
+        if let Some((other, from)) = other.zip(from)
+            && self.doubted.insert(server)
+        {
+            tracing::error!(
+                "server {server} connects from {from} while its connection from {other} is open: if it was not just cut off, two servers have the same myid"
+            );
+        }
     }
 
     /// There is something to send.
@@ -104,6 +125,13 @@ impl LeaderPort {
     /// Closes a connection. False: it was closed before.
     pub(super) fn close(&mut self, id: ConnId) -> bool {
         self.learners.remove(&id).is_some()
+    }
+}
+
+fn server_of(hello: &Packet) -> Option<ServerId> {
+    match hello {
+        Packet::FollowerInfo { info, .. } | Packet::ObserverInfo { info, .. } => info.server,
+        _ => None,
     }
 }
 

@@ -40,6 +40,7 @@ impl Words {
         let shared = &self.core.shared;
         let limits = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         let [last, min, max] = ResponseSizes::of(shared.shard_stats.iter().map(|stats| &stats.response_sizes));
+        let local_sessions = shared.pipeline_stats.local_sessions.get() as i64;
         let tree = shared.tree.read();
         Gauges {
             uptime_ms: self.core.clock.now().mono_ms(),
@@ -47,7 +48,9 @@ impl Words {
             ephemerals: tree.ephemeral_count() as i64,
             approximate_data_bytes: tree.approximate_data_size(),
             quotas: tree.quota_totals(),
-            global_sessions: shared.pipeline_stats.sessions.get() as i64,
+            global_sessions: (shared.pipeline_stats.sessions.get() as i64 - local_sessions).max(0),
+            local_sessions,
+            ensemble: self.core.member.as_ref().map(|member| member.gauges(self.core.clock.now().mono_ms())),
             open_files,
             open_files_max: limits.current.map_or(-1, |max| i64::try_from(max).unwrap_or(i64::MAX)),
             connection_drop_probability: shared

@@ -8,13 +8,16 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::time::Duration;
 
+use peer::stats::ResponseSizes;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
+
+use zab::quorum_verifier::Role;
 
 use crate::config::Config;
 use crate::core::Core;
 use crate::disk::directory_bytes;
-use crate::four_letter::{self as text, Mode, ServerStats, Whitelist, Word};
+use crate::four_letter::{self as text, Mode, ProposalSizes, ServerStats, Whitelist, Word};
 use crate::member::Member;
 use crate::shard_thread::ToShard;
 
@@ -200,8 +203,27 @@ impl Words {
             outstanding: shared.in_flight.load(Relaxed) as i64,
             zxid: tree.last_processed().0,
             nodes: tree.node_count() as i64,
-            proposals: None,
+            proposals: (self.mode() == Some(Mode::Leader)).then(|| {
+                let [last, min, max] = ResponseSizes::of([&shared.pipeline_stats.proposal_sizes]);
+                ProposalSizes { last, min, max }
+            }),
         }
+    }
+
+    /// What `conf` tells of a member besides.
+    fn member_stats(&self) -> Option<text::MemberStats> {
+        let (ensemble, member) = self.config.ensemble.as_ref().zip(self.core.member.as_ref())?;
+        let quorums = member.configuration();
+        let own = quorums.committed().member(ensemble.me);
+        let addresses = own.map(|it| it.addresses.clone()).unwrap_or_default();
+        Some(text::MemberStats {
+            init_limit: ensemble.init_limit_ticks,
+            sync_limit: ensemble.sync_limit_ticks,
+            election_ports: addresses.iter().map(|it| it.election_port).collect(),
+            quorum_ports: addresses.iter().map(|it| it.quorum_port).collect(),
+            is_observer: own.is_some_and(|it| it.role == Role::Observer),
+            membership: quorums.committed().to_string(),
+        })
     }
 
     async fn conf(&self) -> String {
@@ -221,7 +243,8 @@ impl Words {
             session_timeout_ms_min: config.sessions.timeout_ms_min,
             session_timeout_ms_max: config.sessions.timeout_ms_max,
             listen_backlog: config.client.listen_backlog_configured,
-            server_id: 0,
+            server_id: config.ensemble.as_ref().map_or(0, |ensemble| ensemble.me.0),
+            member: self.member_stats(),
         })
     }
 }

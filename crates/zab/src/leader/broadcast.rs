@@ -39,6 +39,10 @@ pub(super) struct Syncs {
 }
 
 impl Syncs {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn forget(&mut self, conn: ConnId) {
         self.waiting.retain(|sync| sync.conn != Some(conn));
     }

@@ -8,19 +8,54 @@ use crate::options::Defect;
 use crate::quorum_verifier::QuorumVerifier;
 use crate::reconfig::keeps_leader;
 
+/// Who learns from a leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Learners {
+    /// All that are connected.
+    pub all: usize,
+    /// Followers in sync.
+    pub followers: usize,
+    /// Those of them that don't vote.
+    pub without_vote: usize,
+    /// Observers in sync.
+    pub observers: usize,
+    /// Syncs that wait.
+    pub pending_syncs: usize,
+}
+
 impl Leader {
     /// May a reconfig to `next` be proposed? There must be no other one under way, and a quorum of `next` must be in sync
     /// already, as followers: whoever joins has connected before (Apache answers NewConfigNoQuorum otherwise).
     pub fn may_reconfig(&self, now_ms: u64, next: &QuorumVerifier) -> bool {
-        let me = self.options.me;
-        let synced = |id: ServerId| {
-            let of_it = |it: &&super::Handler| it.server == Some(id) && !it.is_observer && it.is_forwarding;
-            self.handlers.values().find(of_it).is_some_and(|it| now_ms < it.synced_until_ms)
-        };
+        let synced = self.synced(now_ms);
         self.established().is_some()
             && self.options.reconfig_enabled
             && !self.is_reconfiguring()
-            && next.contains_quorum(|id| id == me || synced(id))
+            && next.contains_quorum(|id| synced.contains(&id))
+    }
+
+    /// This server, and the followers that are in sync with it, with a vote or without.
+    pub fn synced(&self, now_ms: u64) -> Vec<ServerId> {
+        let in_sync = |it: &&super::Handler| !it.is_observer && it.is_forwarding && now_ms < it.synced_until_ms;
+        let followers = self.handlers.values().filter(in_sync).filter_map(|it| it.server);
+        std::iter::once(self.options.me).chain(followers).collect()
+    }
+
+    /// How many learn from this leader, and how many syncs wait.
+    pub fn learners(&self) -> Learners {
+        let mut it = Learners { pending_syncs: self.syncs.len(), ..Learners::default() };
+        for handler in self.handlers.values().filter(|it| it.server.is_some()) {
+            it.all += 1;
+            match handler.is_forwarding {
+                true if handler.is_observer => it.observers += 1,
+                true => {
+                    it.followers += 1;
+                    it.without_vote += usize::from(!handler.is_voter);
+                }
+                false => {}
+            }
+        }
+        it
     }
 
     /// Is a reconfig proposed, and not committed?

@@ -1,6 +1,7 @@
 //! A server of a configuration: who it is, where it is, what its role is.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use wire::ServerId;
 use wire::election::{HostPort, java_host};
@@ -81,6 +82,25 @@ impl Member {
     /// A participant without addresses.
     pub fn participant(id: ServerId) -> Self {
         Self { id, addresses: Vec::new(), role: Role::Participant, client: None, client_is_static: false }
+    }
+
+    /// See [`QuorumVerifier::agrees_with`](super::QuorumVerifier::agrees_with).
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        let sorted = |it: &Self| {
+            let mut all = it.addresses.clone();
+            all.sort_by_key(|it| (it.quorum_port, it.election_port, it.host.to_lowercase()));
+            all
+        };
+        let (ours, theirs) = (sorted(self), sorted(other));
+        let is_same = |(ours, theirs): (&MemberAddress, &MemberAddress)| {
+            let ip = |it: &MemberAddress| it.host.parse::<IpAddr>().ok().filter(|ip| !ip.is_unspecified());
+            let may_be_one = ip(ours).zip(ip(theirs)).is_none_or(|(ours, theirs)| ours == theirs);
+            may_be_one && (ours.quorum_port, ours.election_port) == (theirs.quorum_port, theirs.election_port)
+        };
+        self.id == other.id
+            && self.role == other.role
+            && ours.len() == theirs.len()
+            && ours.iter().zip(&theirs).all(is_same)
     }
 
     /// `QuorumServer.equals`: all but where the client address comes from.

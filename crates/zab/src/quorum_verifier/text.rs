@@ -166,6 +166,13 @@ impl QuorumVerifier {
     }
 }
 
+impl Member {
+    /// The value of a line `server.N`.
+    pub fn parse(id: ServerId, value: &str, rules: TextRules) -> Result<Self, Problem> {
+        parse_member(id, value, rules)
+    }
+}
+
 #[derive(Default)]
 struct Read {
     version: i64,

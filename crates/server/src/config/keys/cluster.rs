@@ -48,9 +48,8 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("connectToLearnerMasterLimit", Kind::Decimal(I32_MIN, I32_MAX), "0", "Ticks to connect to a leader. 0: initLimit.")
             .file_only()
             .ensemble(),
-        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time; refused in an ensemble, where it \
-            is not built yet. A standalone server has none: it answers -6 (Unimplemented) instead of -123 \
-            (ReconfigDisabled).")
+        key("reconfigEnabled", Kind::StrictBool, "false", "Change members at run time (docs/ensembles.md). A standalone server has none: it answers -6 \
+            (Unimplemented) instead of -123 (ReconfigDisabled).")
             .file_only(),
         key("syncEnabled", Kind::StrictBool, "true", "Observers write logs; false is refused in an ensemble.")
             .file_only()

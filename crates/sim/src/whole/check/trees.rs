@@ -39,7 +39,10 @@ fn dump(process: &Process) -> Vec<String> {
     let mut paths = vec![String::new()];
     while let Some(path) = paths.pop() {
         let Some(node) = tree.get(if path.is_empty() { "/" } else { &path }) else { continue };
-        out.push(format!("{path} {:?} {:?}", node.stat_persisted(), node.data()));
+        // Each server writes its own configuration there by itself.
+        if path != tree::CONFIG_PATH {
+            out.push(format!("{path} {:?} {:?}", node.stat_persisted(), node.data()));
+        }
         node.children().for_each(|child| paths.push(format!("{path}/{}", String::from_utf8_lossy(child.name()))));
     }
     out.sort_unstable();

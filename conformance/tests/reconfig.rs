@@ -1,0 +1,179 @@
+//! Ensembles that change while they run: of ours, of Apache's and ours together. The shell reconfigures.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use ostler_conformance::ensemble::{Ensemble, Kind};
+use ostler_conformance::ostler::binary;
+
+/// One command of the shell: whether it went well, and what it said.
+fn shell(at: SocketAddr, command: &[&str]) -> (bool, String) {
+    let done = Command::new(binary().unwrap()).args(["shell", "-s", &at.to_string()]).args(command).output().unwrap();
+    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    (done.status.success(), text)
+}
+
+struct World(Ensemble);
+
+impl World {
+    /// The first three are the ensemble.
+    fn started(dir: &tempfile::TempDir, kinds: &[Kind]) -> Self {
+        let mut ensemble =
+            Ensemble::new(dir.path(), kinds.len() as u8, 0, false).unwrap().growing_from(3).cfg("tickTime=500");
+        for (id, kind) in (1..).zip(kinds).take(3) {
+            ensemble.start_as(id, *kind).unwrap();
+        }
+        let world = Self(ensemble);
+        world.serving(&[1, 2, 3]);
+        world
+    }
+
+    fn at(&self, id: u8) -> SocketAddr {
+        self.0.member(id).unwrap().client
+    }
+
+    fn mode(&self, id: u8) -> String {
+        let done =
+            Command::new(binary().unwrap()).args(["status", "--json", &self.at(id).to_string()]).output().unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        value["members"][0]["state"].as_str().unwrap().to_owned()
+    }
+
+    fn serving(&self, ids: &[u8]) {
+        for &id in ids {
+            let serves = || ["leader", "follower", "observer"].contains(&self.mode(id).as_str());
+            self.0.until(&format!("server {id} serves"), serves).unwrap();
+        }
+    }
+
+    fn leader(&self, ids: &[u8]) -> u8 {
+        *ids.iter().find(|id| self.mode(**id) == "leader").expect("there is a leader")
+    }
+
+    /// Tried until it goes: whoever has just joined may not be in sync yet.
+    fn reconfig(&self, through: u8, args: &[&str]) {
+        let at = self.at(through);
+        let command = [&["reconfig"], args].concat();
+        let goes = || {
+            let (is_good, text) = shell(at, &command);
+            assert!(is_good || text.contains("No quorum of new config") || text.contains("ConnectionLoss"), "{text}");
+            is_good
+        };
+        self.0.until(&format!("{command:?} through {through}"), goes).unwrap();
+    }
+
+    /// The servers in `/zookeeper/config`, as this one has it.
+    fn config(&self, id: u8) -> Vec<String> {
+        let (is_good, text) = shell(self.at(id), &["config"]);
+        assert!(is_good, "{text}");
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| line.starts_with("server.")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    fn have(&self, ids: &[u8], servers: &[&str]) {
+        for &id in ids {
+            let has = || {
+                let config = self.config(id);
+                config.len() == servers.len() && config.iter().zip(servers).all(|(it, wanted)| it.contains(wanted))
+            };
+            self.0.until(&format!("server {id} knows {servers:?}"), has).unwrap();
+        }
+    }
+
+    fn writes(&self, path: &str, ids: &[u8]) {
+        for &id in ids {
+            let path = format!("/{path}-{id}");
+            let goes = || shell(self.at(id), &["create", &path, "x"]).0 || shell(self.at(id), &["get", &path]).0;
+            self.0.until(&format!("{path} through server {id}"), goes).unwrap();
+        }
+    }
+}
+
+fn grows_and_shrinks(kinds: [Kind; 4]) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::started(&dir, &kinds);
+    let three = ["server.1=", "server.2=", "server.3="];
+    world.have(&[1, 2, 3], &three);
+    // The first leader names the configuration, and the file is split.
+    for id in 1..=3 {
+        let cfg = world.0.dir(id).join("zoo.cfg");
+        let is_split = || std::fs::read_to_string(&cfg).is_ok_and(|it| it.contains("dynamicConfigFile="));
+        world.0.until("the file is split", is_split).unwrap();
+        let text = std::fs::read_to_string(&cfg).unwrap();
+        assert!(!text.contains("server.1=") && text.contains("reconfigEnabled=true"), "{text}");
+    }
+
+    // One joins.
+    world.0.start_as(4, kinds[3]).unwrap();
+    world.serving(&[4]);
+    let add = world.0.joining(4, "participant").unwrap();
+    world.reconfig(1, &["-add", &add]);
+    let four = ["server.1=", "server.2=", "server.3=", "server.4="];
+    world.have(&[1, 2, 3, 4], &four);
+    world.writes("four", &[1, 2, 3, 4]);
+
+    // Four outlive their leader, who comes back by its own files.
+    let leader = world.leader(&[1, 2, 3, 4]);
+    world.0.kill(leader).unwrap();
+    let left: Vec<u8> = (1..=4).filter(|&id| id != leader).collect();
+    world.0.until("another leads", || left.iter().any(|&id| world.mode(id) == "leader")).unwrap();
+    world.serving(&left);
+    world.writes("without", &left);
+    world.0.start_as(leader, kinds[usize::from(leader) - 1]).unwrap();
+    world.serving(&[leader]);
+    world.have(&[leader], &four);
+
+    // A follower becomes an observer, and votes again.
+    let leader = world.leader(&[1, 2, 3, 4]);
+    let other = (1..=4).find(|&id| id != leader).unwrap();
+    world.reconfig(leader, &["-add", &world.0.joining(other, "observer").unwrap()]);
+    world.0.until("it observes", || world.mode(other) == "observer").unwrap();
+    world.writes("observed", &[other]);
+
+    // The leader leaves: another one leads, named by the reconfig.
+    world.reconfig(leader, &["-remove", &leader.to_string()]);
+    let left: Vec<u8> = (1..=4).filter(|&id| id != leader).collect();
+    world.0.until("another leads", || left.iter().any(|&id| world.mode(id) == "leader")).unwrap();
+    world.serving(&left);
+    let names: Vec<String> = left.iter().map(|id| format!("server.{id}=")).collect();
+    world.have(&left, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    world.writes("left", &left);
+}
+
+#[test]
+fn ours_grow_and_shrink() {
+    grows_and_shrinks([Kind::Ostler; 4]);
+}
+
+#[test]
+fn ours_grow_by_one_of_apaches() {
+    grows_and_shrinks([Kind::Ostler, Kind::Ostler, Kind::Ostler, Kind::Apache]);
+}
+
+#[test]
+fn apaches_grow_by_one_of_ours() {
+    grows_and_shrinks([Kind::Apache, Kind::Ostler, Kind::Apache, Kind::Ostler]);
+}
+
+#[test]
+fn what_is_refused_is_refused_as_apache_does() {
+    for kind in [Kind::Apache, Kind::Ostler] {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::started(&dir, &[kind; 3]);
+        let at = world.at(1);
+        for (command, error) in [
+            (&["reconfig", "-add", "server.9=127.0.0.1:1:1;2"][..], "Arguments are not valid"),
+            (&["reconfig", "-add", "server.9=127.0.0.1:1:2"], "Arguments are not valid"),
+            (&["reconfig", "-remove", "2,3"], "Arguments are not valid"),
+            (&["reconfig", "-v", "77", "-remove", "3"], "version No is not valid"),
+            (&["reconfig", "-members", "server.7=127.0.0.1:1:2;3,server.8=127.0.0.1:4:5;6"], "No quorum of new config"),
+        ] {
+            let (is_good, text) = shell(at, command);
+            assert!(!is_good && text.contains(error), "{kind:?} {command:?}: {text}");
+        }
+        assert_eq!(world.config(1).len(), 3);
+    }
+}
