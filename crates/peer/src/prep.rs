@@ -318,7 +318,7 @@ impl Prep<'_> {
             None => return Err(ErrorCode::UNIMPLEMENTED),
         };
         let mut record = self.outstanding.get(self.tree, CONFIG_PATH).ok_or(ErrorCode::NO_NODE)?;
-        self.allowed(record.acl.as_deref(), WRITE)?;
+        self.allowed(record.acl.as_ref(), WRITE)?;
         let text = Bytes::from(next.to_string());
         record.stat.version = -1;
         record.stat.mzxid = self.zxid;
