@@ -141,4 +141,4 @@ pub(super) const CHAPTER: Chapter = Chapter {
     ],
 };
 
-const NO_LOCAL_SESSIONS: &str = "in an ensemble sessions can be local, a standalone server has one kind, as in Apache";
+const NO_LOCAL_SESSIONS: &str = "in an ensemble localSessionsEnabled=true is refused for now; a standalone server has one kind of session, as in Apache";
