@@ -100,6 +100,7 @@ fn clients_are_listed_in_brief_and_in_full() {
         side.call("b", 4, &watch("/a", false));
         side.settle();
         let stat = side.word("stat");
+        let words = side.words;
         let mut noted: Vec<String> = side
             .sorted("cons")
             .iter()
@@ -123,8 +124,8 @@ fn clients_are_listed_in_brief_and_in_full() {
             rest.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().parse().unwrap()
         };
         noted.extend(rest.lines().skip(3).map(str::to_owned));
-        noted.push(format!("{} received", number("Received:")));
-        noted.push(format!("{} sent", number("Sent:")));
+        noted.push(format!("{} received", number("Received:") - words[0]));
+        noted.push(format!("{} sent", number("Sent:") - words[1]));
         noted
     });
 }
