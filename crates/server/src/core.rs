@@ -26,27 +26,6 @@ pub struct Machines {
     /// Everything that is decided.
     pub node: Node,
     scratch: Vec<Submission>,
-    company: Company,
-}
-
-/// Whom the next batch waits for: clients that each wait for an answer before they ask again come back together, if they are
-/// waited for, and share a sync; else the batches fall apart into many small ones, and the machine spends itself on wakeups.
-#[derive(Debug, Default, Clone, Copy)]
-struct Company {
-    /// The disk is woken once so many txns are pending; zero as one.
-    txns: usize,
-    /// Until then, counted from the end of the sync before.
-    patience: Duration,
-}
-
-impl Company {
-    /// After a batch of so many txns whose sync took so long.
-    fn after(txns: usize, sync: Duration) -> Self {
-        if txns < COMPANY_TXNS_MIN {
-            return Self::default();
-        }
-        Self { txns, patience: sync.min(COMPANY_PATIENCE_MAX) }
-    }
 }
 
 /// What all threads of a server share.
@@ -78,12 +57,6 @@ pub struct Core {
 /// From so many txns on a batch goes to the disk right behind the one before it, without a look at who wants to add to it.
 const BATCH_WORTH_TXNS: usize = 32;
 
-/// Fewer txns than these in a batch are no company that would be worth a wait.
-const COMPANY_TXNS_MIN: usize = 4;
-
-/// No batch waits longer than this for those who were in the one before it; nor longer than that one's sync took.
-const COMPANY_PATIENCE_MAX: Duration = Duration::from_micros(500);
-
 /// How long a tick waits for the pipeline.
 const TICK_PATIENCE: Duration = Duration::from_micros(300);
 
@@ -109,7 +82,7 @@ impl Core {
             shared,
             clock,
             inbox: Mutex::new(Vec::new()),
-            machines: Mutex::new(Machines { node, scratch: Vec::new(), company: Company::default() }),
+            machines: Mutex::new(Machines { node, scratch: Vec::new() }),
             disk_wake: Condvar::new(),
             fill_wake: Condvar::new(),
             fill_next: Mutex::new(None),
@@ -163,10 +136,9 @@ impl Core {
             self.maybe_begin_snapshot(&mut machines);
             self.offer_fill(&mut machines);
         }
-        let is_enough = machines.node.log.pending_txns() >= machines.company.txns.max(1);
-        let disk_has_work = is_enough && !machines.node.log.is_busy();
+        let disk_is_idle = machines.node.log.pending_txns() > 0 && !machines.node.log.is_busy();
         drop(machines);
-        if disk_has_work {
+        if disk_is_idle {
             self.disk_wake.notify_one();
         }
         self.wake(woken);
@@ -186,7 +158,7 @@ impl Core {
     }
 
     fn drain(&self, machines: &mut Machines) -> ShardSet {
-        let Machines { node, scratch, .. } = machines;
+        let Machines { node, scratch } = machines;
         std::mem::swap(&mut *self.inbox.lock(), scratch);
         if scratch.is_empty() {
             return node.process(self.clock.now(), &self.shared, scratch);
@@ -247,7 +219,6 @@ impl Core {
     /// The disk thread waits for a batch; `None` when the server stops and nothing is left.
     pub fn next_job(&self, wait: GroupCommit) -> Option<LogJob> {
         let mut machines = self.machines.lock();
-        self.wait_for_those_before(&mut machines);
         loop {
             if machines.node.log.pending_txns() > 0 {
                 self.wait_for_company(&mut machines, wait);
@@ -259,14 +230,6 @@ impl Core {
             }
             self.disk_wake.wait(&mut machines);
         }
-    }
-
-    fn wait_for_those_before(&self, machines: &mut MutexGuard<'_, Machines>) {
-        let Company { txns, patience } = machines.company;
-        if machines.node.log.pending_txns() < txns && !self.is_stopping() {
-            self.disk_wake.wait_for(machines, patience);
-        }
-        machines.company = Company::default();
     }
 
     /// `flushDelay`: the first of a batch waits for others, unless none comes (`maxWriteQueuePollTime`).
@@ -291,13 +254,11 @@ impl Core {
         stats.batch_began_us.set(began_us);
         stats.batch_txns.record(job.txns() as u64);
         stats.sync.record(ended_us.saturating_sub(began_us));
-        let company = Company::after(job.txns(), Duration::from_micros(ended_us.saturating_sub(began_us)));
         let mut woken = machines.node.log_done(self.clock.now(), &self.shared, job);
         woken.extend(self.drain(&mut machines));
         self.maybe_begin_snapshot(&mut machines);
         let is_worth_it = wait.delay.is_zero() && machines.node.log.pending_txns() >= BATCH_WORTH_TXNS;
         let next = if is_worth_it { machines.node.next_log_job() } else { None };
-        machines.company = if wait.delay.is_zero() { company } else { Company::default() };
         self.offer_fill(&mut machines);
         self.release(machines, woken);
         next
