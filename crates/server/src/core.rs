@@ -211,7 +211,7 @@ impl Core {
         let new = rejected.saturating_sub(self.rejected_sessions_told.swap(rejected, Relaxed));
         if new > 0 {
             tracing::warn!(
-                "{new} clients were turned away: there are as many sessions as ostler.sessions.max allows; raise it, or                  maxSessionTimeout is so long that sessions without clients pile up"
+                "{new} clients were turned away: there are as many sessions as ostler.sessions.max allows; raise it, or maxSessionTimeout is so long that sessions without clients pile up"
             );
         }
     }

@@ -120,7 +120,7 @@ impl Member {
                     tracing::info!("server {from} sent {len} bytes on the election port that are no notification");
                 }
                 Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => tracing::error!(
-                    "server {from} has another list of members than this server, and whoever counts others may elect another                      leader: make them the same. There: {}; here: {}",
+                    "server {from} has another list of members than this server, and whoever counts others may elect another leader: make them the same. There: {}; here: {}",
                     list.replace('\n', ", "),
                     in_one_line(self.configuration().committed())
                 ),
