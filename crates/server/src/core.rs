@@ -266,7 +266,12 @@ impl Core {
 
     /// An effect of a batch failed, after so many were done: may it wait for room?
     pub fn job_stopped(&self, job: &mut LogJob, done: usize, kind: std::io::ErrorKind) -> Stopped {
-        self.with(|machines| machines.node.log_stopped(job, done, kind))
+        self.with(|machines| {
+            let stopped = machines.node.log_stopped(job, done, kind);
+            // What room can be given back is.
+            self.offer_fill(machines);
+            stopped
+        })
     }
 
     /// A batch could not be written: the log is finished.

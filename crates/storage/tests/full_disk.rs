@@ -8,7 +8,7 @@ use std::io;
 
 use common::*;
 use ostler_storage::disk::{Dir, Disk, Effect, FileRef, is_no_room};
-use ostler_storage::log::fill::{FIRST_FILL, FillJob};
+use ostler_storage::log::fill::{Bulk, FIRST_FILL, FillJob};
 use ostler_storage::log::room::{LEAST_FILL, LOOK_AGAIN_MS, RESERVE_MAX};
 use ostler_storage::log::writer::LogJob;
 use ostler_storage::names::FileName;
@@ -206,6 +206,68 @@ fn a_batch_that_finds_no_room_waits_and_goes_on() {
     assert_eq!(disk.drain(&mut writer), None);
     disk.disk.crash();
     assert_eq!(recovered(&mut disk.disk, &trust).unwrap().1.zxids(), [1, 2, 3]);
+}
+
+#[test]
+fn the_next_file_makes_way_for_a_batch_that_waits() {
+    // A fill that is slow, so that the batches outrun it; it ends before the one that waits is told of, or behind that,
+    // and well or not.
+    for (capacity, ends_first) in [(8 << 20, true), (8 << 20, false), (7 << 20, true), (7 << 20, false)] {
+        let case = format!("{capacity} bytes, ends first: {ends_first}");
+        let mut disk = Full::new(capacity);
+        let options =
+            LogOptions { preallocate: FIRST_FILL, bulk: Bulk { bytes: 0, batches: 0 }, ..LogOptions::default() };
+        let mut writer = LogWriter::new(options, Zxid(0));
+        disk.fill(&mut writer);
+        put(&mut writer, 1, 1000);
+        let job = writer.next_job().unwrap();
+        job.effects().iter().for_each(|effect| disk.execute(effect).unwrap());
+        writer.job_done(job);
+        let fill = writer.next_fill().unwrap();
+        let done = fill.effects().iter().try_for_each(|effect| disk.execute(effect));
+        // Behind what was filled for the current file, with the next one in the way.
+        let mut zxid = 1;
+        let mut stuck = loop {
+            zxid += 1;
+            put(&mut writer, zxid, 100_000);
+            let mut job = writer.next_job().unwrap();
+            let failed =
+                job.effects().iter().enumerate().find_map(|(at, it)| Some((at, disk.execute(it).err()?.kind())));
+            let Some((at, kind)) = failed else {
+                writer.job_done(job);
+                continue;
+            };
+            if ends_first {
+                end_fill(&mut writer, fill.clone(), &done);
+            }
+            assert_eq!(writer.job_stopped(&mut job, at, kind), Stopped::Waits, "{case}");
+            break job;
+        };
+        if !ends_first {
+            assert_eq!(writer.next_fill(), None, "{case}: one is out");
+            end_fill(&mut writer, fill, &done);
+        }
+        disk.fill(&mut writer);
+        assert!(!writer.look_for_room(i64::MAX / 2) && writer.next_fill().is_none(), "{case}");
+        assert!(disk.go_on(&mut writer, &mut stuck), "{case}: the room of the next file is free, {} used", disk.used());
+        assert_eq!(writer.job_done(stuck), Zxid(zxid), "{case}");
+        // And it is still known that there is little.
+        disk.fill(&mut writer);
+        assert!(writer.room().is_some_and(|room| !room.is_stuck), "{case}: {:?}", writer.room());
+        disk.capacity = 100 << 20;
+        for now_ms in [0, LOOK_AGAIN_MS.0] {
+            writer.look_for_room(now_ms);
+            disk.fill(&mut writer);
+        }
+        assert_eq!(writer.room(), None, "{case}");
+    }
+}
+
+fn end_fill(writer: &mut LogWriter, fill: FillJob, done: &io::Result<()>) {
+    match done {
+        Ok(()) => writer.fill_done(fill),
+        Err(_) => writer.fill_found_no_room(fill),
+    }
 }
 
 #[test]

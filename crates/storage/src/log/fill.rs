@@ -138,7 +138,8 @@ impl LogWriter {
             self.next_fill_size = FIRST_FILL.min(self.options.preallocate);
         }
         let (mut size, mut made) = (0, Made::Written);
-        if self.spare == Spare::Missing && self.options.preallocate > HEADER_LENGTH {
+        let may_fill = self.options.preallocate > HEADER_LENGTH && !self.shortage.is_stuck();
+        if self.spare == Spare::Missing && may_fill {
             size = self.next_fill_size;
             self.next_fill_size = (4 * size).min(self.options.preallocate);
             self.spare = Spare::Filling;
@@ -153,6 +154,10 @@ impl LogWriter {
     /// A fill job's effects are done.
     pub fn fill_done(&mut self, job: FillJob) {
         if job.size > 0 && self.spare == Spare::Filling {
+            if self.shortage.is_stuck() {
+                self.make_way();
+                return;
+            }
             self.spare = Spare::Ready(job.size, job.made);
             self.filled(job.size);
         }

@@ -8,8 +8,9 @@
 //!
 //! Where that is not enough (a batch outruns the fill, a file system does not keep the room that was allocated, no file is
 //! preallocated), **a write that finds no room waits**: what it would have written was not acknowledged, and the same
-//! bytes go to the same place when there is room. Only creating, writing and renaming wait like that. **A sync never
-//! does**: after one that failed the kernel may have dropped the pages, and a second one would lie.
+//! bytes go to the same place when there is room. A next file that is there, or being made, makes way for it, and none is
+//! made until it went on. Only creating, writing and renaming wait like that. **A sync never does**: after one that failed
+//! the kernel may have dropped the pages, and a second one would lie.
 //!
 //! Apache's server ends when its log's disk is full.
 
@@ -60,6 +61,11 @@ pub(super) struct Shortage {
 }
 
 impl Shortage {
+    /// Does the job that is out wait for room?
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck
+    }
+
     pub(super) fn is_short(&self) -> bool {
         self.is_short
     }
@@ -100,6 +106,10 @@ impl LogWriter {
             return;
         }
         self.shortage.is_short |= job.size <= self.usual_fill();
+        if self.shortage.is_stuck {
+            self.make_way();
+            return;
+        }
         let least = LEAST_FILL.min(self.options.preallocate);
         if job.size > least {
             // The next job begins with emptying it.
@@ -116,6 +126,13 @@ impl LogWriter {
         FIRST_FILL.min(self.options.preallocate)
     }
 
+    /// The room of the next file is for the batch that found none; another one is looked for when that went on.
+    pub(super) fn make_way(&mut self) {
+        self.shortage.is_short = true;
+        self.spare = Spare::Failed { retry: true };
+        self.next_fill_size = LEAST_FILL.min(self.options.preallocate);
+    }
+
     /// A next file of so many bytes is there.
     pub(super) fn filled(&mut self, size: u64) {
         if size >= self.usual_fill() {
@@ -127,7 +144,7 @@ impl LogWriter {
     /// [`next_fill`](Self::next_fill).
     pub fn look_for_room(&mut self, now_ms: i64) -> bool {
         let is_smaller = self.shortage.is_short && matches!(self.spare, Spare::Ready(..));
-        if !(is_smaller || self.spare == Spare::NoRoom) || self.phase != Phase::Open {
+        if self.shortage.is_stuck || !(is_smaller || self.spare == Spare::NoRoom) || self.phase != Phase::Open {
             return false;
         }
         let (first, most) = LOOK_AGAIN_MS;
@@ -143,7 +160,8 @@ impl LogWriter {
         true
     }
 
-    /// An effect of a job failed with an error of this kind, after `done` of [`LogJob::effects`] were done.
+    /// An effect of a job failed with an error of this kind, after `done` of [`LogJob::effects`] were done. Ask for
+    /// [`next_fill`](Self::next_fill) then: it gives back what room it can.
     pub fn job_stopped(&mut self, job: &mut LogJob, done: usize, kind: io::ErrorKind) -> Stopped {
         let may_wait = |effect: &Effect| {
             matches!(
@@ -158,6 +176,9 @@ impl LogWriter {
         if self.phase == Phase::Open && is_no_room(kind) && job.effects().get(done).is_some_and(may_wait) {
             job.done += done;
             self.shortage.is_stuck = true;
+            if matches!(self.spare, Spare::Ready(..)) {
+                self.make_way();
+            }
             Stopped::Waits
         } else {
             Stopped::Ends
