@@ -43,4 +43,4 @@ mod task;
 
 pub use node::{Input, MemberConfig, Node, NodeConfig, Output};
 pub use rebuild::Rebuild;
-pub use task::{Task, TaskDone, TaskError, TaskOptions};
+pub use task::{SNAPSHOT_SIZE_FACTOR, Task, TaskDone, TaskError, TaskOptions};

@@ -29,9 +29,9 @@ pub struct TaskOptions {
     pub tree: TreeConfig,
     /// `digest.enabled`.
     pub digests: bool,
-    /// `zookeeper.snapshotSizeFactor`, in percent: a learner that lacks more of the log than this part of a snapshot gets a
-    /// snapshot. Apache's default is a third.
-    pub snapshot_size_percent: u64,
+    /// `zookeeper.snapshotSizeFactor`: a learner that lacks more of the log on the disk than this part of a snapshot gets a
+    /// snapshot. 0: the log, however long it is; below 0: always a snapshot. Apache's default is 0.33.
+    pub snapshot_size_factor: f64,
     /// About how many bytes of the log are read at a time for a learner.
     pub part_bytes: usize,
 }
@@ -39,9 +39,12 @@ pub struct TaskOptions {
 impl TaskOptions {
     /// Apache's defaults.
     pub fn new(recover: RecoverOptions, tree: TreeConfig, digests: bool) -> Self {
-        Self { recover, tree, digests, snapshot_size_percent: 33, part_bytes: 2 << 20 }
+        Self { recover, tree, digests, snapshot_size_factor: SNAPSHOT_SIZE_FACTOR, part_bytes: 2 << 20 }
     }
 }
+
+/// Apache's default: a third.
+pub const SNAPSHOT_SIZE_FACTOR: f64 = 0.33;
 
 /// Something for the disk.
 #[derive(Debug, Clone)]
@@ -273,6 +276,11 @@ impl From<ReadLogError> for Stop {
     }
 }
 
+/// Is a snapshot so small beside the log that it is sent instead? A factor of 0: never.
+fn is_cheaper(snapshot_bytes: u64, log_bytes: u64, factor: f64) -> bool {
+    factor > 0.0 && log_bytes as f64 > snapshot_bytes as f64 * factor
+}
+
 /// The log from `from` on, in part if it is much. `None`: it can't be had without a gap, or a snapshot is cheaper.
 ///
 /// A directory holds one history without gaps: a snapshot of a leader's that is installed leaves nothing older.
@@ -283,8 +291,9 @@ fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: 
     // Of a log that is being written, only what is filled counts, and that is not known here.
     let whole_files = files.len().saturating_sub(1);
     let bytes_to_send: u64 = files[..whole_files].iter().skip(1).map(|file| file.length).sum();
-    let snapshot_bytes = snapshots.last().map_or(u64::MAX, |file| file.length);
-    if is_first && bytes_to_send > snapshot_bytes.saturating_mul(options.snapshot_size_percent) / 100 {
+    let is_cheaper =
+        snapshots.last().is_some_and(|it| is_cheaper(it.length, bytes_to_send, options.snapshot_size_factor));
+    if is_first && (is_cheaper || options.snapshot_size_factor < 0.0) {
         return None;
     }
     // The newest place that is not behind `from`: in the file that begins before it, if anywhere, or a snapshot's.
@@ -309,4 +318,16 @@ fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: 
     }
     let part = LogPart { before: before?, proposals };
     part.is_continuous().then_some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_sent_instead_of_a_log_that_is_longer_than_a_part_of_it() {
+        assert!(!is_cheaper(1000, 330, 0.33) && is_cheaper(1000, 331, 0.33));
+        assert!(!is_cheaper(1000, 1000, 1.0) && is_cheaper(1000, 1001, 1.0));
+        assert!(!is_cheaper(1, u64::MAX, 0.0), "0 is no limit");
+    }
 }

@@ -93,7 +93,10 @@ pub(crate) fn member(
             log: CommittedLog::new(limits, last),
             is_lost,
         },
-        tasks: TaskOptions::new(recover_options(config), tree, config.tree.digest),
+        tasks: TaskOptions {
+            snapshot_size_factor: ensemble.snapshot_size_factor,
+            ..TaskOptions::new(recover_options(config), tree, config.tree.digest)
+        },
     })
 }
 

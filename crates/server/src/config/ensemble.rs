@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use node::SNAPSHOT_SIZE_FACTOR;
 use wire::ServerId;
 use wire::election::HostPort;
 use wire::properties::{self, Entry};
@@ -18,14 +19,14 @@ use zab::quorum_verifier::{OtherKeys, ParseError, Role, Rule, TextRules};
 
 use super::error::{ConfigError, Place};
 use super::resolve::{Settings, Written};
-use super::{ClientConfig, Note, Outside};
+use super::{ClientConfig, Note, Outside, java};
 use crate::dynamic_files::next_of;
 
 /// The largest number of a server that fits into session ids and, with TTLs, into owners. Source: `EphemeralType`.
 const SERVER_ID_MAX_WITH_TTL: i64 = 254;
 
 /// What a member of an ensemble is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EnsembleConfig {
     /// `myid`.
     pub me: ServerId,
@@ -65,6 +66,8 @@ pub struct EnsembleConfig {
     pub force_snapshot_sync: bool,
     /// Txns that are kept in memory for learners, at least 500.
     pub commit_log_count: u32,
+    /// `snapshotSizeFactor`, at most 1: what the log on the disk may be, of the size of a snapshot, to be sent instead of it.
+    pub snapshot_size_factor: f64,
 }
 
 /// What a member needs whose ensemble can change.
@@ -166,8 +169,26 @@ pub(super) fn ensemble(
         diff_syncs_max: settings.number("leader.maxConcurrentDiffSyncs")?,
         force_snapshot_sync: settings.bool("forceSnapshotSync")?,
         commit_log_count: settings.limit::<u32>("commitLogCount")?.unwrap_or(0).max(COMMIT_LOG_COUNT_MIN),
+        snapshot_size_factor: snapshot_size_factor(settings)?,
         verifier: Arc::new(verifier),
     }))
+}
+
+/// More than 1 is the default, as in Apache. Source: `ZKDatabase`.
+fn snapshot_size_factor(settings: &mut Settings) -> Result<f64, ConfigError> {
+    let key = "snapshotSizeFactor";
+    let text = settings.text(key)?.unwrap_or_default();
+    let Some(factor) = java::parse_double(&text) else {
+        return Err(settings.bad(key, "not a number".to_owned(), "0 to 1, below 0: never the log"));
+    };
+    if factor <= 1.0 {
+        return Ok(factor);
+    }
+    if let Some(place) = settings.place(key) {
+        let note = format!("{place}: {key} = {factor} is more than 1: {SNAPSHOT_SIZE_FACTOR} is used");
+        settings.notes.push(Note::warning(note));
+    }
+    Ok(SNAPSHOT_SIZE_FACTOR)
 }
 
 /// What `reconfigEnabled` needs: a file that can be written anew.

@@ -71,13 +71,24 @@ fn each_limit_is_heard() {
                  quorumCnxnTimeoutMs=10\nelectionPortBindRetry=0\ntcpKeepAlive=true\nquorumListenOnAllIPs=true\n\
                  fastleader.minNotificationInterval=11\nfastleader.maxNotificationInterval=12\n\
                  leader.maxConcurrentSnapSyncs=13\nmaxConcurrentDiffSyncs=14\nforceSnapshotSync=true\n\
-                 commitLogCount=1500\nclientPort=2181\nserver.4=h4:1:2";
+                 commitLogCount=1500\nsnapshotSizeFactor=-1\nclientPort=2181\nserver.4=h4:1:2";
     let it = member(&format!("{THREE}{lines}"), "1").ensemble.unwrap();
     assert_eq!((it.connect_limit_ticks, it.connect_pause_ms), (7, 8));
     assert_eq!((it.election_connect_ms, it.election_hello_ms, it.election_bind_tries), (9, 10, None));
     assert_eq!((it.notification_ms_min, it.notification_ms_max), (11, 12));
     assert_eq!((it.snap_syncs_max, it.diff_syncs_max, it.commit_log_count), (13, 14, 1500));
     assert!(it.tcp_keep_alive && it.listen_on_all && it.force_snapshot_sync);
+    assert_eq!(it.snapshot_size_factor.to_string(), "-1");
+}
+
+#[test]
+fn a_factor_above_1_is_the_default() {
+    let three = format!("{THREE}clientPort=2181\n");
+    let config = member(&format!("{three}snapshotSizeFactor=1.5"), "1");
+    assert!(texts(&config).contains(&"zoo.cfg:9: snapshotSizeFactor = 1.5 is more than 1: 0.33 is used"));
+    assert_eq!(config.ensemble.unwrap().snapshot_size_factor.to_string(), "0.33");
+    let told = bad(&format!("{three}snapshotSizeFactor=x"), &[("/data/myid", "1")]);
+    assert!(told.starts_with("zoo.cfg:9: snapshotSizeFactor = x: not a number"), "{told}");
 }
 
 #[test]

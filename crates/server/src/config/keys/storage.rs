@@ -142,8 +142,8 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("enforceQuota", Kind::PropertyBool, "false", "Refuse writes above a hard limit of a quota, and log those above a soft one."),
         key("commitLogCount", Kind::Decoded(I32_MIN, I32_MAX), "500", "Transactions kept in memory for learners; 500 at least.")
             .ensemble(),
-        key("snapshotSizeFactor", Kind::Text, "0.33", "Share of a snapshot up to which learners are synced from the log.")
-            .no_effect("it is decided as by its default"),
+        key("snapshotSizeFactor", Kind::Text, "0.33", "Learners that lack more of the log on the disk than this share of a snapshot get a snapshot. 0: never; below 0: always; above 1: the default, and a warning.")
+            .ensemble(),
         key("forceSnapshotSync", Kind::PropertyBool, "false", "Always send a snapshot to learners.").ensemble(),
     ],
 };
