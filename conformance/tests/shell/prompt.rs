@@ -82,16 +82,10 @@ fn ctrl_c_clears_the_line_and_ends_a_long_command() {
     terminal.expect("Created /other");
     terminal.expect_prompt(1);
     server.process_mut().signal(Signal::STOP).unwrap();
-    terminal.send("sync /\r\n");
-    terminal.expect("\r\n");
-    // The command runs when the line is echoed and its end is; before that Ctrl-C would clear the line.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    terminal.send("\x03");
-    terminal.expect("Interrupted");
+    terminal.begin("sync /");
+    terminal.interrupt_command("Interrupted");
     server.process_mut().signal(Signal::CONT).unwrap();
-    terminal.expect("] ");
-    terminal.send("\x04");
-    terminal.end();
+    terminal.leave();
     assert_eq!(one(&server, &["ls", "/"]), "[other, zookeeper]");
 }
 
@@ -182,7 +176,7 @@ fn what_is_no_utf8_costs_its_line_only() {
 
 #[test]
 fn pasted_lines_are_done_in_turn() {
-    let (dir, server) = server();
+    let (dir, mut server) = server();
     let mut terminal = Terminal::start(server.addr(), 80, dir.path());
     terminal.expect_prompt(0);
     terminal.paste("create /one 1\r\n# a remark\rcreate /two 'a\nb'\nget /none\nls /\n");
@@ -199,8 +193,14 @@ fn pasted_lines_are_done_in_turn() {
     terminal.send("\r");
     terminal.expect("\x1b[?2004l\r\n1\r\n");
     terminal.expect_prompt(5);
-    terminal.send("quit\r");
-    terminal.end();
+    // Ctrl-C ends what runs, and what is behind it.
+    server.process_mut().signal(Signal::STOP).unwrap();
+    terminal.paste("sync /\ncreate /three 3\n");
+    terminal.send("\r");
+    terminal.expect("CONNECTED) 5] sync /\r\n");
+    terminal.interrupt_command("what was pasted behind it is not done: 1 more");
+    server.process_mut().signal(Signal::CONT).unwrap();
+    terminal.leave();
     assert_eq!(one(&server, &["ls", "/"]), "[one, two, zookeeper]");
 }
 

@@ -13,7 +13,7 @@ use ostler_conformance::ostler;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{LocalModes, OptionalActions, Termios, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 /// How long anything may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -57,7 +57,10 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).unwrap();
         let slave = open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
         tcsetwinsize(&slave, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
-        let before = tcgetattr(&slave).unwrap();
+        // Ctrl-C makes a terminal forget what was said and not shown yet. A person can bear that, a test can't.
+        let mut before = tcgetattr(&slave).unwrap();
+        before.local_modes.insert(LocalModes::NOFLSH);
+        tcsetattr(&slave, OptionalActions::Now, &before).unwrap();
         let io = || Stdio::from(slave.try_clone().unwrap());
         // `setsid --ctty` makes it the controlling terminal, so that Ctrl-C is a signal.
         let child = Command::new("setsid")
@@ -140,6 +143,19 @@ impl Terminal {
             self.has_come(heard)
         });
         self.expect(heard);
+    }
+
+    /// Ctrl-D at the prompt. Between two prompts the terminal itself would take it: it is pressed until the shell ends.
+    pub fn leave(&mut self) -> ExitStatus {
+        until(|| {
+            self.send("\x04");
+            let end = Instant::now() + LOOK_EVERY * 10;
+            while Instant::now() < end && self.child.try_wait().unwrap().is_none() {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            self.child.try_wait().unwrap().is_some()
+        });
+        self.end()
     }
 
     /// Whether this comes within a moment.

@@ -1,4 +1,7 @@
 //! Snapshots are written: the cut is read in small steps under the tree's lock, encoded, and written by a second thread.
+//!
+//! The thread that reads has the priority of all others: one of a lower priority could lose its core while it has the lock,
+//! and whoever needs the lock would wait until nobody else wants the core. It offers its core after each step instead.
 
 use std::io;
 use std::sync::Arc;
@@ -44,7 +47,6 @@ pub struct SnapshotOptions {
 
 /// Writes snapshots until the server stops.
 pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
-    yield_to_others();
     while let Some(header) = core.next_snapshot() {
         let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
         let done = write_snapshot(&core.shared, &mut disk, header, options);
@@ -120,6 +122,7 @@ fn write_pieces(
     pieces: &Receiver<Vec<u8>>,
     give_back: &SyncSender<Vec<u8>>,
 ) -> io::Result<()> {
+    yield_to_others();
     while let Ok(piece) = pieces.recv() {
         for effect in writer.chunk(piece) {
             disk.execute(&effect)?;
@@ -153,6 +156,8 @@ fn read_cut(
                 encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
             })
         };
+        // A request that waits for this core has waited for one step, not for a time slice, which is many.
+        thread::yield_now();
         match state {
             Chunk::GivenUp => return Ok(false),
             Chunk::Done => break,

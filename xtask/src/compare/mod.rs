@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use ostler_conformance::target;
 
 use results::{Results, Side};
-use scenario::{ENSEMBLE_SCENARIOS, SCENARIOS, Scenario};
+use scenario::{ENSEMBLE_SCENARIOS, Length, SCENARIOS, Scenario};
 
 /// How to compare.
 #[derive(Debug, clap::Args)]
@@ -95,8 +95,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                     println!("{at}  {} (from an earlier run)", figures.line());
                     continue;
                 }
+                let apache = results.get(scenario.name, round, Side::Apache);
+                let length = Length { seconds: args.seconds, warmup: args.warmup };
                 let figures = scenario
-                    .run(side, &dir.join("run"), args.servers, args.seconds, args.warmup)
+                    .run(side, &dir.join("run"), args.servers, length, apache)
                     .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
                 println!("{at}  {}", figures.line());
                 results.put(scenario.name, round, side, figures)?;

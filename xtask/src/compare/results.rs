@@ -76,6 +76,9 @@ pub(crate) struct Figures {
     /// As `p99_us`, while snapshots are taken.
     #[serde(default)]
     pub(crate) p99_snapshot_us: f64,
+    /// The requests a second of that load: 30 % of what Apache answered before, in the same run.
+    #[serde(default)]
+    pub(crate) rate: f64,
     /// From killing a leader until a write works, in microseconds: the median.
     #[serde(default)]
     pub(crate) failover_us: f64,
@@ -110,7 +113,7 @@ impl Figures {
         }
         if self.p99_snapshot_us > 0.0 {
             let (without, with) = (self.p99_us, self.p99_snapshot_us);
-            return format!("p99 {without:.0} us, with snapshots {with:.0} us");
+            return format!("at {:.0}/s: p99 {without:.0} us, with snapshots {with:.0} us", self.rate);
         }
         if self.ops == 0.0 {
             return format!("{:.1} MiB", mib(self.rss_bytes));
