@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use ostler_conformance::{target, workspace};
 
-use super::setup;
+use super::{binaries, setup};
 
 /// A part of the tests.
 #[derive(Debug)]
@@ -18,7 +18,16 @@ pub(super) struct Layer {
     /// The seconds that it should take at most, with a cold cache on two cores.
     pub(super) budget_s: u64,
     /// Does it.
-    pub(super) run: fn() -> Result<Outcome>,
+    pub(super) run: fn(Build) -> Result<Outcome>,
+}
+
+/// How the binary is built that the conformance tests start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Build {
+    /// As the unit tests are: it is there already, and it checks more.
+    Checked,
+    /// As users have it.
+    Release,
 }
 
 /// How many tests, or layers without tests, passed and failed.
@@ -38,26 +47,26 @@ impl Outcome {
 
 /// All layers, the quick ones first.
 pub(super) const LAYERS: &[Layer] = &[
-    Layer { name: "setup", about: "install what the tests need", budget_s: 300, run: setup::run },
+    Layer { name: "setup", about: "install what the tests need", budget_s: 300, run: |_| setup::run() },
     Layer {
         name: "fmt",
         about: "the code is formatted",
         budget_s: 20,
-        run: || plain(cargo(&["fmt", "--all", "--check"])),
+        run: |_| plain(cargo(&["fmt", "--all", "--check"])),
     },
-    Layer { name: "tidy", about: "the rules of this workspace", budget_s: 20, run: || plain(xtask("tidy")) },
-    Layer { name: "deny", about: "licences, sources and bans of dependencies", budget_s: 420, run: deny },
+    Layer { name: "tidy", about: "the rules of this workspace", budget_s: 20, run: |_| plain(xtask("tidy")) },
+    Layer { name: "deny", about: "licences, sources and bans of dependencies", budget_s: 420, run: |_| deny() },
     Layer {
         name: "clippy",
         about: "no warnings",
         budget_s: 240,
-        run: || plain(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
+        run: |_| plain(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])),
     },
     Layer {
         name: "doc",
         about: "the documentation is complete and its links lead somewhere",
         budget_s: 180,
-        run: || {
+        run: |_| {
             let mut cargo = cargo(&["doc", "--no-deps", "--workspace", "--locked"]);
             cargo.env("RUSTDOCFLAGS", "-D warnings");
             plain(cargo)
@@ -67,25 +76,40 @@ pub(super) const LAYERS: &[Layer] = &[
         name: "unit",
         about: "unit and property tests",
         budget_s: 300,
-        run: || tests(cargo(&["test", "--workspace", "--exclude", "ostler-conformance", "--locked", "--no-fail-fast"])),
+        run: |_| {
+            tests(cargo(&["test", "--workspace", "--exclude", "ostler-conformance", "--locked", "--no-fail-fast"]))
+        },
     },
     Layer {
         name: "build",
         about: "the ostler binary",
-        budget_s: 300,
-        run: || plain(cargo(&["build", "--release", "--locked", "-p", "ostler"])),
+        budget_s: 60,
+        run: |build| {
+            let mut cargo = cargo(&["build", "--locked", "-p", "ostler"]);
+            if build == Build::Release {
+                cargo.arg("--release");
+            }
+            plain(cargo)
+        },
     },
     Layer {
         name: "conformance",
         about: "against Apache ZooKeeper and its clients",
         budget_s: 600,
-        run: || {
-            let mut cargo = cargo(&["test", "-p", "ostler-conformance", "--locked", "--no-fail-fast"]);
-            cargo.env("OSTLER_BIN", target().join("release/ostler"));
-            tests(cargo)
+        run: |build| {
+            let dir = if build == Build::Release { "release" } else { "debug" };
+            let tests = cargo(&["test", "-p", "ostler-conformance", "--locked"]);
+            binaries::run(tests, AT_ONCE, LONGEST, &target().join(dir).join("ostler"))
         },
     },
 ];
+
+/// So many conformance test binaries run at a time: most of their time they wait.
+const AT_ONCE: usize = 2;
+
+/// Those that take longest, which begin.
+const LONGEST: &[&str] =
+    &["kazoo_suite", "generated", "matrix", "shell", "conversation", "clients", "reconfig", "limits"];
 
 fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -126,7 +150,7 @@ fn tests(mut command: Command) -> Result<Outcome> {
 }
 
 /// The counts in a line such as `test result: ok. 3 passed; 0 failed; ...`.
-fn counted(line: &str) -> Option<Outcome> {
+pub(super) fn counted(line: &str) -> Option<Outcome> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |word: &str| {
         let part = counts.split("; ").find_map(|it| it.strip_suffix(word))?;

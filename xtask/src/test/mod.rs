@@ -3,6 +3,7 @@
 //! A layer that takes longer than its budget gets a warning, no more: the budget says what to look at when this
 //! command has become slow. The last line is `N passed, N failed`: single tests where there are some, else layers.
 
+mod binaries;
 mod layer;
 mod setup;
 
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use layer::{LAYERS, Outcome};
+use layer::{Build, LAYERS, Outcome};
 
 /// Which layers to run.
 #[derive(Debug, clap::Args)]
@@ -22,6 +23,9 @@ pub(crate) struct Args {
     /// Not these (by comma).
     #[arg(long, value_delimiter = ',', value_name = "LAYER")]
     skip: Vec<String>,
+    /// The conformance tests start an optimized binary, as users have it; else one with all checks in it.
+    #[arg(long)]
+    release: bool,
     /// List the layers, and run nothing.
     #[arg(long)]
     list: bool,
@@ -45,12 +49,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let chosen =
         LAYERS.iter().filter(|it| (args.only.is_empty() || named(&args.only, it.name)) && !named(&args.skip, it.name));
 
+    let build = if args.release { Build::Release } else { Build::Checked };
     let mut lines = Vec::new();
     let mut total = Outcome::default();
     for layer in chosen {
         println!("== {} (budget {} s): {}", layer.name, layer.budget_s, layer.about);
         let began = Instant::now();
-        let outcome = (layer.run)().unwrap_or_else(|error| {
+        let outcome = (layer.run)(build).unwrap_or_else(|error| {
             println!("{error:#}");
             Outcome { passed: 0, failed: 1 }
         });
