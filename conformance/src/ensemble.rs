@@ -163,7 +163,13 @@ impl Ensemble {
         self
     }
 
-    /// Only the first so many are an ensemble at first, and it can change.
+    /// Only the first so many know each other; each further one knows them and itself.
+    pub fn known(mut self, first: u8) -> Self {
+        self.first = first;
+        self
+    }
+
+    /// The same, and the ensemble can change.
     pub fn growing_from(mut self, first: u8) -> Self {
         (self.first, self.keeps_cfg) = (first, true);
         self.cfg("reconfigEnabled=true").cfg("skipACL=yes")

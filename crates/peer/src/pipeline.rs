@@ -23,7 +23,7 @@ use zab::{Broadcast, QuorumVerifier};
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
-use crate::pipeline_roles::{Role, SyncWait, Wish};
+use crate::pipeline_roles::{ONLY_LEADS, Role, SyncWait, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
@@ -194,6 +194,8 @@ pub struct Pipeline {
     pub(crate) held: Vec<Submission>,
     /// Of a leader: bytes of learners' requests that are not applied.
     pub(crate) forwarded_bytes: usize,
+    /// `leaderServes`: a leader takes clients.
+    pub(crate) leader_serves: bool,
     /// A leader that is about to stop takes no requests of learners any more.
     pub(crate) is_leaving: bool,
     /// Of a leader: whom a reconfig changes.
@@ -244,6 +246,7 @@ impl Pipeline {
             members: None,
             forwarded_bytes: 0,
             is_leaving: false,
+            leader_serves: true,
             answered_syncs: VecDeque::new(),
             config,
         }
@@ -340,6 +343,9 @@ impl Pipeline {
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
+            Submission::Connect { conn, .. } | Submission::Renew { conn, .. } if self.only_leads() => {
+                self.send(conn, InboxEntry::Close { conn, why: ONLY_LEADS });
+            }
             Submission::Connect { conn, timeout_ms, received_us } => {
                 if !self.has_room_for_session() {
                     shared.pipeline_stats.refused.add(1);

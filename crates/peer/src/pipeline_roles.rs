@@ -170,7 +170,24 @@ impl Pipeline {
         let leading = Leading { proposed, syncs: VecDeque::new(), last_tag: 0 };
         self.begin(now, shared, Role::Leading(leading), Expires::All);
         self.close_orphans(now, shared);
-        self.serve(now, shared)
+        let mut woken = ShardSet::default();
+        if self.only_leads() {
+            for (session, _, _) in self.tracker.owned() {
+                self.tracker.disown(session);
+            }
+            woken = self.close_all(shared, ONLY_LEADS);
+        }
+        woken.extend(self.serve(now, shared));
+        woken
+    }
+
+    /// `leaderServes`: does a leader take clients? It does by default.
+    pub fn set_leader_serves(&mut self, serves: bool) {
+        self.leader_serves = serves;
+    }
+
+    pub(crate) fn only_leads(&self) -> bool {
+        !self.leader_serves && matches!(self.role, Role::Leading(_))
     }
 
     /// This server follows or observes a leader whose epoch is established.
@@ -435,6 +452,8 @@ fn end_sync(shared: &Shared, wait: &SyncWait) -> ConnId {
     shared.end_request(wait.body.len());
     wait.conn
 }
+
+pub(crate) const ONLY_LEADS: &str = "this server leads, and leaderServes=no";
 
 /// The most submissions that wait for a leader; beyond, who asks for a session is closed. Writes are bounded as in the
 /// pipeline.

@@ -18,7 +18,7 @@ use storage::snapshot::raw::{HEADER_LENGTH, RawEncoder, RawSplitter};
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, FileRef, names};
 use tokio::sync::mpsc;
-use wire::Zxid;
+use wire::{ServerId, Zxid};
 use zab::ensemble;
 use zab::leader::Learners;
 use zab::quorum_verifier::MemberAddress;
@@ -39,6 +39,8 @@ const PIECE_BYTES: usize = 256 << 10;
 
 /// What is beside the machines of a member.
 pub struct Member {
+    /// A leader takes clients.
+    leader_serves: bool,
     /// To the quorum thread.
     pub orders: Arc<Orders>,
     tasks: Mutex<Tasks>,
@@ -52,6 +54,8 @@ pub struct Member {
     leading: Mutex<Option<(Learners, u64)>>,
     /// What it serves clients as; LOOKING: it does not.
     state: Mutex<State>,
+    /// Whom it follows or observes, or did last.
+    leader: Mutex<Option<ServerId>>,
     data_dir: PathBuf,
     data_log_dir: PathBuf,
     length_max: usize,
@@ -84,16 +88,18 @@ impl std::fmt::Debug for Member {
 
 impl Member {
     /// With its directories, the longest string or buffer of a snapshot, in bytes, the configuration that it starts with,
-    /// and where others are written, if there can be any.
+    /// where others are written, if there can be any, and whether a leader takes clients.
     pub fn new(
         data_dir: PathBuf,
         data_log_dir: PathBuf,
         length_max: usize,
         configuration: Quorums,
         files: Option<DynamicFiles>,
+        leader_serves: bool,
         on_fatal: OnFatal,
     ) -> Self {
         Self {
+            leader_serves,
             orders: Arc::default(),
             tasks: Mutex::default(),
             task_wake: Condvar::new(),
@@ -102,6 +108,7 @@ impl Member {
             files: Mutex::new(files),
             leading: Mutex::new(None),
             state: Mutex::new(State::Looking),
+            leader: Mutex::new(None),
             data_dir,
             data_log_dir,
             length_max,
@@ -153,7 +160,9 @@ impl Member {
             pending_syncs: learners.pending_syncs as i64,
             uptime_ms: now_ms.saturating_sub(since_ms as i64),
         });
-        EnsembleGauges { quorum_size, leading }
+        let observes = *self.state.lock() == State::Observing;
+        let observer_master = self.leader.lock().filter(|_| observes).map(|it| it.0);
+        EnsembleGauges { quorum_size, leading, observer_master }
     }
 
     /// What it is, for people; `None`: it serves nobody.
@@ -161,7 +170,7 @@ impl Member {
         match *self.state.lock() {
             State::Looking => None,
             State::Following => Some(Mode::Follower),
-            State::Leading => Some(Mode::Leader),
+            State::Leading => self.leader_serves.then_some(Mode::Leader),
             State::Observing => Some(Mode::Observer),
         }
     }
@@ -171,6 +180,7 @@ impl Member {
         match output {
             member::Output::Follow { role, leader } => {
                 *self.role.lock() = role;
+                *self.leader.lock() = Some(leader);
                 // One that is about to join may lead already.
                 let quorums = node.ensemble().map(|it| it.member().options().quorums());
                 let of = |it: &QuorumVerifier| it.member(leader).cloned();

@@ -177,13 +177,14 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let needs_snapshot = member_start::needs_snapshot(recovered.origin, config.ensemble.is_some());
     let mut shared = Shared::new(tree, shard_count);
     shared.large_threshold = config.limits.large_request_bytes.map_or(usize::MAX, |bytes| bytes as usize);
-    let local_sessions = LocalSessions::Off;
+    // A standalone server has none, as in Apache.
+    let local_sessions = config.ensemble.as_ref().map_or(LocalSessions::Off, |ensemble| ensemble.local_sessions);
     shared.is_member = config.ensemble.is_some();
     shared.connection_throttle =
         connection_throttle(config, local_sessions != LocalSessions::Off, seed[2], clock.now()).map(Into::into);
     let shared = Arc::new(shared);
     let auth = Arc::new(config.auth.clone());
-    let pipeline = Pipeline::new(
+    let mut pipeline = Pipeline::new(
         PipelineConfig {
             server: config.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.me),
             tick_ms: i64::from(config.sessions.tick_ms),
@@ -194,7 +195,6 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             sessions_max: config.limits.sessions_max,
             enforce_quota: config.tree.enforce_quota,
             reconfig_enabled: config.tree.reconfig_enabled,
-            // A standalone server has none, as in Apache.
             local_sessions,
             containers: ContainerRules {
                 check_ms: i64::from(config.tree.container_check_ms),
@@ -208,6 +208,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         shard_count,
         clock.now(),
     );
+    pipeline.set_leader_serves(config.ensemble.as_ref().is_none_or(|ensemble| ensemble.leader_serves));
     let snapshot_options = SnapshotOptions {
         force_sync: storage.force_sync,
         digest: config.tree.digest,
@@ -264,6 +265,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
                 config.limits.record_bytes_max as usize,
                 member.options.quorums(),
                 files,
+                ensemble.leader_serves,
                 on_fatal.clone(),
             );
             let node = Node::member(clock.now(), &shared, node, member);

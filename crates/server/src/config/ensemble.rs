@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use node::SNAPSHOT_SIZE_FACTOR;
+use peer::LocalSessions;
 use wire::ServerId;
 use wire::election::HostPort;
 use wire::properties::{self, Entry};
@@ -34,6 +35,10 @@ pub struct EnsembleConfig {
     pub verifier: Arc<QuorumVerifier>,
     /// `reconfigEnabled`, and what goes with it.
     pub reconfig: Option<ReconfigConfig>,
+    /// `localSessionsEnabled`, `localSessionsUpgradingEnabled`.
+    pub local_sessions: LocalSessions,
+    /// `leaderServes`: a leader takes clients.
+    pub leader_serves: bool,
     /// How the text of a configuration is read.
     pub text_rules: TextRules,
     /// `initLimit`, at least 1: how long it may take to come together, in ticks.
@@ -148,6 +153,13 @@ pub(super) fn ensemble(
     Ok(Some(EnsembleConfig {
         me,
         reconfig,
+        local_sessions: match (settings.bool("localSessionsEnabled")?, settings.bool("localSessionsUpgradingEnabled")?)
+        {
+            (false, _) => LocalSessions::Off,
+            (true, false) => LocalSessions::On,
+            (true, true) => LocalSessions::Upgrading,
+        },
+        leader_serves: settings.bool("leaderServes")?,
         text_rules,
         init_limit_ticks,
         sync_limit_ticks,
@@ -370,16 +382,6 @@ fn check_role(settings: &mut Settings, verifier: &QuorumVerifier, me: ServerId) 
 
 /// What a standalone server can leave out, and a member would do otherwise than the others.
 fn refuse_what_members_lack(settings: &Settings) -> Result<(), ConfigError> {
-    if settings.bool("localSessionsEnabled")?
-        && let Some(written) = settings.written("localSessionsEnabled")
-    {
-        return Err(written.not_supported("members of an ensemble have no local sessions yet"));
-    }
-    if !settings.bool("leaderServes")?
-        && let Some(written) = settings.written("leaderServes")
-    {
-        return Err(written.not_supported("a leader here always serves clients"));
-    }
     if !settings.bool("syncEnabled")?
         && let Some(written) = settings.written("syncEnabled")
     {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use peer::LocalSessions;
 use wire::ServerId;
 
 use super::{Config, ConfigError, Environment, Nothing, Outside};
@@ -169,7 +170,7 @@ fn members_need_their_limits() {
 
 #[test]
 fn what_members_do_not_have_yet_is_refused() {
-    for line in ["localSessionsEnabled=true", "syncEnabled=false", "leaderServes=no", "observerMasterPort=1"] {
+    for line in ["syncEnabled=false", "observerMasterPort=1"] {
         let told = bad(&format!("{THREE}clientPort=2181\n{line}"), &[("/data/myid", "1")]);
         assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
     }
@@ -187,6 +188,17 @@ fn an_ensemble_that_can_change() {
     let config = with(&lines, &[("/data/myid", "1"), ("zoo.cfg.dynamic.next", "server.1=h")]).unwrap();
     assert_eq!(config.ensemble.as_ref().unwrap().reconfig.as_ref().unwrap().next, None);
     assert!(texts(&config).iter().any(|it| it.starts_with("zoo.cfg.dynamic.next:1: ")), "{:?}", config.notes);
+}
+
+#[test]
+fn sessions_and_who_serves() {
+    let it = |lines: &str| member(&format!("{THREE}clientPort=2181\n{lines}"), "1").ensemble.unwrap();
+    assert_eq!((it("").local_sessions, it("").leader_serves), (LocalSessions::Off, true));
+    assert_eq!(it("localSessionsEnabled=true").local_sessions, LocalSessions::On);
+    let upgrading = it("localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true");
+    assert_eq!(upgrading.local_sessions, LocalSessions::Upgrading);
+    assert_eq!(it("localSessionsUpgradingEnabled=true").local_sessions, LocalSessions::Off);
+    assert!(!it("leaderServes=no").leader_serves);
 }
 
 #[test]

@@ -281,7 +281,7 @@ fn what_is_missing_here_is_refused_by_name() {
     // A standalone Apache server has no local sessions either, whatever is written; it does check what is.
     let config = good("localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=TRUE\n");
     assert!(config.notes.iter().all(|note| !note.warning) && texts(&config).len() == 2, "{config:?}");
-    assert!(texts(&config)[0].starts_with("zoo.cfg:3: localSessionsEnabled has no effect: in an ensemble"));
+    assert!(texts(&config)[0].starts_with("zoo.cfg:3: localSessionsEnabled has no effect: a standalone server"));
     assert!(bad("localSessionsEnabled=yes").contains("localSessionsEnabled"));
     // The first line that asks for too much is named.
     assert!(bad("sslQuorum=true\ntickTime=x").starts_with("zoo.cfg:3: sslQuorum"));

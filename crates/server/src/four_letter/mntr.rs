@@ -59,6 +59,8 @@ pub struct EnsembleGauges {
     pub quorum_size: i64,
     /// Of a leader.
     pub leading: Option<LeaderGauges>,
+    /// Of an observer: the number of the server that it learns from.
+    pub observer_master: Option<i64>,
 }
 
 /// What a leader tells besides.
@@ -129,9 +131,12 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &Disk
     if gauges.ensemble.is_some() {
         lines.text("peer_state", peer_state(stats.mode));
     }
+    if let Some(master) = gauges.ensemble.as_ref().and_then(|it| it.observer_master) {
+        lines.integer("observer_master_id", master);
+    }
     lines.gauges(stats, gauges);
     if let Some(ensemble) = &gauges.ensemble {
-        lines.ensemble(stats.mode, ensemble);
+        lines.ensemble(ensemble);
     }
     for (namespace, values) in &gauges.quotas {
         const SETS: [&str; 4] = ["count_limit", "bytes_limit", "count_usage", "bytes_usage"];
@@ -203,8 +208,9 @@ impl Lines {
         }
     }
 
-    fn ensemble(&mut self, mode: Mode, gauges: &EnsembleGauges) {
+    fn ensemble(&mut self, gauges: &EnsembleGauges) {
         self.integer("quorum_size", gauges.quorum_size);
+        // A follower tells of observers of its own, if it is an observer master.
         if let Some(leading) = &gauges.leading {
             self.integer("learners", leading.learners);
             self.integer("synced_followers", leading.synced_followers);
@@ -212,9 +218,6 @@ impl Lines {
             self.integer("synced_observers", leading.synced_observers);
             self.integer("pending_syncs", leading.pending_syncs);
             self.integer("leader_uptime", leading.uptime_ms);
-        } else if mode == Mode::Follower {
-            // Observers of its own: there is no observer master here.
-            self.integer("synced_observers", 0);
         }
     }
 

@@ -91,7 +91,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
         .bare(),
         key("localSessionsEnabled", Kind::StrictBool, "false", "Sessions that only the attached server knows.")
             .file_only()
-            .no_effect(NO_LOCAL_SESSIONS),
+            .ensemble(),
         key(
             "localSessionsUpgradingEnabled",
             Kind::StrictBool,
@@ -99,7 +99,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Make a local session global when it creates an ephemeral.",
         )
         .file_only()
-        .no_effect(NO_LOCAL_SESSIONS),
+        .ensemble(),
         key(
             "readonlymode.enabled",
             Kind::PropertyBool,
@@ -140,5 +140,3 @@ pub(super) const CHAPTER: Chapter = Chapter {
             .no_effect("TCP_NODELAY is always on"),
     ],
 };
-
-const NO_LOCAL_SESSIONS: &str = "in an ensemble localSessionsEnabled=true is refused for now; a standalone server has one kind of session, as in Apache";
