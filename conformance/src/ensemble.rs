@@ -20,7 +20,7 @@ use crate::server::{Options, Ready};
 use crate::{apache, four_letter, ostler, server};
 
 /// How long a server of an ensemble may take until it serves.
-const SERVING_LIMIT: Duration = Duration::from_mins(1);
+const SERVING_LIMIT: Duration = Duration::from_mins(2);
 /// The ports of members: so many, from the first one on.
 const PORT_FIRST: u16 = 12_000;
 const PORTS: u16 = 20_000;
@@ -319,7 +319,7 @@ impl Ensemble {
 
 /// Three loopback ports that are free, below those that the system gives to whoever connects: a member's port must still
 /// be there when it comes back.
-fn free_addrs() -> Result<[SocketAddr; 3]> {
+pub fn free_addrs() -> Result<[SocketAddr; 3]> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 200) as u16 * 100;
     let one = || -> Result<SocketAddr> {

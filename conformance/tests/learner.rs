@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ostler_conformance::ensemble::free_addrs;
 use ostler_conformance::raw::{self, Connection};
 use ostler_conformance::{Options, Ready, Server as _, apache};
 use wire::quorum::{Limits, Packet, split};
@@ -161,15 +162,10 @@ fn write(addr: SocketAddr) {
     Connection::session(addr).unwrap();
 }
 
-fn free_addrs() -> [SocketAddr; 3] {
-    let all = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    all.map(|it| it.local_addr().unwrap())
-}
-
 #[test]
 fn our_learner_joins_an_apache_leader_by_snap_diff_and_trunc_and_its_acks_count() {
     let dir = tempfile::tempdir().unwrap();
-    let addrs: Vec<[SocketAddr; 3]> = (0..3).map(|_| free_addrs()).collect();
+    let addrs: Vec<[SocketAddr; 3]> = (0..3).map(|_| free_addrs().unwrap()).collect();
     let lines: Vec<String> = (1..)
         .zip(&addrs)
         .map(|(id, it)| format!("server.{id}=127.0.0.1:{}:{}:participant", it[1].port(), it[2].port()))

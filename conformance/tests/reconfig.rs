@@ -51,6 +51,17 @@ impl World {
         *ids.iter().find(|id| self.mode(**id) == "leader").expect("there is a leader")
     }
 
+    /// What comes of a command that is tried until its server has a leader.
+    fn said(&self, id: u8, command: &[&str]) -> (bool, String) {
+        let said = std::cell::RefCell::default();
+        let is_through = || {
+            *said.borrow_mut() = shell(self.at(id), command);
+            !said.borrow().1.contains("ConnectionLoss")
+        };
+        self.0.until(&format!("{command:?} through {id}"), is_through).unwrap();
+        said.into_inner()
+    }
+
     /// Tried until it goes: whoever has just joined may not be in sync yet.
     fn reconfig(&self, through: u8, args: &[&str]) {
         let at = self.at(through);
@@ -65,8 +76,7 @@ impl World {
 
     /// The servers in `/zookeeper/config`, as this one has it.
     fn config(&self, id: u8) -> Vec<String> {
-        let (is_good, text) = shell(self.at(id), &["config"]);
-        assert!(is_good, "{text}");
+        let text = self.said(id, &["config"]).1;
         let mut lines: Vec<String> =
             text.lines().filter(|line| line.starts_with("server.")).map(str::to_owned).collect();
         lines.sort();
@@ -163,7 +173,6 @@ fn what_is_refused_is_refused_as_apache_does() {
     for kind in [Kind::Apache, Kind::Ostler] {
         let dir = tempfile::tempdir().unwrap();
         let world = World::started(&dir, &[kind; 3]);
-        let at = world.at(1);
         for (command, error) in [
             (&["reconfig", "-add", "server.9=127.0.0.1:1:1;2"][..], "Arguments are not valid"),
             (&["reconfig", "-add", "server.9=127.0.0.1:1:2"], "Arguments are not valid"),
@@ -171,7 +180,7 @@ fn what_is_refused_is_refused_as_apache_does() {
             (&["reconfig", "-v", "77", "-remove", "3"], "version No is not valid"),
             (&["reconfig", "-members", "server.7=127.0.0.1:1:2;3,server.8=127.0.0.1:4:5;6"], "No quorum of new config"),
         ] {
-            let (is_good, text) = shell(at, command);
+            let (is_good, text) = world.said(1, command);
             assert!(!is_good && text.contains(error), "{kind:?} {command:?}: {text}");
         }
         assert_eq!(world.config(1).len(), 3);
