@@ -344,6 +344,8 @@ impl Node {
             while let Some(output) = self.consensus.as_mut().and_then(|consensus| consensus.ensemble.next_output()) {
                 match output {
                     ensemble::Output::Member(output) => woken.extend(self.on_member(now, shared, output)),
+                    ensemble::Output::ReadOnly(true) => woken.extend(self.pipeline.begin_read_only(now, shared)),
+                    ensemble::Output::ReadOnly(false) => woken.extend(self.pipeline.end_read_only(now, shared)),
                     other => self.put(Output::Ensemble(other)),
                 }
             }

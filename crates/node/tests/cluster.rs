@@ -310,3 +310,131 @@ fn a_local_session_is_upgraded_when_it_wants_an_ephemeral() {
         assert!(!world.dump(3).iter().any(|line| line.contains("/e-")));
     });
 }
+
+#[test]
+fn a_leader_that_takes_no_clients_leads() {
+    for_seeds(4, |seed| {
+        let mut world = World::new(seed);
+        world.leader_serves = false;
+        (0..4).for_each(|s| world.start(s));
+        world.until("all serve", |world| (0..4).all(|s| world.is_serving(s)));
+        world.clients = ["refused", "served"].map(Client::new).into();
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let leader = world.leader().unwrap();
+        world.connect(0, leader);
+        world.until("closed", |world| world.clients[0].place.is_none());
+        world.connect(1, (0..3).find(|&s| s != leader).unwrap());
+        world.until("connected", |world| world.clients[1].is_connected);
+        world.create(1, "/before", 0);
+        world.until("created", |world| world.clients[1].is_idle());
+        // If its server leads now, it has to go elsewhere.
+        world.kill(leader);
+        let is_served = |world: &World| {
+            let place = world.clients[1].place;
+            world.leader().is_some_and(|leads| place.is_some_and(|(s, _)| s != leads && world.is_serving(s)))
+                && world.clients[1].is_connected
+        };
+        world.until("another leads, and it has a server", is_served);
+        world.create(1, "/behind", 0);
+        world.until("created", |world| world.clients[1].is_idle());
+        finish(&mut world);
+        assert_eq!((world.clients[0].session, world.clients[1].created.len()), (SessionId(0), 2));
+    });
+}
+
+#[test]
+fn who_finds_no_leader_serves_those_who_can_do_with_reads() {
+    for_seeds(4, |seed| {
+        let mut world = World::new(seed);
+        world.read_only = true;
+        (0..4).for_each(|s| world.start(s));
+        world.until("all serve", |world| (0..4).all(|s| world.is_serving(s)));
+        assert!((0..4).all(|s| !world.is_read_only(s)));
+        world.clients = ["writer", "reader", "goes"].map(Client::new).into();
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        world.connect(0, 0);
+        world.until("connected", |world| world.clients[0].is_connected);
+        world.create(0, "/seen", 0);
+        world.until("created, everywhere", |world| world.clients[0].is_idle() && world.is_quiet());
+        let session = world.clients[0].session;
+        world.kill(1);
+        world.kill(2);
+        world.until("it only reads", |world| world.is_read_only(0));
+
+        // Whoever wants to write has no place here, and keeps its session.
+        assert!(!world.clients[0].is_connected);
+        for c in [1, 2] {
+            world.clients[c].may_only_read = true;
+            world.connect(c, 0);
+            world.until("granted", |world| world.clients[c].is_connected);
+            assert!(world.clients[c].only_reads);
+        }
+        world.exists(1, "/seen");
+        world.create(1, "/refused", 0);
+        world.sync(1);
+        world.exists(1, "/refused");
+        world.until("answered", |world| world.clients[1].is_idle());
+        let refused = ErrorCode::NOT_READ_ONLY;
+        let expected = [(OpCode::Create, refused), (OpCode::Sync, refused), (OpCode::Exists, ErrorCode::NO_NODE)];
+        assert_eq!(world.clients[1].errors, expected);
+        assert_eq!(world.clients[0].place.filter(|_| world.clients[0].is_connected), None);
+
+        // A reader's session goes on at another connection.
+        let reader = world.clients[1].session;
+        world.connect(1, 0);
+        world.until("granted again", |world| world.clients[1].is_connected);
+        assert!(world.clients[1].session == reader && world.clients[1].only_reads);
+
+        // And runs out of time like others.
+        let readers = |world: &World| world.servers[0].process.as_ref().unwrap().node.pipeline.local_session_count();
+        assert_eq!(readers(&world), 2);
+        world.leave(2);
+        world.until("it ran out", |world| readers(world) == 1);
+        assert!(world.clients[1].is_connected, "it went on pinging");
+
+        world.start(1);
+        world.start(2);
+        world.until("there is a leader", |world| world.leader().is_some() && world.is_serving(0));
+        assert!(!world.is_read_only(0) && readers(&world) == 0);
+        world.until("a whole server does not know the reader", |world| world.clients[1].expired == 1);
+        world.until("the writer goes on", |world| world.clients[0].is_connected || world.clients[0].expired > 0);
+        assert!(world.clients[0].session == session || world.clients[0].expired > 0);
+        finish(&mut world);
+        assert!(!world.dump(0).iter().any(|line| line.starts_with("/refused")));
+    });
+}
+
+#[test]
+fn a_leader_that_leaves_has_done_what_it_took() {
+    for_seeds(4, |seed| {
+        let mut world = started(seed, 2);
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let leader = world.leader().unwrap();
+        let followers: Vec<usize> = (0..3).filter(|&s| s != leader).collect();
+        for (c, &follower) in followers.iter().enumerate() {
+            world.connect(c, follower);
+            world.until("connected", |world| world.clients[c].is_connected);
+        }
+        world.until("nothing is under way", World::is_quiet);
+        let is_idle = |world: &World| world.servers[leader].process.as_ref().unwrap().node.pipeline.is_idle();
+        world.create(0, "/taken", 0);
+        world.until("the leader has it", |world| !is_idle(world));
+        let leaves = |world: &mut World| world.servers[leader].process.as_mut().unwrap().node.leave();
+        assert!(!leaves(&mut world), "somebody waits for it");
+        world.create(1, "/too-late", 0);
+        while !leaves(&mut world) {
+            world.step();
+        }
+        let has = |world: &World, path| world.dump(leader).iter().any(|line| line.starts_with(path));
+        assert!(has(&world, "/taken"));
+        world.run(5000);
+        assert!(!has(&world, "/too-late"));
+        world.kill(leader);
+        world.until("others lead", |world| world.leader().is_some());
+        finish(&mut world);
+        // The answer may have been on its way when the process ended.
+        assert!(world.dump(0).iter().any(|line| line.starts_with("/taken")));
+        assert!(!world.dump(0).iter().any(|line| line.starts_with("/too-late")));
+        assert_eq!(world.clients[1].doubtful, 1);
+    });
+}

@@ -28,6 +28,8 @@ pub enum Submission {
         conn: ConnId,
         /// With this timeout, negotiated already.
         timeout_ms: i32,
+        /// One that can only read would do.
+        read_only: bool,
         /// When, on the clock that never goes back.
         received_us: u64,
     },
@@ -39,6 +41,8 @@ pub enum Submission {
         session: SessionId,
         /// The timeout, negotiated already.
         timeout_ms: i32,
+        /// One that can only read would do.
+        read_only: bool,
     },
     /// A write.
     Write(WriteRequest),
@@ -97,6 +101,22 @@ pub struct ReadRequest {
     pub received_us: u64,
 }
 
+/// What a session is that was granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Granted {
+    /// A new one, made by a txn.
+    Created {
+        /// The txn.
+        zxid: Zxid,
+        /// When it was asked for.
+        received_us: u64,
+    },
+    /// One that goes on, or one that only this server knows.
+    Known,
+    /// One of a server without a leader, which only reads.
+    ToRead,
+}
+
 /// From the pipeline to a shard, in the order of zxids.
 #[derive(Debug, Clone)]
 pub enum InboxEntry {
@@ -151,8 +171,8 @@ pub enum InboxEntry {
         session: SessionId,
         /// Its timeout.
         timeout_ms: i32,
-        /// Of a new one, the txn that made it, and when it was asked for.
-        created: Option<(Zxid, u64)>,
+        /// What it is.
+        granted: Granted,
     },
     /// The session asked for is over.
     Expired {

@@ -32,6 +32,7 @@ pub mod pipeline_roles;
 pub mod pipeline_sessions;
 mod prep;
 pub mod quota;
+mod read_only;
 mod reads;
 mod reconfig;
 pub mod room;
@@ -53,7 +54,7 @@ pub mod time;
 mod unprocessed;
 mod watch_bound;
 
-pub use inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
+pub use inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use long_read::StepLimits;
 pub use pipeline::{Pipeline, PipelineConfig};
 pub use pipeline_roles::Wish;

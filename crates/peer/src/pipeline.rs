@@ -21,12 +21,13 @@ use wire::txn::{DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
-use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
+use crate::inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pipeline_roles::{ONLY_LEADS, Role, SyncWait, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
+use crate::read_only::Readers;
 use crate::reads::ReadContext;
 use crate::reconfig::Members;
 use crate::room::LogRoom;
@@ -194,6 +195,8 @@ pub struct Pipeline {
     pub(crate) held: Vec<Submission>,
     /// Of a leader: bytes of learners' requests that are not applied.
     pub(crate) forwarded_bytes: usize,
+    /// Of a member without a leader that serves reads: the sessions of those who read.
+    pub(crate) readers: Option<Readers>,
     /// `leaderServes`: a leader takes clients.
     pub(crate) leader_serves: bool,
     /// A leader that is about to stop takes no requests of learners any more.
@@ -247,6 +250,7 @@ impl Pipeline {
             forwarded_bytes: 0,
             is_leaving: false,
             leader_serves: true,
+            readers: None,
             answered_syncs: VecDeque::new(),
             config,
         }
@@ -307,7 +311,7 @@ impl Pipeline {
 
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
-        if matches!(self.role, Role::Looking) {
+        if matches!(self.role, Role::Looking) && self.readers.is_none() {
             self.hold(submissions);
             return self.flush(shared);
         }
@@ -342,11 +346,14 @@ impl Pipeline {
     }
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
+        if self.readers.is_some() {
+            return self.submit_read_only(now, shared, tree, submission);
+        }
         match submission {
             Submission::Connect { conn, .. } | Submission::Renew { conn, .. } if self.only_leads() => {
                 self.send(conn, InboxEntry::Close { conn, why: ONLY_LEADS });
             }
-            Submission::Connect { conn, timeout_ms, received_us } => {
+            Submission::Connect { conn, timeout_ms, received_us, .. } => {
                 if !self.has_room_for_session() {
                     shared.pipeline_stats.refused.add(1);
                     self.send(conn, InboxEntry::Close { conn, why: "the log has no room for a new session" });
@@ -357,7 +364,7 @@ impl Pipeline {
                     self.connect(now, conn, timeout_ms, received_us);
                 }
             }
-            Submission::Renew { conn, session, timeout_ms } => self.renew(now, conn, session, timeout_ms),
+            Submission::Renew { conn, session, timeout_ms, .. } => self.renew(now, conn, session, timeout_ms),
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
             Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
             Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),
@@ -641,8 +648,8 @@ impl Pipeline {
                 self.send(conn, InboxEntry::Close { conn, why: "the leader makes no session" });
             }
             Origin::Connect { conn, timeout_ms } => {
-                let created = Some((zxid, received_us));
-                self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created });
+                let granted = Granted::Created { zxid, received_us };
+                self.send(conn, InboxEntry::Established { conn, session, timeout_ms, granted });
             }
             // A renewal has no txn, nor has a write that was refused.
             Origin::Server | Origin::Elsewhere | Origin::Renew { .. } | Origin::Refused { .. } => {
@@ -727,7 +734,7 @@ impl Pipeline {
         }
         let expiry_ms = self.tracker.next_expiry_ms();
         match &self.role {
-            Role::Looking => None,
+            Role::Looking => expiry_ms.filter(|_| self.readers.is_some()),
             Role::Learning(learning) => Some(expiry_ms.map_or(learning.collect_ms, |at| at.min(learning.collect_ms))),
             Role::Standalone(_) | Role::Leading(_) => expiry_ms,
         }
@@ -774,7 +781,7 @@ impl Pipeline {
         hash_text(&(&self.role, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
         hash_text(&(&self.expiring, self.connects_under_way, self.expiries_under_way, self.room, self.refuses), hasher);
-        hash_text(&(&self.wishes, &self.held, &self.answered_syncs), hasher);
+        hash_text(&(&self.wishes, &self.held, &self.answered_syncs, &self.readers), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.

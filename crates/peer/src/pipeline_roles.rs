@@ -313,7 +313,7 @@ impl Pipeline {
         (woken, old)
     }
 
-    fn close_all(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
+    pub(crate) fn close_all(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
         for submission in std::mem::take(&mut self.held) {
             if let Submission::Write(write) = submission {
                 shared.end_request(write.body.len());

@@ -11,7 +11,7 @@ use wire::request::{CreateMode, CreateRequest};
 use wire::txn::CreateSessionTxn;
 use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid};
 
-use crate::inbox::{ConnId, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
+use crate::inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
 use crate::pipeline::{DIGEST_BYTES, Entry, Origin, Pending, Pipeline};
 use crate::pipeline_roles::Role;
 use crate::prep::Prep;
@@ -57,7 +57,7 @@ impl Pipeline {
             self.propose_session(now, session, timeout_ms, origin, received_us);
         } else {
             self.tracker.add_local(session, timeout_ms, conn, now.mono_ms());
-            self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
+            self.send(conn, InboxEntry::Established { conn, session, timeout_ms, granted: Granted::Known });
         }
     }
 
@@ -107,7 +107,7 @@ impl Pipeline {
     }
 
     pub(crate) fn answer_renewal(&mut self, conn: ConnId, session: SessionId, timeout_ms: i32) {
-        self.send(conn, InboxEntry::Established { conn, session, timeout_ms, created: None });
+        self.send(conn, InboxEntry::Established { conn, session, timeout_ms, granted: Granted::Known });
     }
 
     /// A local session that wants an ephemeral is upgraded first, where that is allowed. True: it stays a local one.
@@ -214,7 +214,7 @@ impl Pipeline {
     /// A tick boundary has come: asks the shards what they heard. Sessions end when all have answered, not before, so
     /// that a shard that is late costs nobody a session.
     pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        if matches!(self.role, Role::Looking) {
+        if matches!(self.role, Role::Looking) && self.readers.is_none() {
             return self.tick_looking(now, shared);
         }
         if !self.has_room_for_session() {

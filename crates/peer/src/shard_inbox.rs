@@ -136,8 +136,8 @@ impl Shard {
                 }
                 self.mark_dirty(conn.slot);
             }
-            InboxEntry::Established { conn, session, timeout_ms, created } => {
-                self.established(now, shared, conn, session, timeout_ms, created);
+            InboxEntry::Established { conn, session, timeout_ms, granted } => {
+                self.established(now, shared, conn, session, timeout_ms, granted);
             }
             InboxEntry::Expired { conn } => self.expired(shared, conn),
             InboxEntry::Close { conn, .. } => {

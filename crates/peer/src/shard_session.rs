@@ -8,7 +8,7 @@ use wire::{Buffer, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
 
 use crate::answers::LastOp;
 use crate::connection::{Connection, Phase};
-use crate::inbox::{ConnId, Submission};
+use crate::inbox::{ConnId, Granted, Submission};
 use crate::session::{password, password_matches};
 use crate::shard::{Shard, Step};
 use crate::shared::Shared;
@@ -39,12 +39,12 @@ impl Shard {
         found.sends_read_only = request.read_only.is_some();
         found.phase = Phase::Connecting;
         found.heard = true;
-        let session = request.session;
+        let (session, read_only) = (request.session, request.read_only == Some(true));
         if session.0 == 0 {
-            self.submit(Submission::Connect { conn, timeout_ms, received_us: now.mono_us });
+            self.submit(Submission::Connect { conn, timeout_ms, read_only, received_us: now.mono_us });
         } else if password_matches(session, request.password) {
             stats.revalidated.add(1);
-            self.submit(Submission::Renew { conn, session, timeout_ms });
+            self.submit(Submission::Renew { conn, session, timeout_ms, read_only });
         } else if shared.is_serving() {
             stats.revalidated.add(1);
             self.expired(shared, conn);
@@ -63,7 +63,7 @@ impl Shard {
         conn: ConnId,
         session: SessionId,
         timeout_ms: i32,
-        created: Option<(Zxid, u64)>,
+        granted: Granted,
     ) {
         let stats = &shared.shard_stats[self.config.shard as usize];
         // The session may have gone on elsewhere meanwhile: then this connection closes.
@@ -77,14 +77,14 @@ impl Shard {
             timeout_ms,
             session,
             password: Some(&password(session)),
-            read_only: found.sends_read_only.then_some(false),
+            read_only: found.sends_read_only.then_some(granted == Granted::ToRead),
         };
         let start = frame::begin(&mut found.out);
         response.write(&mut found.out);
         frame::finish(&mut found.out, start);
         found.sent += 1;
         stats.packets_sent.add(1);
-        if let Some((zxid, received_us)) = created {
+        if let Granted::Created { zxid, received_us } = granted {
             // Asked with the number 0.
             let latency = found.answers.add(now, LastOp::Of(OpCode::CreateSession), Xid(0), zxid, received_us);
             stats.latency.record(latency);

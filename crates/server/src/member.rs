@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use node::{Input, Node, Output, Task};
@@ -21,9 +23,10 @@ use tokio::sync::mpsc;
 use wire::{ServerId, Zxid};
 use zab::ensemble;
 use zab::leader::Learners;
-use zab::quorum_verifier::MemberAddress;
+use zab::quorum_verifier::{self, MemberAddress};
 use zab::{ConnId, QuorumVerifier, Quorums, RoleId, State, ToLearner, leader, learner, member};
 
+use crate::config::EnsembleConfig;
 use crate::core::Core;
 use crate::disk::RealDisk;
 use crate::dynamic_files::DynamicFiles;
@@ -41,12 +44,16 @@ const PIECE_BYTES: usize = 256 << 10;
 pub struct Member {
     /// A leader takes clients.
     leader_serves: bool,
+    /// It has no leader, and serves reads.
+    is_read_only: AtomicBool,
     /// To the quorum thread.
     pub orders: Arc<Orders>,
     tasks: Mutex<Tasks>,
     task_wake: Condvar,
     /// The role that was announced last.
     role: Mutex<RoleId>,
+    /// Its own line when it started: its sockets are there.
+    own: Option<quorum_verifier::Member>,
     /// What holds, and where that is written.
     configuration: Mutex<Quorums>,
     files: Mutex<Option<DynamicFiles>>,
@@ -87,23 +94,25 @@ impl std::fmt::Debug for Member {
 }
 
 impl Member {
-    /// With its directories, the longest string or buffer of a snapshot, in bytes, the configuration that it starts with,
-    /// where others are written, if there can be any, and whether a leader takes clients.
+    /// With its directories, the longest string or buffer of a snapshot, in bytes, what it was told, the configuration that it
+    /// starts with, and where others are written, if there can be any.
     pub fn new(
         data_dir: PathBuf,
         data_log_dir: PathBuf,
         length_max: usize,
+        ensemble: &EnsembleConfig,
         configuration: Quorums,
         files: Option<DynamicFiles>,
-        leader_serves: bool,
         on_fatal: OnFatal,
     ) -> Self {
         Self {
-            leader_serves,
+            leader_serves: ensemble.leader_serves,
+            is_read_only: AtomicBool::new(false),
             orders: Arc::default(),
             tasks: Mutex::default(),
             task_wake: Condvar::new(),
             role: Mutex::new(RoleId(0)),
+            own: configuration.committed().member(ensemble.me).cloned(),
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
             leading: Mutex::new(None),
@@ -131,7 +140,7 @@ impl Member {
                     list.replace('\n', ", "),
                     in_one_line(self.configuration().committed())
                 ),
-                // Only with settings that a configuration is refused for.
+                // The node does it.
                 Output::Ensemble(ensemble::Output::ReadOnly(_)) => {}
                 Output::Task(task) => self.add(Job::Task(task)),
                 Output::Note(note) => tracing::warn!("{note}"),
@@ -140,6 +149,14 @@ impl Member {
         }
         self.orders.leave(&mut orders);
         self.orders.set_deadline(node.next_timeout_ms());
+        let is_read_only = node.ensemble().is_some_and(zab::Ensemble::is_read_only);
+        match (self.is_read_only.swap(is_read_only, Relaxed), is_read_only) {
+            (false, true) => {
+                tracing::warn!("there is no leader: this server serves reads, to clients that ask for that");
+            }
+            (true, false) => tracing::info!("there is a leader: this server stops serving reads alone"),
+            _ => {}
+        }
         let member = node.ensemble().map(zab::Ensemble::member);
         {
             let mut leading = self.leading.lock();
@@ -168,7 +185,7 @@ impl Member {
     /// What it is, for people; `None`: it serves nobody.
     pub fn mode(&self) -> Option<Mode> {
         match *self.state.lock() {
-            State::Looking => None,
+            State::Looking => self.is_read_only.load(Relaxed).then_some(Mode::ReadOnly),
             State::Following => Some(Mode::Follower),
             State::Leading => self.leader_serves.then_some(Mode::Leader),
             State::Observing => Some(Mode::Observer),
@@ -224,8 +241,23 @@ impl Member {
             Some(next) => tracing::info!("a configuration is proposed: {}", in_one_line(next)),
             None => tracing::info!("the configuration is {}", in_one_line(quorums.committed())),
         }
+        self.look_at_own_line(quorums.committed());
         *self.configuration.lock() = quorums;
         self.add(Job::WriteConfiguration);
+    }
+
+    /// Sockets stay where they are until the next start.
+    fn look_at_own_line(&self, committed: &QuorumVerifier) {
+        let Some(own) = &self.own else { return };
+        let Some(now) = committed.member(own.id) else {
+            tracing::warn!(
+                "this server is in the configuration no more; it follows without a vote until it is stopped"
+            );
+            return;
+        };
+        if now.addresses != own.addresses || now.client.is_some() && now.client != own.client {
+            tracing::warn!("this server's own line is another one now, {now}: it listens there from its next start on");
+        }
     }
 
     /// The configurations that hold.

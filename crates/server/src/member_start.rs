@@ -72,6 +72,7 @@ pub(crate) fn member(
     options.reconfig_enabled = ensemble.reconfig.is_some();
     options.text_rules = ensemble.text_rules;
     options.last_seen = last_seen(ensemble, configuration);
+    options.read_only = ensemble.read_only;
     options.tick_ms = u64::from(config.sessions.tick_ms);
     options.init_limit_ticks = u64::from(ensemble.init_limit_ticks);
     options.sync_limit_ticks = u64::from(ensemble.sync_limit_ticks);
@@ -102,7 +103,7 @@ pub(crate) fn member(
 
 /// The newest configuration that this server may have acknowledged. A reconfig is a txn: what it set stands in the tree,
 /// committed or not. The file of the next one is for the first configuration, which has a version but no txn.
-fn last_seen(ensemble: &EnsembleConfig, configuration: &[u8]) -> Option<QuorumVerifier> {
+pub(crate) fn last_seen(ensemble: &EnsembleConfig, configuration: &[u8]) -> Option<QuorumVerifier> {
     let reconfig = ensemble.reconfig.as_ref()?;
     let of_tree = QuorumVerifier::parse(&String::from_utf8_lossy(configuration), ensemble.text_rules).ok();
     let of_file = reconfig.next.as_deref().filter(|it| Zxid(it.version()).counter() == 0).cloned();

@@ -263,9 +263,9 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
                 storage.data_dir.clone(),
                 storage.data_log_dir.clone(),
                 config.limits.record_bytes_max as usize,
+                ensemble,
                 member.options.quorums(),
                 files,
-                ensemble.leader_serves,
                 on_fatal.clone(),
             );
             let node = Node::member(clock.now(), &shared, node, member);

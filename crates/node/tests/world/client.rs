@@ -34,6 +34,10 @@ pub struct Client {
     next: usize,
     /// It does nothing of itself any more.
     pub rests: bool,
+    /// It can do with a server that only reads.
+    pub may_only_read: bool,
+    /// The server said that it only reads.
+    pub only_reads: bool,
 }
 
 impl Client {
@@ -56,6 +60,8 @@ impl Client {
             errors: Vec::new(),
             next: 0,
             rests: false,
+            may_only_read: false,
+            only_reads: false,
         }
     }
 
@@ -97,6 +103,7 @@ impl Client {
                 return;
             }
             self.session = response.session;
+            self.only_reads = response.read_only == Some(true);
             self.is_connected = true;
             return;
         }
@@ -135,10 +142,22 @@ impl World {
             timeout_ms: 4000,
             session: client.session,
             password: Some(&password(client.session)),
-            read_only: Some(false),
+            read_only: Some(client.may_only_read),
         };
         let payload = request.to_vec();
         self.send(c, &payload);
+    }
+
+    /// Goes without a word, and does not come back.
+    pub fn leave(&mut self, c: usize) {
+        let client = &mut self.clients[c];
+        client.session = SessionId(0);
+        let place = client.place;
+        client.lost();
+        let Some((s, conn)) = place else { return };
+        if let Some(process) = &mut self.servers[s].process {
+            process.shard.closed(&process.shared, conn);
+        }
     }
 
     fn send(&mut self, c: usize, payload: &[u8]) {

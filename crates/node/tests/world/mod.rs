@@ -111,6 +111,8 @@ pub struct World {
     pub committed_log_txns: usize,
     pub snap_count: u64,
     pub local_sessions: LocalSessions,
+    pub leader_serves: bool,
+    pub read_only: bool,
     /// How often a history was cut, and replaced by a snapshot.
     pub cuts: usize,
     pub installed: usize,
@@ -138,6 +140,8 @@ impl World {
             committed_log_txns: 500,
             snap_count: 100_000,
             local_sessions: LocalSessions::Off,
+            leader_serves: true,
+            read_only: false,
             cuts: 0,
             installed: 0,
             digests: BTreeMap::new(),
@@ -158,7 +162,7 @@ impl World {
         let mut shared = Shared::new(tree, 1);
         shared.is_member = true;
         let auth = Arc::new(auth::AuthConfig::default());
-        let pipeline = Pipeline::new(
+        let mut pipeline = Pipeline::new(
             PipelineConfig {
                 server: id,
                 tick_ms: TICK_MS as i64,
@@ -178,11 +182,13 @@ impl World {
             1,
             now,
         );
+        pipeline.set_leader_serves(self.leader_serves);
         let last = recovered.last_zxid.max(Zxid::ZERO);
         let limits = CommittedLogLimits { txns: self.committed_log_txns, bytes: 32 << 20 };
         let mut options = zab::Options::new(id, self.verifier.clone());
         options.tick_ms = TICK_MS;
         options.committed_log = limits;
+        options.read_only = self.read_only;
         options.config = Bytes::from_static(b"version=0");
         let config = NodeConfig {
             pipeline,
@@ -531,6 +537,12 @@ impl World {
     }
 
     /// The server that leads and serves.
+    /// Does it serve reads, without a leader?
+    pub fn is_read_only(&self, s: usize) -> bool {
+        let process = self.servers[s].process.as_ref();
+        process.and_then(|it| it.node.ensemble()).is_some_and(zab::Ensemble::is_read_only)
+    }
+
     pub fn leader(&self) -> Option<usize> {
         (0..self.servers.len()).find(|&s| {
             self.servers[s].process.as_ref().is_some_and(|process| {

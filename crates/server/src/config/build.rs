@@ -28,7 +28,8 @@ pub(super) fn build(mut settings: Settings, source: &Place, outside: &dyn Outsid
     let limits = limits(&mut settings)?;
     let throttle = throttle(&mut settings)?;
     let auth = auth(&mut settings)?;
-    let whitelist = Whitelist::parse(&settings.text("4lw.commands.whitelist")?.unwrap_or_default(), false);
+    let words = settings.text("4lw.commands.whitelist")?.unwrap_or_default();
+    let whitelist = Whitelist::parse(&words, settings.bool("readonlymode.enabled")?);
     for word in whitelist.unknown() {
         settings.notes.push(Note::warning(format!("4lw.commands.whitelist: there is no four-letter word {word:?}")));
     }

@@ -39,6 +39,8 @@ pub struct EnsembleConfig {
     pub local_sessions: LocalSessions,
     /// `leaderServes`: a leader takes clients.
     pub leader_serves: bool,
+    /// `readonlymode.enabled`: reads are served where there is no leader.
+    pub read_only: bool,
     /// How the text of a configuration is read.
     pub text_rules: TextRules,
     /// `initLimit`, at least 1: how long it may take to come together, in ticks.
@@ -159,6 +161,7 @@ pub(super) fn ensemble(
             (true, false) => LocalSessions::On,
             (true, true) => LocalSessions::Upgrading,
         },
+        read_only: settings.bool("readonlymode.enabled")?,
         leader_serves: settings.bool("leaderServes")?,
         text_rules,
         init_limit_ticks,

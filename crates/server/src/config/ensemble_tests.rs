@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use peer::LocalSessions;
 use wire::ServerId;
 
+use crate::four_letter::Word;
+use crate::member_start::last_seen;
+
 use super::{Config, ConfigError, Environment, Nothing, Outside};
 
 /// Files that are there.
@@ -191,6 +194,39 @@ fn an_ensemble_that_can_change() {
 }
 
 #[test]
+fn the_newest_configuration_that_was_seen_is_what_a_member_starts_with() {
+    let text =
+        |version: i64| format!("server.1=h1:1:2:participant;2181\nserver.2=h2:1:2:participant\nversion={version:x}");
+    let seen = |own: &str, next: Option<i64>, tree: &[u8]| {
+        let mut files = Files([(PathBuf::from("/data/myid"), "1")].into());
+        files.0.insert("/etc/own".into(), "server.1=h1:1:2\nserver.2=h2:1:2\n");
+        files.0.insert(own.into(), "server.1=h1:1:2\nserver.2=h2:1:2\n");
+        if let Some(next) = next {
+            files.0.insert("zoo.cfg.dynamic.next".into(), text(next).leak());
+        }
+        let lines = format!(
+            "dataDir=/data\ninitLimit=10\nsyncLimit=5\nclientPort=2181\nreconfigEnabled=true\ndynamicConfigFile={own}"
+        );
+        let config = Config::parse_with(Path::new("zoo.cfg"), lines.as_bytes(), &Environment::default(), &files);
+        last_seen(&config.unwrap().ensemble.unwrap(), tree).map(|it| it.version())
+    };
+    let own = "/etc/zoo.cfg.dynamic.200000000";
+    assert_eq!(seen(own, None, b""), None);
+    // Of the tree: only what is newer than the own file.
+    assert_eq!(seen(own, None, text(0x1_0000_0005).as_bytes()), None);
+    assert_eq!(seen(own, None, text(0x2_0000_0005).as_bytes()), Some(0x2_0000_0005));
+    assert_eq!(seen(own, None, b"no configuration"), None);
+    // Of the file of what is to come: the first configuration of an ensemble, which is no txn. A reconfig is one, and may
+    // have been cut from the log meanwhile.
+    assert_eq!(seen("/etc/own", Some(0x1_0000_0000), b""), Some(0x1_0000_0000));
+    assert_eq!(seen("/etc/own", Some(0x1_0000_0007), b""), None);
+    assert_eq!(seen(own, Some(0x3_0000_0000), text(0x2_0000_0005).as_bytes()), Some(0x3_0000_0000));
+    // Without reconfigEnabled the list in the file is what holds.
+    let fixed = member(&format!("{THREE}clientPort=2181"), "1").ensemble.unwrap();
+    assert!(last_seen(&fixed, text(0x2_0000_0005).as_bytes()).is_none());
+}
+
+#[test]
 fn sessions_and_who_serves() {
     let it = |lines: &str| member(&format!("{THREE}clientPort=2181\n{lines}"), "1").ensemble.unwrap();
     assert_eq!((it("").local_sessions, it("").leader_serves), (LocalSessions::Off, true));
@@ -199,6 +235,13 @@ fn sessions_and_who_serves() {
     assert_eq!(upgrading.local_sessions, LocalSessions::Upgrading);
     assert_eq!(it("localSessionsUpgradingEnabled=true").local_sessions, LocalSessions::Off);
     assert!(!it("leaderServes=no").leader_serves);
+    assert!(it("readonlymode.enabled=true").read_only && !it("").read_only);
+    // Clients ask which servers they may write to.
+    let has_isro = |lines: &str| {
+        let config = member(&format!("{THREE}clientPort=2181\n{lines}"), "1");
+        config.four_letter_whitelist.allows(Word::Isro)
+    };
+    assert!(has_isro("readonlymode.enabled=true") && !has_isro(""));
 }
 
 #[test]

@@ -244,7 +244,6 @@ fn what_is_missing_here_is_refused_by_name() {
         "ssl.quorum.trustStore.location=/t",
         "sslQuorum=true",
         "client.portUnification=true",
-        "readonlymode.enabled=true",
         "audit.enable=true",
         "sessionRequireClientSASLAuth=true",
         "quorum.auth.enableSasl=true",

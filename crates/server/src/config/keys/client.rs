@@ -107,7 +107,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "Serve reads without a quorum. Java reads it only from `-Dreadonlymode.enabled`.",
         )
         .bare()
-        .refused(&["false"], "the read-only mode is not built yet; remove it"),
+        .ensemble(),
         key("serverCnxnFactory", Kind::Text, "", "Java class of the client port.")
             .no_effect("there is one client port implementation"),
         key("nio.numSelectorThreads", Kind::Text, "", "Threads that accept.")
