@@ -177,6 +177,8 @@ impl Cell {
         let observers = u8::from(self.role == Role::Observer && self.join != Some(Join::Trunc));
         let mut ensemble = Ensemble::linked(dir, 3 - observers, observers)?
             .cfg("tickTime=500")
+            // The end of a session is a txn, and none may come between a leader that is cut off and its TRUNC.
+            .cfg("maxSessionTimeout=30000")
             .cfg("initLimit=20")
             .cfg("syncLimit=4")
             .cfg("preAllocSize=1024");
