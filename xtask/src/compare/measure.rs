@@ -82,6 +82,7 @@ pub(crate) const ENSEMBLE_MEASURES: &[Measure] = &[
     p99("e-open", "p99 at 1000/s, half sets", 0.6, 0.4),
     of_ensemble("e-failover", "kill -9 of a leader: a write", |it| it.failover_us / 1e3, 0.5, 0.3),
     of_ensemble("e-failover", "... the worst of them", |it| it.failover_worst_us / 1e3, 1.0, 0.5),
+    of_ensemble("e-failover-1gb", "... with 1 GB of data", |it| it.failover_us / 1e3, 0.5, 0.3),
     of_ensemble("e-rejoin", "a killed member is back", |it| it.restart_us / 1e3, 0.4, 0.2),
 ];
 

@@ -18,7 +18,7 @@ use clap::ValueEnum;
 use ostler_conformance::target;
 
 use results::{Results, Side};
-use scenario::{ENSEMBLE_SCENARIOS, Length, SCENARIOS, Scenario};
+use scenario::{ENSEMBLE_SCENARIOS, How, Length, SCENARIOS, Scenario};
 
 /// How to compare.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Seconds of load on a fresh server before measuring, so that a Java machine has compiled what it will.
     #[arg(long, default_value_t = 8)]
     warmup: u32,
+    /// How often a leader is killed in each run of a scenario that does so. What is published has 30.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    kills: u32,
     /// Which servers to run.
     #[arg(long, value_enum, default_value_t = Against::Both)]
     against: Against,
@@ -90,15 +93,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for round in 1..=args.rounds {
         for scenario in &scenarios {
             for &side in sides {
-                let at = format!("round {round}/{}, {:<10} {:<6}", args.rounds, scenario.name, side.name());
+                let at = format!("round {round}/{}, {:<14} {:<6}", args.rounds, scenario.name, side.name());
                 if let Some(figures) = results.get(scenario.name, round, side) {
                     println!("{at}  {} (from an earlier run)", figures.line());
                     continue;
                 }
                 let apache = results.get(scenario.name, round, Side::Apache);
                 let length = Length { seconds: args.seconds, warmup: args.warmup };
+                let how = How { servers: args.servers, length, kills: args.kills };
                 let figures = scenario
-                    .run(side, &dir.join("run"), args.servers, length, apache)
+                    .run(side, &dir.join("run"), how, apache)
                     .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
                 println!("{at}  {}", figures.line());
                 results.put(scenario.name, round, side, figures)?;
@@ -149,7 +153,8 @@ fn warn_if_busy() {
 
 /// What results depend on: earlier ones with other settings or of another binary are of no use.
 fn settings(args: &Args) -> Result<String> {
-    let servers = if args.servers > 1 { format!(", {} servers", args.servers) } else { String::new() };
+    let servers =
+        if args.servers > 1 { format!(", {} servers, {} kills", args.servers, args.kills) } else { String::new() };
     let settings = format!("{} s after {} s{servers}", args.seconds, args.warmup);
     if args.against == Against::ApacheOnly {
         return Ok(settings);

@@ -38,10 +38,21 @@ enum Load {
     Restart(&'static [&'static str]),
     /// The same, and then a load on a server that takes no snapshots, and on one that takes one after the other.
     Snapshots(&'static [&'static str]),
-    /// The leader of an ensemble is killed, again and again.
-    Failover,
+    /// The leader of an ensemble is killed, again and again; before that, a load of so many requests, if there is one.
+    Failover(&'static [&'static str]),
     /// A load of so many requests on an ensemble; then a follower is killed and starts again.
     Rejoin(&'static [&'static str]),
+}
+
+/// How scenarios are run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// Of an ensemble; 1: a server of its own.
+    pub(crate) servers: u8,
+    /// How long.
+    pub(crate) length: Length,
+    /// How often leaders are killed.
+    pub(crate) kills: u32,
 }
 
 const fn timed(name: &'static str, about: &'static str, load: &'static [&'static str]) -> Scenario {
@@ -177,7 +188,16 @@ pub(crate) const ENSEMBLE_SCENARIOS: &[Scenario] = &[
         "1000 requests/s at fixed times, half sets, 1 KiB, 16 connections over all servers",
         &["mixed", "--reads", "50", "--connections", "16", "--rate", "1000"],
     ),
-    Scenario { name: "e-failover", about: "kill -9 of the leader until a write works, 5 times", load: Load::Failover },
+    Scenario {
+        name: "e-failover",
+        about: "kill -9 of the leader until a write works, as often as --kills says",
+        load: Load::Failover(&[]),
+    },
+    Scenario {
+        name: "e-failover-1gb",
+        about: "the same with 1 000 000 znodes of 1 KiB: 1 GB of data in each of the servers",
+        load: Load::Failover(&["create", "--payload", "1024", "--count", "1000000"]),
+    },
     Scenario {
         name: "e-rejoin",
         about: "1 000 000 creates of 100 B; a follower is killed, and started until it grants a session",
@@ -203,21 +223,14 @@ impl Scenario {
     /// Runs it against a fresh server of `side` in `dir`.
     ///
     /// `apache` is what Apache's came to in this round: one load depends on it.
-    pub(crate) fn run(
-        &self,
-        side: Side,
-        dir: &Path,
-        servers: u8,
-        length: Length,
-        apache: Option<Figures>,
-    ) -> Result<Figures> {
-        let Length { seconds, warmup } = length;
+    pub(crate) fn run(&self, side: Side, dir: &Path, how: How, apache: Option<Figures>) -> Result<Figures> {
+        let How { servers, length, .. } = how;
         if dir.exists() {
             fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
         }
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         if servers > 1 {
-            let figures = self.run_ensemble(side, dir, servers, seconds, warmup)?;
+            let figures = self.run_ensemble(side, dir, how)?;
             fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;
             return Ok(figures);
         }
@@ -234,7 +247,7 @@ impl Scenario {
                 server = again;
                 figures
             }
-            _ => self.measure(server.as_ref(), seconds, warmup)?,
+            _ => self.measure(server.as_ref(), length.seconds, length.warmup)?,
         };
         let status = server.process_mut().exited()?;
         if let Some(status) = status {
@@ -245,8 +258,9 @@ impl Scenario {
         Ok(figures)
     }
 
-    fn run_ensemble(&self, side: Side, dir: &Path, servers: u8, seconds: u32, warmup: u32) -> Result<Figures> {
-        let mut servers = ensemble::Servers::start(side, dir, servers)?;
+    fn run_ensemble(&self, side: Side, dir: &Path, how: How) -> Result<Figures> {
+        let How { length: Length { seconds, warmup }, kills, .. } = how;
+        let mut servers = ensemble::Servers::start(side, dir, how.servers)?;
         match self.load {
             Load::Timed(load) => {
                 let (warmup, seconds) = (warmup.to_string(), seconds.to_string());
@@ -255,7 +269,12 @@ impl Scenario {
                 let report = bench_at(&hosts, &pids, load, &["--duration", &seconds, "--warmup", "2"])?;
                 figures_of(&report, 0.0)
             }
-            Load::Failover => servers.failover(),
+            Load::Failover(load) => {
+                if !load.is_empty() {
+                    bench_at(&servers.hosts(), &servers.pids()?, load, &[])?;
+                }
+                servers.failover(kills)
+            }
             Load::Rejoin(load) => {
                 let (hosts, pids) = (servers.hosts(), servers.pids()?);
                 bench_at(&hosts, &pids, load, &[])?;
@@ -282,7 +301,7 @@ impl Scenario {
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
             Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
-            Load::Restart(_) | Load::Snapshots(_) | Load::Failover | Load::Rejoin(_) => {
+            Load::Restart(_) | Load::Snapshots(_) | Load::Failover(_) | Load::Rejoin(_) => {
                 bail!("this is measured around more than one server")
             }
         };

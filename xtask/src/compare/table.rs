@@ -140,12 +140,12 @@ fn short(value: f64) -> String {
 pub(crate) fn list() -> String {
     let mut text = String::from("scenarios:\n");
     for scenario in SCENARIOS.iter().chain(ENSEMBLE_SCENARIOS) {
-        let _ = writeln!(text, "  {:<12}{}", scenario.name, scenario.about);
+        let _ = writeln!(text, "  {:<16}{}", scenario.name, scenario.about);
     }
     text += "measures (ratio of Ostler's figure to Apache's: what it must be, what is aimed at):\n";
     for it in MEASURES.iter().chain(ENSEMBLE_MEASURES) {
         let (sign, must, aim) = (it.better.sign(), it.must, it.aim);
-        let _ = writeln!(text, "  {:<12}{:<30}{sign} {must:.2}, {sign} {aim:.2}", it.scenario, it.name);
+        let _ = writeln!(text, "  {:<16}{:<30}{sign} {must:.2}, {sign} {aim:.2}", it.scenario, it.name);
     }
     text
 }
