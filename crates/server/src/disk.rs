@@ -25,6 +25,8 @@ pub struct RealDisk {
 
 /// The directory inside `dataDir` and `dataLogDir`.
 pub const VERSION_DIR: &str = "version-2";
+/// The lock on a folder, in it.
+pub const LOCK_FILE: &str = "ostler.lock";
 
 impl RealDisk {
     /// Over `dataDir` and `dataLogDir`.
@@ -214,7 +216,7 @@ pub struct DirLock(#[allow(dead_code, reason = "holding it open is holding the l
 impl DirLock {
     /// Takes it, or says that another server has it.
     pub fn take(dir: &Path) -> io::Result<Self> {
-        let path = dir.join(VERSION_DIR).join("ostler.lock");
+        let path = dir.join(VERSION_DIR).join(LOCK_FILE);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|e| explain("opening the lock", &path, &e))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {

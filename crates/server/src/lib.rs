@@ -26,6 +26,7 @@ pub mod member;
 mod member_start;
 pub mod quorum;
 pub mod restore;
+mod set_aside;
 pub mod shard_thread;
 pub mod snapshots;
 pub mod start;

@@ -33,6 +33,7 @@ use crate::member::{self, Member};
 use crate::member_start;
 use crate::quorum::{self, Listening, QuorumThread};
 use crate::restore::Rebuild;
+use crate::set_aside;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::snapshots::{self, SnapshotOptions};
 use crate::threads::{self, LogThread};
@@ -152,7 +153,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     };
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
     let recovery_began = Instant::now();
-    let (rebuilt, recovered) = rebuild(config, tree_config, &mut disk)?;
+    let (rebuilt, recovered) = rebuild_or_begin_anew(config, tree_config, &mut disk)?;
     let start_times = StartTimes {
         recovery: recovery_began.elapsed(),
         snapshot: rebuilt.snapshot_read.map_or(Duration::ZERO, |at| at - recovery_began),
@@ -284,6 +285,36 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     Ok(running)
 }
 
+/// A member whose files are damaged begins anew, without a vote: see [`set_aside`].
+fn rebuild_or_begin_anew(
+    config: &Config,
+    tree_config: TreeConfig,
+    disk: &mut RealDisk,
+) -> Result<(Rebuild, storage::Recovered), StartError> {
+    let (storage, is_member) = (&config.storage, config.ensemble.is_some());
+    let tell = |name: &str, why: &str| {
+        tracing::error!(
+            "{why}; all files are set aside, in {name} beside them; this member has no vote until it has a copy of the \
+             leader's data. If the others have no quorum without it, stop it, and move the files back"
+        );
+    };
+    if let Some(name) = set_aside::resume(storage, is_member)? {
+        tell(&name, "damaged files were being moved when this server stopped");
+    }
+    match rebuild(config, tree_config, disk) {
+        Err(StartError::Recover { error, .. }) if is_member && set_aside::is_mended_by_a_copy(&error) => {
+            let name = set_aside::set_aside(storage).map_err(|denied| StartError::Directory {
+                path: storage.data_dir.clone(),
+                reason: format!("{error}; {denied}"),
+            })?;
+            tell(&name, &error.to_string());
+            *disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+            rebuild(config, tree_config, disk)
+        }
+        done => done,
+    }
+}
+
 fn rebuild(
     config: &Config,
     tree_config: TreeConfig,
@@ -316,7 +347,8 @@ pub(crate) fn recover_options(config: &Config) -> RecoverOptions {
     let storage = &config.storage;
     RecoverOptions {
         trust_empty: storage.trust_empty_snapshot,
-        autocreate: storage.database_autocreate,
+        // What was set aside was not nothing.
+        autocreate: storage.database_autocreate && !(config.ensemble.is_some() && set_aside::was_done(storage)),
         accept_suspect_tail: storage.accept_suspect_tail,
         length_max: config.limits.record_bytes_max as usize,
         ..RecoverOptions::default()
