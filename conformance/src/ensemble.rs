@@ -169,10 +169,20 @@ impl Ensemble {
         self
     }
 
-    /// The same, and the ensemble can change.
-    pub fn growing_from(mut self, first: u8) -> Self {
-        (self.first, self.keeps_cfg) = (first, true);
-        self.cfg("reconfigEnabled=true").cfg("skipACL=yes")
+    /// It can change while it runs.
+    pub fn dynamic(mut self) -> Self {
+        self.keeps_cfg = true;
+        self.cfg("reconfigEnabled=true")
+    }
+
+    /// Only the first so many are an ensemble at first, and anybody can change it.
+    pub fn growing_from(self, first: u8) -> Self {
+        self.known(first).dynamic().cfg("skipACL=yes")
+    }
+
+    /// From their next start on, members know the first so many, and themselves.
+    pub fn knows(&mut self, first: u8) {
+        self.first = first;
     }
 
     /// The member with this id.

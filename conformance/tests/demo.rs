@@ -145,3 +145,28 @@ fn servers_end_with_a_demo_that_is_killed() {
     assert_eq!(done.status.code(), Some(1));
     assert!(dir.join("1/server.log").is_file());
 }
+
+#[test]
+fn the_server_that_is_prepared_becomes_a_member() {
+    let mut demo = Demo::start(&["--servers", "3", "--cfg", "tickTime=500"]);
+    let ready = demo.until("ready");
+    let more_cfg = ready["more_cfg"].as_str().unwrap();
+    let mut more = Command::new(binary().unwrap())
+        .args(["server", "--until-stdin-ends", more_cfg])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let add = ready["more"].as_str().unwrap();
+    let args = ["grow", ready["cfg"].as_str().unwrap(), "--auth", "digest:super:demo", "--add", add];
+    let done = Command::new(binary().unwrap()).args(args).output().unwrap();
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{told}{}", String::from_utf8_lossy(&done.stderr));
+    assert!(told.contains("all is done: 4 participants, 3 make a quorum, 1 may fail"), "{told}");
+    drop(more.stdin.take());
+    more.wait().unwrap();
+    demo.interrupt();
+    demo.until("stopped");
+    assert!(!demo.dir.exists());
+}

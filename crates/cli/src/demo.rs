@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::fail;
 use events::{Event, Told};
-use member::{Member, Ports};
+use member::{Member, Ports, write_files};
 
 /// How often servers are asked what they are.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -93,23 +93,31 @@ struct Demo {
     began: Instant,
     is_ready: bool,
     leader: Option<u8>,
+    /// What adds one more, whose files are there.
+    more: String,
 }
 
 impl Demo {
     fn new(args: &Args, dir: &Path, told: Told) -> Result<Self, String> {
         let count = args.servers + args.observers;
-        let ports = Ports::free(usize::from(count)).map_err(|e| format!("there are no free ports: {e}"))?;
-        let lines: Vec<String> = ports.iter().zip(1..).map(|(ports, id)| ports.line(id, id > args.servers)).collect();
+        let mut ports = Ports::free(usize::from(count) + 1).map_err(|e| format!("there are no free ports: {e}"))?;
+        let of_more = ports.pop().ok_or("there are no free ports")?;
+        let mut lines: Vec<String> =
+            ports.iter().zip(1..).map(|(ports, id)| ports.line(id, id > args.servers)).collect();
         let binary = std::env::current_exe().map_err(|e| format!("this binary can't be found: {e}"))?;
         let members = ports.iter().zip(1..).map(|(ports, id)| {
             let of = dir.join(id.to_string());
             Member::new(id, id > args.servers, *ports, of, &binary, &lines, &args.cfg)
         });
-        let members = members.collect::<io::Result<_>>().map_err(|e| format!("{}: {e}", dir.display()))?;
+        let in_dir = |e: io::Error| format!("{}: {e}", dir.display());
+        let members = members.collect::<io::Result<_>>().map_err(in_dir)?;
+        let more = of_more.line(count + 1, false);
+        lines.push(more.clone());
+        write_files(count + 1, false, &dir.join((count + 1).to_string()), &lines, &args.cfg).map_err(in_dir)?;
         told.tell(&Event::Began { servers: args.servers, observers: args.observers, dir });
         let restart_after = Duration::from_secs(args.restart_after);
         let began = Instant::now();
-        Ok(Self { members, restart_after, told, dir: dir.to_owned(), began, is_ready: false, leader: None })
+        Ok(Self { members, restart_after, told, dir: dir.to_owned(), began, is_ready: false, leader: None, more })
     }
 
     fn run(&mut self, signals: &mpsc::Receiver<()>) -> Result<(), String> {
@@ -153,8 +161,10 @@ impl Demo {
         if !self.is_ready && self.members.iter().all(Member::serves) {
             self.is_ready = true;
             let hosts: Vec<String> = self.members.iter().map(|it| it.ports.client.to_string()).collect();
-            let cfg = self.dir.join("1").join("zoo.cfg");
-            self.told.tell(&Event::Ready { took: self.began.elapsed(), hosts: hosts.join(","), cfg });
+            let cfg_of = |id: usize| self.dir.join(id.to_string()).join("zoo.cfg");
+            let (cfg, more_cfg) = (cfg_of(1), cfg_of(self.members.len() + 1));
+            let (took, hosts) = (self.began.elapsed(), hosts.join(","));
+            self.told.tell(&Event::Ready { took, hosts, cfg, more: &self.more, more_cfg });
         }
         if self.is_ready && leader.is_some() && leader != self.leader {
             self.leader = leader;

@@ -55,6 +55,8 @@ enum Command {
     Status(tools::ensemble::Status),
     /// What a zoo.cfg would do, what differs between members, and whether one may be swapped now
     Check(tools::ensemble::Check),
+    /// Members join and leave, one at a time: each step explained, done and looked at; or the safe order to do it by hand
+    Grow(tools::ensemble::Grow),
 }
 
 fn main() -> ExitCode {
@@ -68,6 +70,7 @@ fn main() -> ExitCode {
         Command::Snapshot(command) => ended(tools::snapshot::run(&command)),
         Command::Status(args) => ended(tools::ensemble::run_status(&args)),
         Command::Check(args) => ended(tools::ensemble::run_check(&args)),
+        Command::Grow(args) => ended(tools::ensemble::run_grow(&args)),
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::member::SUPER_PASSWORD;
+
 /// Something to be told.
 #[derive(Debug)]
 pub(super) enum Event<'a> {
@@ -30,6 +32,9 @@ pub(super) enum Event<'a> {
         took: Duration,
         hosts: String,
         cfg: PathBuf,
+        /// The line `server.N` of one more, and its file; nobody has started it.
+        more: &'a str,
+        more_cfg: PathBuf,
     },
     /// Another one leads, or the first one.
     Leads {
@@ -79,9 +84,10 @@ impl Event<'_> {
                 json!({"event": "started", "id": id, "pid": pid, "client": client.to_string(), "log": log})
             }
             Self::State { id, state } => json!({"event": "state", "id": id, "state": state}),
-            Self::Ready { took, hosts, cfg } => {
-                json!({"event": "ready", "took_ms": took.as_millis() as u64, "hosts": hosts, "cfg": cfg})
-            }
+            Self::Ready { took, hosts, cfg, more, more_cfg } => json!({
+                "event": "ready", "took_ms": took.as_millis() as u64, "hosts": hosts, "cfg": cfg, "more": more,
+                "more_cfg": more_cfg,
+            }),
             Self::Leads { id, pid, .. } => json!({"event": "leads", "id": id, "pid": pid}),
             Self::Ended { id, how, again } => {
                 json!({"event": "ended", "id": id, "how": how, "again_after_s": again.as_secs()})
@@ -106,13 +112,18 @@ impl Event<'_> {
             }
             Self::Started { id, pid, client, .. } => format!("  server.{id}  pid {pid:<8} clients at {client}\n"),
             Self::State { id, state } => format!("  server.{id}  {state}\n"),
-            Self::Ready { took, hosts, cfg } => format!(
+            Self::Ready { took, hosts, cfg, more, more_cfg } => format!(
                 "ready after {:.1} s. In another terminal:\n  \
-                 ostler status -f {}\n      who leads, who follows, who is behind, while it changes\n  \
-                 ostler shell -s {hosts}\n      a prompt: create /greeting hello; get -w /greeting\n\
+                 ostler status -f {cfg}\n      who leads, who follows, who is behind, while it changes\n  \
+                 ostler shell -s {hosts}\n      a prompt: create /greeting hello; get -w /greeting\n  \
+                 ostler server {more}\n  \
+                 ostler grow {cfg} --auth digest:super:{SUPER_PASSWORD} --add '{line}'\n      \
+                 one more server, and the command that makes it a member; stop it before the demo\n\
                  Ctrl-C ends the ensemble.\n",
                 took.as_secs_f64(),
-                cfg.display()
+                cfg = cfg.display(),
+                more = more_cfg.display(),
+                line = more.trim_start_matches("server."),
             ),
             Self::Leads { id, pid, again } => format!(
                 "server.{id} leads. Kill it, and see the others elect another:\n  \

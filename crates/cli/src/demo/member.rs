@@ -48,6 +48,11 @@ impl Ports {
     }
 }
 
+/// The password of the super user in a demo: its members let him change the ensemble.
+pub(super) const SUPER_PASSWORD: &str = "demo";
+/// `super:demo`, as members have it. Source: `DigestAuthenticationProvider.generateDigest`.
+const SUPER_DIGEST: &str = "super:Mu21HtWlRAklIDWMDpPe9W6jsII=";
+
 /// A server.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -74,21 +79,7 @@ impl Member {
         lines: &[String],
         more: &[String],
     ) -> io::Result<Self> {
-        let data = dir.join("data");
-        std::fs::create_dir_all(&data)?;
-        std::fs::write(data.join("myid"), format!("{id}\n"))?;
-        let mut cfg = format!(
-            "# Made by `ostler demo`.\ntickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={}\n4lw.commands.whitelist=*\n",
-            data.display()
-        );
-        if is_observer {
-            cfg.push_str("peerType=observer\n");
-        }
-        for line in lines.iter().chain(more) {
-            cfg.push_str(line);
-            cfg.push('\n');
-        }
-        std::fs::write(dir.join("zoo.cfg"), cfg)?;
+        write_files(id, is_observer, &dir, lines, more)?;
         let (binary, told) = (binary.to_owned(), Mode::Down);
         Ok(Self { id, ports, failed_starts: 0, dir, binary, running: None, ended: None, told })
     }
@@ -179,6 +170,26 @@ impl Member {
             std::thread::sleep(LOOK_EVERY);
         }
     }
+}
+
+/// Writes the files of a server, which need not be started.
+pub(super) fn write_files(id: u8, is_observer: bool, dir: &Path, lines: &[String], more: &[String]) -> io::Result<()> {
+    let data = dir.join("data");
+    std::fs::create_dir_all(&data)?;
+    std::fs::write(data.join("myid"), format!("{id}\n"))?;
+    let mut cfg = format!(
+        "# Made by `ostler demo`.\ntickTime=1000\ninitLimit=10\nsyncLimit=5\ndataDir={}\n4lw.commands.whitelist=*\n\
+         reconfigEnabled=true\nDigestAuthenticationProvider.superDigest={SUPER_DIGEST}\n",
+        data.display()
+    );
+    if is_observer {
+        cfg.push_str("peerType=observer\n");
+    }
+    for line in lines.iter().chain(more) {
+        cfg.push_str(line);
+        cfg.push('\n');
+    }
+    std::fs::write(dir.join("zoo.cfg"), cfg)
 }
 
 impl Drop for Member {

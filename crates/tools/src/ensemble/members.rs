@@ -110,7 +110,8 @@ fn forget_shared_ports(targets: &mut [Target], me: Option<ServerId>) {
     }
 }
 
-fn target(member: &Member, client_port: Option<u16>) -> Target {
+/// Where a member is asked; `client_port` is for those whose line does not say.
+pub fn target(member: &Member, client_port: Option<u16>) -> Target {
     let host = member.addresses.first().map(|it| it.host.clone());
     let client = match (&member.client, host) {
         (Some(client), Some(host)) if client.is_wildcard() => Some(HostPort { host, port: client.port }),

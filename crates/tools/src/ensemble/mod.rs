@@ -1,4 +1,4 @@
-//! `ostler status` and `ostler check`: an ensemble seen from outside, Apache's servers and ours.
+//! `ostler status`, `check` and `grow`: an ensemble seen from outside, Apache's servers and ours.
 //!
 //! | room | job |
 //! |---|---|
@@ -8,10 +8,12 @@
 //! | `status` | the table, again and again if wanted |
 //! | `data` | a data directory, without a change to it |
 //! | `check` | configurations and directories held against each other, and whether a member may be swapped now |
+//! | `grow` | members join and leave, one at a time |
 
 mod ask;
 mod check;
 mod data;
+mod grow;
 mod judge;
 mod members;
 mod status;
@@ -27,6 +29,7 @@ use wire::election::HostPort;
 use crate::{Outcome, with_output};
 
 pub use ask::Mode;
+pub use grow::{Grow, run as run_grow};
 
 /// `ostler status`
 #[derive(Debug, Args)]
