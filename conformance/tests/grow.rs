@@ -235,7 +235,8 @@ fn what_does_not_hold_ends_it_in_plain_words() {
 fn without_reconfigs_the_safe_order_is_told() {
     for kind in [Kind::Apache, Kind::Ostler] {
         let dir = tempfile::tempdir().unwrap();
-        let world = World::started(&dir, &[kind; 5], |it| it);
+        // Apache's answer nothing but srvr, unless they are told to.
+        let world = World::started(&dir, &[kind; 5], |it| it.cfg("4lw.commands.whitelist=srvr"));
         let (hosts, four, five) = (world.hosts(&[1, 2, 3]), world.adding(4), world.adding(5));
         let leader = world.leader(&[1, 2, 3]);
         let (events, is_good, why) = done(&[&hosts, "--add", &four, "--add", &five]);
