@@ -106,6 +106,9 @@ impl Figures {
             let (median, worst) = (self.failover_us / 1e3, self.failover_worst_us / 1e3);
             return format!("a write works again after {median:.0} ms, at worst {worst:.0} ms");
         }
+        if self.restart_us > 0.0 && self.snapshot_us == 0.0 {
+            return format!("a killed member is back after {:.2} s", self.restart_us / 1e6);
+        }
         if self.restart_us > 0.0 {
             let (restart, snapshot) = (self.restart_us / 1e6, self.snapshot_us / 1e6);
             let written = self.written_bytes;
