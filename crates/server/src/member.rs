@@ -133,7 +133,9 @@ impl Member {
                 Output::Ensemble(ensemble::Output::Connections(output)) => orders.push(Order::Election(output)),
                 Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(node, output, &mut orders),
                 Output::Ensemble(ensemble::Output::NotANotification { from, len }) => {
-                    tracing::info!("server {from} sent {len} bytes on the election port that are no notification");
+                    tracing::info!(
+                        "server {from} sent {len} bytes on the election port that are no notification: its connection is closed"
+                    );
                 }
                 Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => tracing::error!(
                     "server {from} has another list of members than this server, and whoever counts others may elect another leader: make them the same. There: {}; here: {}",

@@ -271,8 +271,8 @@ impl Notification {
         }
     }
 
-    /// Reads a frame's payload. A payload that is too short for what it claims is an error: it is dropped, and the
-    /// connection stays (ZOOKEEPER-3769).
+    /// Reads a frame's payload. A payload that is too short for what it claims is an error, of that
+    /// connection alone (ZOOKEEPER-3769).
     pub fn read(bytes: &Bytes) -> Result<Self, DecodeError> {
         let mut r = Reader::new(bytes);
         let state = ServerState::from_code(r.read()?);

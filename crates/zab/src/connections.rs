@@ -65,6 +65,8 @@ pub enum Input {
     },
     /// A connection has ended, or must (a bad length, an error).
     Closed(ConnectionId),
+    /// A peer sent what is no notification: its connection is closed, and no other (ZOOKEEPER-2186, 3769).
+    SentNonsense(ServerId),
     /// A message for a server; for this one, it comes straight back.
     Send {
         /// To whom.
@@ -164,6 +166,10 @@ impl Connections {
                 }
             }
             Input::Closed(connection) => self.on_closed(connection),
+            Input::SentNonsense(from) => {
+                self.hang_up(from);
+                self.forget(from);
+            }
             Input::Send { to, message } => self.on_send(to, message),
             Input::ConnectAll => {
                 for to in self.peers.keys().copied().collect::<Vec<_>>() {

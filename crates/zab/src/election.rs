@@ -40,6 +40,7 @@ use bytes::Bytes;
 use wire::election::{Notification, NotificationFormat, ServerState};
 use wire::{Epoch, ServerId};
 
+use crate::options::Defect;
 use crate::quorum_verifier::{QuorumVerifier, Quorums, Role, Rule, TextRules};
 use round::Round;
 
@@ -72,6 +73,9 @@ pub struct Settings {
     pub reconfig_enabled: bool,
     /// How a peer's configuration is read.
     pub text_rules: TextRules,
+    /// What is wrong with it.
+    #[cfg(feature = "seeded-defects")]
+    pub defects: BTreeSet<Defect>,
 }
 
 impl Settings {
@@ -85,7 +89,20 @@ impl Settings {
             early_end: true,
             reconfig_enabled: false,
             text_rules: TextRules::default(),
+            #[cfg(feature = "seeded-defects")]
+            defects: BTreeSet::new(),
         }
+    }
+
+    #[cfg(feature = "seeded-defects")]
+    fn has(&self, defect: Defect) -> bool {
+        self.defects.contains(&defect)
+    }
+
+    #[cfg(not(feature = "seeded-defects"))]
+    #[allow(clippy::unused_self, reason = "it has the same shape where there are defects")]
+    fn has(&self, _: Defect) -> bool {
+        false
     }
 }
 

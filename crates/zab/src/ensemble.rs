@@ -19,7 +19,7 @@
 //! * When an epoch is established, this server's vote names it, so that a newcomer hears the same from everybody.
 //! * Without a leader for a while, a server may serve reads ([`Output::ReadOnly`]), and stops before a role begins, so that
 //!   nobody takes an old answer for one of the ensemble's.
-//! * Bytes that are no notification are dropped, and their connection stays, as in Apache (ZOOKEEPER-3769).
+//! * Bytes that are no notification close their connection, and no other. Apache drops them (ZOOKEEPER-3769).
 //!
 //! Source: Apache `QuorumPeer.run`, `FastLeaderElection.Messenger`.
 
@@ -69,7 +69,7 @@ pub enum Output {
         /// Its list, as text.
         list: String,
     },
-    /// A frame on the election port was no notification, and was dropped: a line for the log.
+    /// A frame on the election port was no notification: its connection is closed. A line for the log.
     NotANotification {
         /// Whose connection it was.
         from: ServerId,
@@ -109,6 +109,8 @@ impl Ensemble {
     pub fn new(now_ms: u64, options: Options, election: Settings, recovered: Recovered) -> Self {
         assert!(options.me == election.me, "two ids for one server: {} and {}", options.me, election.me);
         let (reconfig_enabled, text_rules) = (options.reconfig_enabled, options.text_rules);
+        #[cfg(feature = "seeded-defects")]
+        let election = Settings { defects: options.defects.clone(), ..election };
         let election = Settings { reconfig_enabled, text_rules, ..election };
         let quorums = options.quorums();
         let mut this = Self {
@@ -304,7 +306,10 @@ impl Ensemble {
                 self.look_at_list(from, &notification);
                 self.election.handle(now_ms, election::Input::Notification { from, notification });
             }
-            Err(_) => self.outputs.push_back(Output::NotANotification { from, len: message.len() }),
+            Err(_) => {
+                self.outputs.push_back(Output::NotANotification { from, len: message.len() });
+                self.connections.handle(connections::Input::SentNonsense(from));
+            }
         }
     }
 }

@@ -448,7 +448,7 @@ impl Leader {
             return None;
         }
         let next = self.broadcast.proposed().next();
-        if next.counter() == u32::MAX {
+        if next.counter() == u32::MAX && !self.options.has(Defect::CounterRunsOver) {
             self.over(LeaderOver::ZxidsUsedUp);
             return None;
         }

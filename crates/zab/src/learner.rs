@@ -19,7 +19,8 @@
 //!   acknowledged, and no such ACK overtakes that of NEWLEADER (ZOOKEEPER-4643, 4646, 4685). [`crate::durable`] makes it so.
 //! * Txns come into this server by the log alone, in the sync as later (ZOOKEEPER-4785): what is applied is
 //!   min(committed, logged here). What is not committed when NEWLEADER comes waits until UPTODATE (ZOOKEEPER-4394).
-//! * A gap, or a COMMIT that is not the next, ends the role: this server syncs again (ZOOKEEPER-4925). Apache warns, or exits.
+//! * A gap, a txn of another epoch, a COMMIT that is not the next, or a packet that is out of its place ends the role: this
+//!   server syncs again (ZOOKEEPER-4925). Apache warns, or exits.
 //! * A PING is answered from UPTODATE on, as Apache does it: before, the leader waits for something else.
 //! * A snapshot may hold txns that are proposed again behind it. They are known, and not logged.
 //!
@@ -155,6 +156,13 @@ pub enum LearnerOver {
     Unexpected(&'static str),
     /// A proposal that does not follow the one before it.
     Gap(Gap),
+    /// A txn, or a snapshot, that is not of the leader's epoch, nor of one before where that may be.
+    WrongEpoch {
+        /// The leader's.
+        epoch: Epoch,
+        /// What came.
+        got: Zxid,
+    },
     /// A COMMIT that is not that of the next proposal.
     WrongCommit {
         /// What is next; `None`: nothing is proposed.
@@ -182,6 +190,9 @@ impl fmt::Display for LearnerOver {
             }
             Self::Unexpected(packet) => write!(f, "{packet} from the leader may not come at this point"),
             Self::Gap(gap) => write!(f, "from the leader: {gap}; this server has to sync again"),
+            Self::WrongEpoch { epoch, got } => {
+                write!(f, "the leader of epoch {epoch} sends {got}; this server has to sync again")
+            }
             Self::WrongCommit { expected: Some(expected), got } => {
                 write!(f, "the leader commits {got}, but {expected} is next; this server has to sync again")
             }
@@ -499,10 +510,10 @@ impl Learner {
         match packet {
             // An observer hears of a proposal when it is committed.
             Packet::Proposal { .. } | Packet::Commit { .. } | Packet::CommitAndActivate { .. } if self.is_observer => {}
-            Packet::Proposal { zxid, txn } => self.append(Proposal { zxid, txn }),
+            Packet::Proposal { zxid, txn } => self.on_proposal(Proposal { zxid, txn }),
             Packet::Commit { zxid } => self.on_commit(zxid),
             Packet::Inform { zxid, txn } => {
-                self.append(Proposal { zxid, txn });
+                self.on_proposal(Proposal { zxid, txn });
                 self.on_commit(zxid);
             }
             Packet::CommitAndActivate { zxid, leader } => {
@@ -510,7 +521,7 @@ impl Learner {
                 self.activate_seen(zxid, leader);
             }
             Packet::InformAndActivate { zxid, leader, txn } => {
-                self.append(Proposal { zxid, txn });
+                self.on_proposal(Proposal { zxid, txn });
                 self.on_commit(zxid);
                 self.activate_seen(zxid, leader);
             }
@@ -522,9 +533,18 @@ impl Learner {
                 self.syncs.push_back(self.log.committed());
                 self.answer_syncs();
             }
-            // As Apache does: what it does not know, or does not expect, changes nothing.
-            _ => {}
+            // Of a later version: whatever it is, it has to do without an answer.
+            Packet::Unknown { .. } => {}
+            other => self.over(LearnerOver::Unexpected(other.name())),
         }
+    }
+
+    /// A leader proposes in its own epoch, and in no other.
+    fn on_proposal(&mut self, proposal: Proposal) {
+        if proposal.zxid.epoch() != self.epoch {
+            return self.over(LearnerOver::WrongEpoch { epoch: self.epoch, got: proposal.zxid });
+        }
+        self.append(proposal);
     }
 
     fn on_commit(&mut self, zxid: Zxid) {

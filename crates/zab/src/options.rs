@@ -89,6 +89,28 @@ pub enum Defect {
     InstallKeepsLog,
     /// A snapshot of the own state holds what is logged and not committed (ZOOKEEPER-1549).
     SnapshotOfUncommitted,
+    /// A server's own snapshots are not durable when they count (ZOOKEEPER-2325, 3056).
+    OwnSnapshotNotSynced,
+    /// A purge removes logs that hold what the newest snapshot does not (ZOOKEEPER-3231).
+    PurgeRemovesNeededLog,
+    /// A leader's snapshot is used, and never becomes the history on the disk (ZOOKEEPER-3642).
+    SnapshotInMemory,
+    /// An epoch file is written where it is, instead of beside it (ZOOKEEPER-1653, 2307).
+    EpochFileInPlace,
+    /// A truncation that fails counts as done (ZOOKEEPER-3701).
+    TruncErrorIgnored,
+    /// A log that can't be written, or synced, counts as written (ZOOKEEPER-4882).
+    LogErrorIgnored,
+    /// A start ends with its snapshot, whatever is in the log behind it (ZOOKEEPER-882). The test's server does it.
+    SnapshotEndsHistory,
+    /// An empty directory is a new database, and not a lost one (ZOOKEEPER-2325). The test's server does it.
+    EmptyIsNew,
+    /// An epoch whose counters are used up goes on (ZOOKEEPER-1277, 2789).
+    CounterRunsOver,
+    /// A vote is told once, and never again (ZOOKEEPER-4605).
+    VoteToldOnce,
+    /// Who looks for a leader takes nobody's word that there is one (ZOOKEEPER-975, 1514).
+    SettledNotBelieved,
     /// A reconfig, an election and an epoch ask only the old configuration (ZOOKEEPER-1699).
     OldConfigurationAlone,
     /// What is proposed behind a reconfig that is not committed is committed by the old configuration.

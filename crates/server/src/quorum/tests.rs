@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod lies;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use wire::{ServerId, Zxid};
 
 use super::vote::{Proposal, Vote};
 use super::{Decision, Election, Output};
+use crate::options::Defect;
 
 /// What a server knows that looks for a leader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -79,7 +80,9 @@ impl Election {
             let max = self.settings.notification_interval_ms_max;
             round.interval_ms = round.interval_ms.saturating_mul(2).min(max).max(1);
             round.send_at = now_ms.saturating_add(round.interval_ms);
-            self.tell_all();
+            if !self.settings.has(Defect::VoteToldOnce) {
+                self.tell_all();
+            }
         }
     }
 
@@ -136,6 +139,9 @@ impl Election {
 
     /// A vote of a server that follows or leads. Was that all that this server needed to know?
     fn on_settled(&mut self, from: ServerId, vote: Vote) -> bool {
+        if self.settings.has(Defect::SettledNotBelieved) {
+            return false;
+        }
         let Some(round) = &mut self.round else { return false };
         if vote.election_epoch == self.clock {
             // Without its version: in the same round only the leader is compared.

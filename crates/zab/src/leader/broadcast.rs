@@ -63,8 +63,10 @@ impl Leader {
             }
             Packet::Request(request) if request.op == OpCode::Sync.code() => self.on_sync(now_ms, Some(conn), 0),
             Packet::Request(request) => self.outputs.push_back(Output::Request(conn, request)),
-            // As Apache does: what it does not know, or does not expect, changes nothing.
-            _ => {}
+            // Of a later version: whatever it is, it has to do without an answer.
+            Packet::Unknown { .. } => {}
+            // Apache warns, and goes on.
+            other => self.close(now_ms, conn, CloseReason::Unexpected(other.name())),
         }
     }
 

@@ -20,6 +20,10 @@ impl Learner {
                 self.outputs.push_back(Output::Disk(Command::Truncate { token, to: zxid }));
                 self.stage = Stage::Changing { token, zxid, is_snapshot: false };
             }
+            // -1: an Apache leader that has lost its state, and has nothing.
+            Packet::Snap { zxid } if zxid.epoch() > self.epoch || zxid < Zxid(-1) => {
+                self.over(LearnerOver::WrongEpoch { epoch: self.epoch, got: zxid });
+            }
             Packet::Snap { zxid } => {
                 self.outputs.push_back(Output::ReceiveSnapshot(zxid));
                 self.stage = Stage::ReceivingSnapshot { zxid };
@@ -101,11 +105,9 @@ impl Learner {
                 self.activation = Some((zxid, leader));
             }
             Packet::NewLeader { zxid, config } => self.on_new_leader(now_ms, zxid, config),
-            Packet::UpToDate { .. } | Packet::Diff { .. } | Packet::Trunc { .. } | Packet::Snap { .. } => {
-                self.over(LearnerOver::Unexpected(packet.name()));
-            }
-            // As Apache does: PINGs are not answered yet.
-            _ => {}
+            // As Apache does: a PING is not answered yet.
+            Packet::Ping { .. } | Packet::Unknown { .. } => {}
+            other => self.over(LearnerOver::Unexpected(other.name())),
         }
     }
 
@@ -131,10 +133,8 @@ impl Learner {
                 Stage::ExpectUpToDate { epoch } => self.on_up_to_date(epoch),
                 _ => self.over(LearnerOver::Unexpected("UPTODATE")),
             },
-            Packet::NewLeader { .. } | Packet::Diff { .. } | Packet::Trunc { .. } | Packet::Snap { .. } => {
-                self.over(LearnerOver::Unexpected(packet.name()));
-            }
-            _ => {}
+            Packet::Ping { .. } | Packet::Unknown { .. } => {}
+            other => self.over(LearnerOver::Unexpected(other.name())),
         }
     }
 
@@ -143,6 +143,10 @@ impl Learner {
             return;
         }
         let zxid = proposal.zxid;
+        // A history may be older than its leader's epoch, and never newer.
+        if zxid.epoch() > self.epoch {
+            return self.over(LearnerOver::WrongEpoch { epoch: self.epoch, got: zxid });
+        }
         let snapshot = self.snapshot.unwrap_or(Zxid(i64::MIN));
         let is_known = zxid <= snapshot;
         // What the snapshot holds already may begin anywhere; from its end on there may be no gap.
