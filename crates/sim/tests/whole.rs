@@ -2,7 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "it tells what it has tried")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod abreast;
+
 use std::time::Instant;
 
 use ostler_sim::whole::{Sabotage, run, run_sabotaged};
@@ -25,15 +26,21 @@ fn no_promise_is_broken() {
     }
     let first = number("OSTLER_SIM_FIRST").unwrap_or(1);
     let seeds = number("OSTLER_SIM_SEEDS").unwrap_or(SEEDS);
-    let (mut broken, mut simulated_us, mut answers, began) = (Vec::new(), 0, 0, Instant::now());
-    for seed in first..first + seeds {
-        match catch_unwind(AssertUnwindSafe(|| run(Setup::of_seed(seed), Keep::Hash, &|_| ()))) {
-            Ok(outcome) => {
-                simulated_us += outcome.simulated_us;
-                answers += outcome.tally.answers;
-                broken.extend(outcome.violation.map(|it| format!("seed {seed}: {it}")));
+    let began = Instant::now();
+    let all: Vec<u64> = (first..first + seeds).collect();
+    let outcomes = abreast::each(&all, |&seed| {
+        let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
+        (outcome.simulated_us, outcome.tally.answers, outcome.violation)
+    });
+    let (mut broken, mut simulated_us, mut answers) = (Vec::new(), 0, 0);
+    for (seed, outcome) in all.iter().zip(outcomes) {
+        match outcome {
+            Some((us, answered, violation)) => {
+                simulated_us += us;
+                answers += answered;
+                broken.extend(violation.map(|it| format!("seed {seed}: {it}")));
             }
-            Err(_) => broken.push(format!("seed {seed}: an assertion")),
+            None => broken.push(format!("seed {seed}: an assertion")),
         }
     }
     let took_us = began.elapsed().as_micros() as u64;
@@ -59,13 +66,15 @@ const LIES_SEEDS: u64 = 120;
 
 #[test]
 fn every_lie_is_seen() {
-    let mut unseen = Vec::new();
-    for (lie, checkers) in Sabotage::ALL {
-        let found = (1..=LIES_SEEDS).find_map(|seed| {
+    let found = abreast::each(Sabotage::ALL, |(lie, _)| {
+        (1..=LIES_SEEDS).find_map(|seed| {
             let outcome = run_sabotaged(Setup::of_seed(seed), Keep::Hash, &|_| (), *lie);
             outcome.violation.map(|it| (seed, it))
-        });
-        match found {
+        })
+    });
+    let mut unseen = Vec::new();
+    for ((lie, checkers), found) in Sabotage::ALL.iter().zip(found) {
+        match found.flatten() {
             Some((seed, it)) if checkers.contains(&it.checker) => println!("{lie:?}: seed {seed}: {it}"),
             found => unseen.push(format!("{lie:?}: {found:?}")),
         }

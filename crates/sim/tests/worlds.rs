@@ -2,12 +2,14 @@
 
 #![allow(clippy::print_stdout, reason = "it tells what it has tried")]
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+mod abreast;
+
+use std::time::Instant;
 
 use ostler_sim::world::{Keep, Setup, run};
 
 /// The worlds that every test run tries; `cargo xtask soak` tries others. `OSTLER_SIM_SEEDS` sets another number.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 2000;
 
 fn seeds() -> u64 {
     std::env::var("OSTLER_SIM_SEEDS").ok().and_then(|it| it.parse().ok()).unwrap_or(SEEDS)
@@ -15,18 +17,24 @@ fn seeds() -> u64 {
 
 #[test]
 fn no_promise_is_broken() {
-    let mut broken = Vec::new();
-    let mut simulated_us = 0;
-    for seed in 1..=seeds() {
-        match catch_unwind(AssertUnwindSafe(|| run(Setup::of_seed(seed), Keep::Hash, &|_| ()))) {
-            Ok(outcome) => {
-                simulated_us += outcome.simulated_us;
-                broken.extend(outcome.violation.map(|it| format!("seed {seed}: {it}")));
+    let began = Instant::now();
+    let seeds: Vec<u64> = (1..=seeds()).collect();
+    let outcomes = abreast::each(&seeds, |&seed| {
+        let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
+        (outcome.simulated_us, outcome.violation)
+    });
+    let (mut broken, mut simulated_us) = (Vec::new(), 0);
+    for (seed, outcome) in seeds.iter().zip(outcomes) {
+        match outcome {
+            Some((us, violation)) => {
+                simulated_us += us;
+                broken.extend(violation.map(|it| format!("seed {seed}: {it}")));
             }
-            Err(_) => broken.push(format!("seed {seed}: an assertion")),
+            None => broken.push(format!("seed {seed}: an assertion")),
         }
     }
-    println!("{} worlds, {} s of their time", seeds(), simulated_us / 1_000_000);
+    let (worlds, s) = (seeds.len(), simulated_us / 1_000_000);
+    println!("{worlds} worlds, {s} s of their time, in {:.1} s", began.elapsed().as_secs_f64());
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
@@ -41,4 +49,19 @@ fn the_same_seed_gives_the_same_trace() {
     }
     let hash = |seed| run(Setup::of_seed(seed), Keep::Hash, &|_| ()).trace.hash();
     assert_ne!(hash(3), hash(8));
+}
+
+/// `cargo test --release -p ostler-sim --test worlds -- --ignored --nocapture` says how fast the worlds of three servers and
+/// ten clients are, on one core.
+#[test]
+#[ignore = "it measures"]
+fn how_fast_three_servers_and_ten_clients_are() {
+    let (began, mut simulated_us, mut answers) = (Instant::now(), 0, 0);
+    for setup in (1..400).map(Setup::of_seed).filter(|it| (it.voters, it.observers) == (3, 0)) {
+        let outcome = run(Setup { clients: 10, ..setup }, Keep::Hash, &|_| ());
+        simulated_us += outcome.simulated_us;
+        answers += outcome.tally.answers;
+    }
+    let took_us = began.elapsed().as_micros() as u64;
+    println!("{} times real time, {answers} answers in {} s", simulated_us / took_us, simulated_us / 1_000_000);
 }

@@ -57,7 +57,7 @@ impl World {
             }
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. } | Fault::Configure { .. } => {}
+            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } => {}
         }
     }
 

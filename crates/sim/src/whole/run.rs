@@ -5,8 +5,10 @@ use zab::{Ensemble, Options, State};
 use super::{Sabotage, World};
 use crate::world::{Keep, Outcome, Setup};
 
-/// How often it is looked whether the ensemble has come together, in µs.
+/// How often it is looked whether it is time for something else, in µs.
 const LOOK_US: u64 = 100_000;
+/// So many messages are enough, as in [`crate::world::run`].
+const MESSAGES_MAX: u64 = 40_000;
 /// How many answers clients must get once the faults have ended.
 const ANSWERS: u64 = 20;
 
@@ -19,7 +21,10 @@ pub fn run(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Outcome {
 pub fn run_sabotaged(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options), sabotage: Sabotage) -> Outcome {
     let mut world = World::new(setup, keep, change);
     world.sabotage = sabotage;
-    world.run_until(world.setup.faults_us);
+    let faults_us = world.setup.faults_us;
+    while world.truth.violation.is_none() && world.now_us < faults_us && world.tally.messages < MESSAGES_MAX {
+        world.run_until(faults_us.min(world.now_us + LOOK_US));
+    }
     if world.truth.violation.is_none() {
         world.come_together();
     }

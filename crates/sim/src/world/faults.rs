@@ -63,6 +63,10 @@ impl World {
                 self.kill(server, down_us);
             }
             Fault::ClockJump { .. } => {}
+            Fault::Sync { server } => {
+                self.sync_at(server);
+                self.settle(server);
+            }
             Fault::Write { server } => {
                 self.write_at(server, number);
                 self.settle(server);
@@ -244,6 +248,7 @@ impl Fault {
             Self::Configure { .. } => "configuration",
             Self::ClockJump { .. } => "clock jump",
             Self::Write { .. } => "write",
+            Self::Sync { .. } => "sync",
         }
     }
 }

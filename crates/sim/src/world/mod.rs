@@ -13,6 +13,7 @@
 //! | `message` | what travels |
 //! | `net` | connections, partitions, resets, half-open ones |
 //! | `server` | a machine, its process, and how it starts |
+//! | `spoil` | disks and starts with a deliberate defect, in test builds alone |
 //! | `threads` | the disk, one effect at a time |
 //! | `process` | what a server's machines want, and are told |
 //! | `faults` | what goes wrong, and is healed |
@@ -33,6 +34,8 @@ mod run;
 mod server;
 pub(crate) mod setup;
 mod shrink;
+#[cfg(feature = "seeded-defects")]
+mod spoil;
 mod story;
 mod swarm;
 mod threads;
@@ -320,8 +323,8 @@ impl World {
         }
         server.is_on = true;
         let limit = server.power_off_in_recovery.take_if(|_| !self.is_calm);
-        let limits = server.options.committed_log;
-        let found = server::start(&mut server.disk, limit.map(|(effects, _)| effects), limits);
+        let Server { disk, options, .. } = server;
+        let found = server::start(disk, limit.map(|(effects, _)| effects), options);
         self.tally.starts += 1;
         match (found, limit) {
             (Err(NotStarted::Io), Some((_, down_us))) => {

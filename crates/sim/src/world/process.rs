@@ -377,6 +377,21 @@ impl World {
         self.input(s, member::Input::Learner(role, learner::Input::Request(forwarded)));
     }
 
+    /// A sync that is asked for by nobody who could go away.
+    pub(super) fn sync_at(&mut self, s: usize) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        let Some(role) = process.role else { return };
+        let tag = process.next_tag;
+        process.next_tag += 1;
+        if process.leads {
+            return self.input(s, member::Input::Leader(role, leader::Input::Sync(tag)));
+        }
+        process.forwarded_syncs.push_back((0, tag));
+        let (op, body, identities) = (OpCode::Sync.code(), Bytes::new(), Some(Vec::new()));
+        let forwarded = Forwarded { session: SessionId(0), cxid: Xid(tag as i32), op, body, identities };
+        self.input(s, member::Input::Learner(role, learner::Input::Request(forwarded)));
+    }
+
     /// A txn is applied: whoever waits for it here is answered.
     fn on_applied(&mut self, s: usize, proposal: &Proposal) {
         let Some((session, cxid)) = whose(&proposal.txn) else { return };
@@ -396,7 +411,10 @@ impl World {
         let its = |(_, waiting): &(&ConnNumber, &VecDeque<Waiting>)| {
             waiting.iter().any(|it| matches!(it, Waiting::Sync(_, of) if *of == tag))
         };
-        let Some(conn) = process.clients.iter().find(its).map(|(&conn, _)| conn) else { return };
+        let Some(conn) = process.clients.iter().find(its).map(|(&conn, _)| conn) else {
+            let applied = process.applied;
+            return self.words(s, Kind::Txn, tag, || format!("answers the sync: everything up to {applied} is here"));
+        };
         if let Some(waiting) = process.clients.get_mut(&conn) {
             for it in waiting.iter_mut() {
                 if let Waiting::Sync(xid, of) = *it

@@ -16,7 +16,7 @@ use wire::txn::TxnEntry;
 use wire::{AclVec, Epoch, ServerId, SessionId, StatPersisted, Zxid};
 use zab::election::Settings;
 use zab::ensemble::Ensemble;
-use zab::{Command, CommittedLog, CommittedLogLimits, ConnId, Options, Proposal, RoleId, Token, leader};
+use zab::{Command, CommittedLog, ConnId, Options, Proposal, RoleId, Token, leader};
 
 use super::Event;
 use super::net::ConnNumber;
@@ -295,14 +295,14 @@ pub(super) fn received_file() -> FileRef {
 
 /// Rebuilds what the disk holds: history, epochs, and whether the server has lost its state. At most `effects` effects are
 /// done.
-pub(super) fn start(
-    disk: &mut VirtualDisk,
-    effects: Option<u64>,
-    limits: CommittedLogLimits,
-) -> Result<Found, NotStarted> {
+pub(super) fn start(disk: &mut VirtualDisk, effects: Option<u64>, options: &Options) -> Result<Found, NotStarted> {
+    let limits = options.committed_log;
     let mut disk = Limited { disk, left: effects };
     let mut restoring = Restoring::default();
-    let recovered = recover(&mut disk, &recover_options(), &mut restoring, &mut |_| ()).map_err(|error| {
+    let how = recover_options();
+    #[cfg(feature = "seeded-defects")]
+    let how = RecoverOptions { autocreate: options.has(zab::Defect::EmptyIsNew), ..how };
+    let recovered = recover(&mut disk, &how, &mut restoring, &mut |_| ()).map_err(|error| {
         if disk.left == Some(0) || matches!(error, storage::RecoverError::Io { .. }) {
             NotStarted::Io
         } else {
@@ -319,6 +319,8 @@ pub(super) fn start(
         run(&mut disk, &recovered.when_begun)?;
     }
     let last = recovered.last_zxid;
+    #[cfg(feature = "seeded-defects")]
+    let (last, txns) = if options.has(zab::Defect::SnapshotEndsHistory) { (start, Vec::new()) } else { (last, txns) };
     let epochs = epoch::read(&disk, last).map_err(|error| match error {
         epoch::EpochError::Io { .. } => NotStarted::Io,
         error => NotStarted::Refused(error.to_string()),

@@ -123,6 +123,11 @@ pub enum Fault {
         /// Whose.
         server: usize,
     },
+    /// Nothing wrong: a client of this server asks for a sync.
+    Sync {
+        /// Whose.
+        server: usize,
+    },
     /// The wall clock jumps.
     ClockJump {
         /// Whose.
@@ -182,6 +187,7 @@ impl fmt::Display for Fault {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
             }
             Self::Write { server } => write!(f, "a client of server {} writes", server + 1),
+            Self::Sync { server } => write!(f, "a client of server {} asks for a sync", server + 1),
             Self::ClockJump { server, by_ms } => write!(f, "server {}: the wall clock jumps by {by_ms} ms", server + 1),
         }
     }

@@ -202,6 +202,21 @@ pub const STORIES: &[Story] = &[
         breaks: None,
     },
     Story {
+        name: "sync-behind-a-slow-disk",
+        about: "the followers commit a txn while the leader's own disk hangs: its sync waits until it has applied the txn itself",
+        setup: || Setup {
+            schedule: vec![
+                at(990, Fault::SlowDisk { server: 2, sync_us: 100_000, for_us: 1_000_000 }),
+                write(1000, 2),
+                at(1010, Fault::Sync { server: 2 }),
+                at(1020, Fault::Sync { server: 0 }),
+            ],
+            ..quiet(3, 0)
+        },
+        until_ms: 1500,
+        breaks: None,
+    },
+    Story {
         name: "lost-disk",
         about: "a server comes back with an empty disk: it has no vote, and gets a snapshot",
         setup: || Setup {

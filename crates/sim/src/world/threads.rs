@@ -9,8 +9,10 @@ use storage::{LogWriter, purge};
 use wire::Zxid;
 use zab::{Command, ConnId, LogPart, Logged, Proposal, RoleId, leader, learner, member};
 
-use super::server::{self, RETAIN, Then, Thread, Work, log_options, received_file, recover_options};
+use super::server::{self, RETAIN, Server, Then, Thread, Work, log_options, received_file, recover_options};
 use super::setup::DiskError;
+#[cfg(feature = "seeded-defects")]
+use super::spoil;
 use super::trace::{Kind, Words};
 use super::{Event, World};
 
@@ -136,7 +138,7 @@ impl World {
 
     pub(super) fn begin(&mut self, s: usize, thread: Thread, effects: Vec<Effect>, then: Then) {
         #[cfg(feature = "seeded-defects")]
-        let effects = spoil(&self.servers[s].options, effects, &then);
+        let effects = spoil::effects(&self.servers[s].options, effects, &then);
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
         process.works[thread as usize] = Some(Work { effects, at: 0, then });
@@ -216,6 +218,12 @@ impl World {
     fn on_effect_failed(&mut self, s: usize, thread: Thread) {
         let Some(process) = &mut self.servers[s].process else { return };
         let Some(work) = process.works[thread as usize].take() else { return };
+        #[cfg(feature = "seeded-defects")]
+        if spoil::ignores_errors(&self.servers[s].options, &work.then) {
+            self.on_work_done(s, work.then);
+            return self.settle(s);
+        }
+        let Some(process) = &mut self.servers[s].process else { return };
         match work.then {
             Then::Filled(job) => process.log.fill_failed(job),
             Then::Snapshot => {
@@ -249,7 +257,10 @@ impl World {
             }
             Then::Filled(job) => process.log.fill_done(job),
             Then::Snapshot => {
-                if let Ok(files) = purge::plan(&self.servers[s].disk, RETAIN, recover_options().length_max)
+                let plan = purge::plan(&self.servers[s].disk, RETAIN, recover_options().length_max);
+                #[cfg(feature = "seeded-defects")]
+                let plan = spoil::purge(&self.servers[s], plan);
+                if let Ok(files) = plan
                     && !files.is_empty()
                 {
                     let effects = files.into_iter().map(Effect::Remove).collect();
@@ -289,8 +300,8 @@ impl World {
 
     /// The state is rebuilt from what a truncation or a snapshot has left.
     fn reread(&mut self, s: usize, to: Zxid) -> bool {
-        let limits = self.servers[s].options.committed_log;
-        match server::start(&mut self.servers[s].disk, None, limits) {
+        let Server { disk, options, .. } = &mut self.servers[s];
+        match server::start(disk, None, options) {
             Ok(found) if found.last == to => {
                 let Some(process) = &mut self.servers[s].process else { return false };
                 process.log = LogWriter::new(log_options(), to);
@@ -435,24 +446,4 @@ pub(crate) fn fault_of(kind: DiskError, effect: &Effect) -> crate::disk::Fault {
         (DiskError::SyncLost, _) => Fault::SyncLost,
         (DiskError::NoSpace, _) => Fault::NoSpace,
     }
-}
-
-/// What a disk with a defect leaves out.
-#[cfg(feature = "seeded-defects")]
-fn spoil(options: &zab::Options, mut effects: Vec<Effect>, then: &Then) -> Vec<Effect> {
-    use zab::Defect;
-    let is_sync = |it: &Effect| matches!(it, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
-    let is_log = |it: &Effect| matches!(it, Effect::Remove(file) if file.dir == storage::Dir::Log);
-    let (defect, is_left_out): (Defect, &dyn Fn(&Effect) -> bool) = match then {
-        Then::Logged(_) => (Defect::LogNotSynced, &is_sync),
-        Then::Epoch(..) => (Defect::EpochNotSynced, &is_sync),
-        Then::Truncated(..) => (Defect::TruncNotSynced, &is_sync),
-        Then::Received(_) => (Defect::SnapshotNotSynced, &is_sync),
-        Then::Installed(..) => (Defect::InstallKeepsLog, &is_log),
-        _ => return effects,
-    };
-    if options.has(defect) {
-        effects.retain(|it| !is_left_out(it));
-    }
-    effects
 }
