@@ -220,11 +220,14 @@ impl Ensemble {
 
     fn member_wants(&mut self, now_ms: u64, output: member::Output) {
         match output {
-            member::Output::Look { summary, is_lost: _ } => {
+            member::Output::Look { summary, is_lost } => {
                 let leader = self.member.options().me;
                 let peer_epoch = i64::from(summary.current.0);
                 let own = Proposal { leader, zxid: summary.last, peer_epoch };
-                if self.member.options().read_only && self.read_only == ReadOnly::No {
+                // What a server that lost its state has is no old state of the ensemble's: it shows it to nobody.
+                if is_lost {
+                    self.end_read_only();
+                } else if self.member.options().read_only && self.read_only == ReadOnly::No {
                     self.read_only = ReadOnly::At(now_ms.saturating_add(self.member.options().read_only_after_ms()));
                 }
                 self.offer = own;

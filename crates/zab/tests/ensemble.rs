@@ -127,3 +127,19 @@ fn a_server_without_a_leader_serves_reads_after_a_while_and_stops_before_its_nex
     let server = world.server(ServerId(2));
     assert_eq!((server.state(), server.is_read_only), (Some(State::Looking), false));
 }
+
+#[test]
+fn a_server_that_lost_its_state_serves_no_reads_before_it_has_synced() {
+    let mut world = World::with_elections(3, 0, |options| options.read_only = true);
+    heal(&mut world);
+    for id in [2, 3] {
+        world.apply(&Action::Crash(ServerId(id), 0), None).unwrap();
+    }
+    world.apply(&Action::Wipe(ServerId(1)), None).unwrap();
+    world.apply(&Action::Restart(ServerId(1)), None).unwrap();
+    go_on(&mut world, 60);
+    let server = world.server(ServerId(1));
+    assert_eq!((server.state(), server.is_read_only), (Some(State::Looking), false));
+    heal(&mut world);
+    assert!(world.servers.values().all(|it| it.is_serving && !it.is_read_only));
+}
