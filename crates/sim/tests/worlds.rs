@@ -9,7 +9,7 @@ use std::time::Instant;
 use ostler_sim::world::{Keep, Setup, run};
 
 /// The worlds that every test run tries; `cargo xtask soak` tries others. `OSTLER_SIM_SEEDS` sets another number.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1000;
 
 fn seeds() -> u64 {
     std::env::var("OSTLER_SIM_SEEDS").ok().and_then(|it| it.parse().ok()).unwrap_or(SEEDS)
