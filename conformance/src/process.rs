@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::server::{Options, Ready};
@@ -92,11 +92,14 @@ impl Process {
         Ok(self.exited)
     }
 
-    /// Sends `signal` to a server that still runs.
+    /// Sends `signal` to a server that still runs. Behind a SIGSTOP, none of its threads does anything any more.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
         if self.exited()?.is_none() {
             let pid = Pid::from_raw(self.pid() as i32).context("a process id is positive")?;
             kill_process(pid, signal)?;
+            if signal == Signal::STOP {
+                wait_until_stopped(self.pid())?;
+            }
         }
         Ok(())
     }
@@ -168,6 +171,23 @@ impl Drop for Process {
     fn drop(&mut self) {
         // Nothing to be done about an error here: the process is gone or not ours to end.
         let _ = self.kill();
+    }
+}
+
+/// On a busy machine a thread may still answer a request before it notices that it is stopped.
+fn wait_until_stopped(pid: u32) -> Result<()> {
+    let until = Instant::now() + STOP_LIMIT;
+    loop {
+        let mut all = true;
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let stat = fs::read_to_string(task?.path().join("stat")).unwrap_or_default();
+            all &= stat.rsplit_once(") ").is_none_or(|(_, behind)| behind.starts_with(['T', 't', 'Z', 'X']));
+        }
+        if all {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "process {pid} has not stopped in {STOP_LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -29,7 +29,9 @@ impl Kind {
     }
 
     fn start_with(self, dir: &Path, line: &str) -> Box<dyn Server> {
-        let options = Options::new(dir).cfg(SUPER).cfg("snapCount=100").cfg("preAllocSize=64").cfg(line);
+        // No session may run out of time between two looks at what is there.
+        let options = Options::new(dir).cfg(SUPER).cfg("snapCount=100").cfg("preAllocSize=64");
+        let options = options.cfg("maxSessionTimeout=600000").cfg(line);
         match self {
             Self::Apache => Box::new(apache::Server::start(&options).unwrap()),
             Self::Ostler => Box::new(ostler::Server::start(&options).unwrap()),

@@ -94,10 +94,18 @@ fn patient(server: &ostler::Server) -> Connection {
     granted.unwrap().0
 }
 
-/// Writes until it is refused; how many were acknowledged in all.
-fn write_until_refused(client: &mut Connection, mut acknowledged: i32) -> i32 {
+/// Another session, which only pings.
+fn ping(session: &mut Connection) {
+    assert_eq!(session.call(-2, 11, &[]).unwrap().err, 0);
+}
+
+/// Writes until it is refused, while another session pings; how many were acknowledged in all.
+fn write_until_refused(client: &mut Connection, other: &mut Connection, mut acknowledged: i32) -> i32 {
     for _ in 0..20_000 {
         let number = acknowledged + 1;
+        if number % 50 == 0 {
+            ping(other);
+        }
         let reply = client.call(number, 1, &create(&format!("/n{number}"), &[7; 5000], 0)).unwrap();
         match reply.err {
             0 => acknowledged = number,
@@ -110,8 +118,12 @@ fn write_until_refused(client: &mut Connection, mut acknowledged: i32) -> i32 {
     panic!("{acknowledged} writes of 5 KB on a disk of 16 MiB");
 }
 
-fn check(client: &mut Connection, acknowledged: i32) {
+fn check(client: &mut Connection, other: Option<&mut Connection>, acknowledged: i32) {
+    let mut other = other;
     for number in 1..=acknowledged {
+        if let Some(other) = other.as_mut().filter(|_| number % 50 == 0) {
+            ping(other);
+        }
         let reply = client.call(number, 3, &watch(&format!("/n{number}"), false)).unwrap();
         assert_eq!(reply.err, 0, "/n{number} was acknowledged and is gone");
     }
@@ -126,18 +138,18 @@ fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     small.ballast(5);
     let mut server = ostler::Server::start(&options(dir.path())).unwrap();
     // A session that is silent for longer than its timeout while the disk is full: it only pings.
-    let short = ConnectRequest { timeout_ms: 4000, ..ConnectRequest::default() };
+    let short = ConnectRequest { timeout_ms: 8000, ..ConnectRequest::default() };
     let (mut watcher, granted) = Connection::connect(server.addr(), &short).unwrap();
     assert_eq!(watcher.call(1, 1, &create("/mine", b"", 1)).unwrap().err, 0);
     assert_eq!(watcher.call(2, 3, &watch("/later", true)).unwrap().err, -101);
     let (mut client, _) = Connection::session(server.addr()).unwrap();
-    let acknowledged = write_until_refused(&mut client, 0);
+    let acknowledged = write_until_refused(&mut client, &mut watcher, 0);
     assert!(acknowledged > 500, "only {acknowledged} writes of 5 KB fitted");
 
     // Writes of every kind are refused; whatever needs no room goes on.
     assert_eq!(client.call(1, 5, &set("/mine", Some(b"x"), -1)).unwrap().err, -1);
     assert_eq!(client.call(2, 2, &ostler_conformance::script::path_version("/n1", -1)).unwrap().err, -1);
-    check(&mut client, acknowledged);
+    check(&mut client, Some(&mut watcher), acknowledged);
     // A new session, from the reserve.
     let mut fresh = patient(&server);
     assert_eq!(fresh.call(1, 3, &watch("/mine", false)).unwrap().err, 0);
@@ -147,8 +159,8 @@ fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     assert!(metric(&server, "log_room_bytes") >= 0 && metric(&server, "log_refused_count") > 2);
     // Longer than the timeout.
     let since = Instant::now();
-    while since.elapsed() < Duration::from_secs(7) {
-        assert_eq!(watcher.call(-2, 11, &[]).unwrap().err, 0);
+    while since.elapsed() < Duration::from_secs(10) {
+        ping(&mut watcher);
         std::thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(client.call(3, 3, &watch("/mine", false)).unwrap().err, 0, "the session lives");
@@ -157,12 +169,12 @@ fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     server.kill().unwrap();
     let mut server = ostler::Server::start(&options(dir.path())).unwrap();
     let mut client = patient(&server);
-    check(&mut client, acknowledged);
     let again = ConnectRequest { session_id: granted.session_id, password: Some(granted.password), ..short };
     let (mut watcher, renewed) = Connection::connect(server.addr(), &again).unwrap();
     assert_eq!(renewed.session_id, granted.session_id);
+    check(&mut client, Some(&mut watcher), acknowledged);
     assert_eq!(watcher.call(1, 3, &watch("/later", true)).unwrap().err, -101);
-    let acknowledged = write_until_refused(&mut client, acknowledged);
+    let acknowledged = write_until_refused(&mut client, &mut watcher, acknowledged);
 
     // Room again: the same connection goes on.
     small.unload();
@@ -170,12 +182,12 @@ fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     assert_eq!(watcher.read().unwrap().xid, -1, "the watch of before");
     until("what the log says", || log(&server).contains("the txn log's disk has room again"));
     assert_eq!(metric(&server, "log_disk_full"), 0);
-    let more = write_until_refused(&mut client, acknowledged);
+    let more = write_until_refused(&mut client, &mut watcher, acknowledged);
     assert!(more > acknowledged + 300, "5 MiB more, and {} writes", more - acknowledged);
-    check(&mut client, more);
+    check(&mut client, None, more);
     assert!(server.stop().unwrap().success(), "a full disk is no reason to stop badly");
     let server = ostler::Server::start(&options(dir.path())).unwrap();
-    check(&mut patient(&server), more);
+    check(&mut patient(&server), None, more);
 }
 
 #[test]

@@ -138,10 +138,15 @@ impl Terminal {
 
     /// Ctrl-C while a command runs. Before that, it would clear a line: it is pressed again until the command has heard.
     pub fn interrupt_command(&mut self, heard: &str) {
-        until(|| {
+        let end = Instant::now() + LIMIT;
+        loop {
             self.send("\x03");
-            self.has_come(heard)
-        });
+            if self.has_come(heard) {
+                break;
+            }
+            let new = String::from_utf8_lossy(&self.seen[self.at..]);
+            assert!(Instant::now() < end, "Ctrl-C, and never {heard:?}; this came: {new:?}");
+        }
         self.expect(heard);
     }
 

@@ -18,6 +18,7 @@ use super::layer::{Outcome, counted};
 /// A line of `cargo --message-format=json`, as far as it is of interest.
 #[derive(Debug, Deserialize)]
 struct Message {
+    package_id: Option<String>,
     manifest_path: Option<PathBuf>,
     target: Option<Target>,
     profile: Option<Profile>,
@@ -34,18 +35,31 @@ struct Profile {
     test: bool,
 }
 
+/// How test binaries are run.
+#[derive(Debug)]
+pub(super) struct Binaries<'a> {
+    /// So many at a time.
+    pub(super) at_once: usize,
+    /// The threads of each; none: the harness decides.
+    pub(super) threads: Option<usize>,
+    /// Those with these names begin, in this order.
+    pub(super) first: &'a [&'a str],
+    /// `OSTLER_BIN`.
+    pub(super) ostler: Option<&'a Path>,
+}
+
 /// A test binary.
 #[derive(Debug)]
 struct Binary {
     name: String,
+    package: String,
     path: PathBuf,
     /// Where it is run: the directory of its package, as cargo does it.
     dir: PathBuf,
 }
 
-/// Builds the tests with `build` (a `cargo test`) and runs their binaries, `at_once` at a time; those whose names stand in
-/// `first` begin, in this order. `OSTLER_BIN` is set to `ostler`.
-pub(super) fn run(mut build: Command, at_once: usize, first: &[&str], ostler: &Path) -> Result<Outcome> {
+/// Builds the tests with `build` (a `cargo test`) and runs those of the chosen packages.
+pub(super) fn run(mut build: Command, chosen: impl Fn(&str) -> bool, how: &Binaries<'_>) -> Result<Outcome> {
     let output = build
         .args(["--no-run", "--message-format=json-render-diagnostics"])
         .stderr(Stdio::inherit())
@@ -53,22 +67,23 @@ pub(super) fn run(mut build: Command, at_once: usize, first: &[&str], ostler: &P
         .context("starting cargo")?;
     ensure!(output.status.success(), "the tests could not be built");
     let mut binaries = binaries(&String::from_utf8_lossy(&output.stdout))?;
-    ensure!(!binaries.is_empty(), "cargo names no test binary");
-    let rank = |binary: &Binary| first.iter().position(|it| *it == binary.name).unwrap_or(first.len());
+    binaries.retain(|binary| chosen(&binary.package));
+    ensure!(!binaries.is_empty(), "cargo names no test binary of those packages");
+    let rank = |binary: &Binary| how.first.iter().position(|it| *it == binary.name).unwrap_or(how.first.len());
     binaries.sort_by_key(rank);
 
     let mut outcome = Outcome::default();
     let queue = Mutex::new(VecDeque::from(binaries));
     let (say, said) = mpsc::channel();
     std::thread::scope(|scope| {
-        for _ in 0..at_once {
+        for _ in 0..how.at_once {
             let (say, queue) = (say.clone(), &queue);
             scope.spawn(move || {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some(binary) = next else { return };
                     let began = Instant::now();
-                    let done = execute(&binary, ostler);
+                    let done = execute(&binary, how);
                     if say.send((binary, done, began.elapsed())).is_err() {
                         return;
                     }
@@ -79,7 +94,8 @@ pub(super) fn run(mut build: Command, at_once: usize, first: &[&str], ostler: &P
         for (binary, done, took) in said {
             let (text, one) = done.unwrap_or_else(|e| (format!("{e:#}\n"), Outcome { passed: 0, failed: 1 }));
             let result = if one.failed > 0 { "FAILED" } else { "passed" };
-            println!("== {} {result}  {:.1} s\n{text}", binary.name, took.as_secs_f64());
+            let (name, package) = (&binary.name, &binary.package);
+            println!("== {package} {name} {result}  {:.1} s\n{text}", took.as_secs_f64());
             outcome.passed += one.passed;
             outcome.failed += one.failed;
         }
@@ -92,28 +108,39 @@ fn binaries(messages: &str) -> Result<Vec<Binary>> {
     let mut found = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         let message: Message = serde_json::from_str(line).context("a message of cargo's")?;
-        let Message {
-            manifest_path: Some(manifest),
-            target: Some(target),
-            profile: Some(profile),
-            executable: Some(path),
-        } = message
+        let (Some(package), Some(manifest), Some(target)) = (message.package_id, message.manifest_path, message.target)
         else {
             continue;
         };
+        let (Some(profile), Some(path)) = (message.profile, message.executable) else { continue };
         if profile.test {
             let dir = manifest.parent().unwrap_or(Path::new(".")).to_owned();
-            found.push(Binary { name: target.name, path, dir });
+            found.push(Binary { name: target.name, package: package_name(&package, &dir), path, dir });
         }
     }
     Ok(found)
 }
 
+/// The name in a package id, `path+file:///dir#name@version`, or `…/name#version` where the directory has that name.
+fn package_name(id: &str, dir: &Path) -> String {
+    let behind = id.rsplit_once('#').map_or(id, |(_, behind)| behind);
+    match behind.split_once('@') {
+        Some((name, _)) => name.to_owned(),
+        None => dir.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
 /// Runs one to its end; what it printed, and what it counted.
-fn execute(binary: &Binary, ostler: &Path) -> Result<(String, Outcome)> {
+fn execute(binary: &Binary, how: &Binaries<'_>) -> Result<(String, Outcome)> {
     let (reader, writer) = std::io::pipe().context("a pipe")?;
     let mut command = Command::new(&binary.path);
-    command.current_dir(&binary.dir).env("OSTLER_BIN", ostler).env("CARGO_MANIFEST_DIR", &binary.dir);
+    command.current_dir(&binary.dir).env("CARGO_MANIFEST_DIR", &binary.dir);
+    if let Some(ostler) = how.ostler {
+        command.env("OSTLER_BIN", ostler);
+    }
+    if let Some(threads) = how.threads {
+        command.env("RUST_TEST_THREADS", threads.to_string());
+    }
     command.stdin(Stdio::null()).stdout(writer.try_clone().context("a pipe")?).stderr(writer);
     let mut child = command.spawn().with_context(|| format!("starting {}", binary.path.display()))?;
     // Its ends of the pipe are the child's alone now.
@@ -143,39 +170,43 @@ mod tests {
 
     #[test]
     fn test_binaries_are_found_among_the_messages() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","manifest_path":"/a/b/Cargo.toml","target":{"name":"one"},"profile":{"test":true},"executable":"/t/one-1"}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","manifest_path":"/a/b/Cargo.toml","target":{"name":"b"},"profile":{"test":false},"executable":"/t/b"}"#,
-            "\n",
-            r#"{"reason":"build-script-executed","out_dir":"/x"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-            "\n",
-        );
-        let found = binaries(messages).unwrap();
-        let [only] = &found[..] else { panic!("{found:?}") };
-        assert_eq!((only.name.as_str(), only.dir.to_str()), ("one", Some("/a/b")));
+        let artifact = |package: &str, dir: &str, name: &str, test: bool| {
+            let path = if test { format!("\"/t/{name}\"") } else { "null".to_owned() };
+            format!(
+                r#"{{"reason":"compiler-artifact","package_id":"{package}","manifest_path":"{dir}/Cargo.toml","target":{{"name":"{name}"}},"profile":{{"test":{test}}},"executable":{path}}}"#
+            ) + "\n"
+        };
+        let messages = artifact("path+file:///a/b#pack@0.1.0", "/a/b", "one", true)
+            + &artifact("path+file:///a/c#0.1.0", "/a/c", "two", true)
+            + &artifact("path+file:///a/b#pack@0.1.0", "/a/b", "lib", false)
+            + "{\"reason\":\"build-script-executed\",\"package_id\":\"x\"}\n{\"reason\":\"build-finished\",\"success\":true}\n";
+        let found = binaries(&messages).unwrap();
+        let told: Vec<_> =
+            found.iter().map(|it| (it.package.as_str(), it.name.as_str(), it.dir.to_str().unwrap())).collect();
+        assert_eq!(told, [("pack", "one", "/a/b"), ("c", "two", "/a/c")]);
         assert!(binaries("{").is_err());
     }
 
     #[test]
     fn what_a_binary_prints_is_counted_and_an_end_without_counts_fails() {
-        let binary = |path: &str| Binary { name: "it".to_owned(), path: path.into(), dir: "/".into() };
-        let (_, outcome) = execute(&binary("/bin/false"), Path::new("/x")).unwrap();
+        let how = Binaries { at_once: 1, threads: Some(3), first: &[], ostler: Some(Path::new("/the/binary")) };
+        let binary =
+            |path: &str| Binary { name: "it".to_owned(), package: "of".to_owned(), path: path.into(), dir: "/".into() };
+        let (_, outcome) = execute(&binary("/bin/false"), &how).unwrap();
         assert_eq!(outcome, Outcome { passed: 0, failed: 1 });
-        assert!(execute(&binary("/nowhere"), Path::new("/x")).is_err());
-        let script = tempfile();
-        let (text, outcome) = execute(&binary(script.to_str().unwrap()), Path::new("/the/binary")).unwrap();
+        assert!(execute(&binary("/nowhere"), &how).is_err());
+        let script = script();
+        let (text, outcome) = execute(&binary(script.to_str().unwrap()), &how).unwrap();
         assert_eq!(outcome, Outcome { passed: 3, failed: 1 });
-        assert!(text.contains("/the/binary in /\n"), "{text}");
+        assert!(text.contains("/the/binary in / with 3\n"), "{text}");
     }
 
-    fn tempfile() -> tempfile::TempPath {
+    fn script() -> tempfile::TempPath {
         use std::io::Write;
         use std::os::unix::fs::PermissionsExt;
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let text = "#!/bin/sh\necho \"$OSTLER_BIN in $PWD\"\necho 'test result: FAILED. 3 passed; 1 failed; 0 ignored'\nexit 1\n";
+        let text = "#!/bin/sh\necho \"$OSTLER_BIN in $PWD with $RUST_TEST_THREADS\"\n\
+            echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'\nexit 1\n";
         file.write_all(text.as_bytes()).unwrap();
         file.as_file().set_permissions(PermissionsExt::from_mode(0o700)).unwrap();
         file.into_temp_path()

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use ostler_conformance::{target, workspace};
 
-use super::{binaries, setup};
+use super::binaries::{self, Binaries};
+use super::setup;
 
 /// A part of the tests.
 #[derive(Debug)]
@@ -72,44 +73,50 @@ pub(super) const LAYERS: &[Layer] = &[
             plain(cargo)
         },
     },
-    Layer {
-        name: "unit",
-        about: "unit and property tests",
-        budget_s: 300,
-        run: |_| {
-            tests(cargo(&["test", "--workspace", "--exclude", "ostler-conformance", "--locked", "--no-fail-fast"]))
-        },
-    },
-    Layer {
-        name: "build",
-        about: "the ostler binary",
-        budget_s: 60,
-        run: |build| {
-            let mut cargo = cargo(&["build", "--locked", "-p", "ostler"]);
-            if build == Build::Release {
-                cargo.arg("--release");
-            }
-            plain(cargo)
-        },
-    },
-    Layer {
-        name: "conformance",
-        about: "against Apache ZooKeeper and its clients",
-        budget_s: 600,
-        run: |build| {
-            let dir = if build == Build::Release { "release" } else { "debug" };
-            let tests = cargo(&["test", "-p", "ostler-conformance", "--locked"]);
-            binaries::run(tests, AT_ONCE, LONGEST, &target().join(dir).join("ostler"))
-        },
-    },
+    Layer { name: "unit", about: "unit and property tests", budget_s: 400, run: |_| unit() },
+    Layer { name: "conformance", about: "against Apache ZooKeeper and its clients", budget_s: 600, run: conformance },
 ];
 
-/// So many conformance test binaries run at a time: most of their time they wait.
+/// So many test binaries run at a time. Unit tests need their core, so each has one thread; conformance tests wait for most of
+/// their time.
 const AT_ONCE: usize = 2;
+
+/// The package of the conformance tests.
+const CONFORMANCE: &str = "ostler-conformance";
 
 /// Those that take longest, which begin.
 const LONGEST: &[&str] =
     &["kazoo_suite", "generated", "matrix", "shell", "conversation", "clients", "reconfig", "limits"];
+
+/// One selection for all that is built, or cargo would build what they share anew, with other features.
+const TESTS: &[&str] = &["test", "--workspace", "--locked"];
+
+fn unit() -> Result<Outcome> {
+    let chosen = |package: &str| package != CONFORMANCE;
+    let how = Binaries { at_once: AT_ONCE, threads: Some(1), first: &["whole", "worlds"], ostler: None };
+    let binaries = binaries::run(cargo(TESTS), chosen, &how)?;
+    let mut docs = cargo(TESTS);
+    docs.args(["--doc", "--no-fail-fast"]);
+    let docs = tests(docs)?;
+    Ok(Outcome { passed: binaries.passed + docs.passed, failed: binaries.failed + docs.failed })
+}
+
+fn conformance(build: Build) -> Result<Outcome> {
+    let dir = match build {
+        // Built with the tests: one of its own package needs it.
+        Build::Checked => "debug",
+        Build::Release => {
+            let built = plain(cargo(&["build", "--release", "--locked", "-p", "ostler"]))?;
+            if built.failed > 0 {
+                return Ok(built);
+            }
+            "release"
+        }
+    };
+    let ostler = target().join(dir).join("ostler");
+    let how = Binaries { at_once: AT_ONCE, threads: None, first: LONGEST, ostler: Some(&ostler) };
+    binaries::run(cargo(TESTS), |package| package == CONFORMANCE, &how)
+}
 
 fn cargo(args: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
