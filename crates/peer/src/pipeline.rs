@@ -5,37 +5,34 @@
 //! committed is applied under one write guard of the tree, a batch at a time; events and replies are in the inboxes
 //! before that guard is let go.
 
-use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::hash::Hasher;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use auth::{AuthConfig, Identities, Verdicts};
 use bytes::Bytes;
 use tree::cut::CutHeader;
-use tree::{Applied, HashKeys, Outcome, Tree, Trigger, UsageCount};
+use tree::{HashKeys, Tree, Trigger};
 use wire::request::DeleteContainerRequest;
-use wire::txn::{DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnEntry, TxnHeader};
-use wire::{ErrorCode, Field, OpCode, Reader, ServerId, SessionId, Xid, Zxid};
+use wire::txn::{DIGEST_VERSION, ErrorTxn, TxnDigest, TxnHeader};
+use wire::{ErrorCode, Field, OpCode, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
-use crate::inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
+use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
+use crate::pending::{Entry, Origin, Pending};
 use crate::pipeline_roles::{ONLY_LEADS, Role, SyncWait, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
 use crate::read_only::Readers;
-use crate::reads::ReadContext;
 use crate::reconfig::Members;
 use crate::room::LogRoom;
 use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
 use crate::sweep::{ContainerRules, Sweep};
-use crate::tally;
 use crate::time::Now;
 
 /// What a pipeline is told at its start.
@@ -68,89 +65,13 @@ pub struct PipelineConfig {
 }
 
 /// The most txns that are applied under one guard, and the most submissions prepared under one.
-const BATCH_MAX: usize = 64;
-
-/// The bytes of txns after which the guard is let go.
-const BATCH_BYTES: usize = 128 * 1024;
+pub(crate) const BATCH_MAX: usize = 64;
 
 /// The header of a txn.
 const HEADER_BYTES: usize = 32;
 
 /// What the digest adds to a txn.
 pub(crate) const DIGEST_BYTES: usize = 12;
-
-/// A proposal that is not applied yet.
-#[derive(Debug, Clone)]
-pub(crate) struct Pending {
-    pub zxid: Zxid,
-    /// Empty: an answer that needs no txn, but waits for the one with its zxid: the end of a local session, or a session that
-    /// goes on at another connection.
-    pub entry: Entry,
-    pub origin: Origin,
-    pub reads_before: Vec<ReadRequest>,
-    pub session: SessionId,
-    pub bytes: usize,
-    pub received_us: u64,
-    pub proposed_us: u64,
-}
-
-/// The bytes of a txn: its own, or shared with the messages that carry it.
-#[derive(Debug, Clone)]
-pub(crate) enum Entry {
-    Own(Vec<u8>),
-    Shared(Bytes),
-}
-
-impl Entry {
-    pub(crate) const NONE: Self = Self::Own(Vec::new());
-
-    /// Shares them, without a copy.
-    pub(crate) fn share(&mut self) -> Bytes {
-        if let Self::Own(bytes) = self {
-            *self = Self::Shared(std::mem::take(bytes).into());
-        }
-        match self {
-            Self::Shared(bytes) => bytes.clone(),
-            Self::Own(_) => Bytes::new(),
-        }
-    }
-}
-
-impl Deref for Entry {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Own(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
-
-impl Pending {
-    /// Something that waits for an answer, and is no txn.
-    pub(crate) fn answer(session: SessionId, origin: Origin, bytes: usize, received_us: u64) -> Self {
-        let (zxid, entry, reads_before, proposed_us) = (Zxid::ZERO, Entry::NONE, Vec::new(), received_us);
-        Self { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us }
-    }
-}
-
-/// Who waits for it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Origin {
-    /// A client's write.
-    Write { conn: ConnId, xid: Xid, op: OpCode },
-    /// A client's wish for a session.
-    Connect { conn: ConnId, timeout_ms: i32 },
-    /// A session that goes on at this connection.
-    Renew { conn: ConnId, timeout_ms: i32 },
-    /// A client's write that the log has no room for.
-    Refused { conn: ConnId, xid: Xid, op: OpCode },
-    /// Nobody: the server itself.
-    Server,
-    /// Somebody at another server, or nobody: the txn itself is the answer.
-    Elsewhere,
-}
 
 /// The pipeline.
 #[derive(Debug, Clone)]
@@ -526,180 +447,6 @@ impl Pipeline {
         self.handed_over = self.pending.len();
     }
 
-    /// Everything up to `zxid` is durable here: commits, applies, answers. Returns the shards to wake.
-    pub fn logged(&mut self, now: Now, shared: &Shared, zxid: Zxid) -> ShardSet {
-        let Role::Standalone(broadcast) = &mut self.role else { return ShardSet::default() };
-        let applicable = broadcast.on_logged(zxid);
-        self.apply_up_to(now, shared, applicable)
-    }
-
-    pub(crate) fn apply_up_to(&mut self, now: Now, shared: &Shared, applicable: Zxid) -> ShardSet {
-        let mut woken = ShardSet::default();
-        while self.pending.front().is_some_and(|pending| pending.zxid <= applicable) {
-            let mut counted = self.count_ahead(shared);
-            let mut tree = shared.tree.write();
-            let mut bytes = 0;
-            for done in 0..BATCH_MAX {
-                if done > 0 && self.counts_next() {
-                    break;
-                }
-                let Some(pending) = self.pending.pop_front_if(|pending| pending.zxid <= applicable) else { break };
-                self.handed_over = self.handed_over.saturating_sub(1);
-                if pending.entry.is_empty() {
-                    self.answer_without_txn(shared, &tree, &pending);
-                    continue;
-                }
-                bytes += pending.entry.len();
-                let session = pending.session;
-                self.apply_txn(now, shared, &mut tree, pending, counted.take());
-                self.answer_those_behind(shared, &tree, session);
-                if bytes > BATCH_BYTES {
-                    break;
-                }
-            }
-            // Under the guard: what can be read from now on is in the inboxes.
-            woken.extend(self.flush(shared));
-        }
-        if !self.answered_syncs.is_empty() {
-            self.answer_syncs(shared, &shared.tree.read());
-            woken.extend(self.flush(shared));
-        }
-        if !self.expiring.is_empty() {
-            self.go_on_expiring(now, &shared.tree.read());
-            woken.extend(self.flush(shared));
-        }
-        shared.pipeline_stats.sessions.set(self.tracker.len() as u64);
-        woken
-    }
-
-    fn apply_txn(
-        &mut self,
-        now: Now,
-        shared: &Shared,
-        tree: &mut Tree,
-        mut pending: Pending,
-        counted: Option<UsageCount>,
-    ) {
-        if let Role::Learning(learning) = &mut self.role {
-            learning.find_origin(&mut pending);
-        }
-        let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
-        for read in &reads_before {
-            if let Origin::Write { conn, .. } = origin {
-                self.answer_read(shared, tree, conn, session, read);
-            }
-        }
-        let mut r = Reader::with_limit(&entry, entry.len());
-        let parsed: TxnEntry<'_> = match r.read() {
-            Ok(parsed) => parsed,
-            Err(e) => unreachable!("txn {zxid}, written by prep or read before it was logged, can't be read: {e}"),
-        };
-        self.triggers.clear();
-        let applied = match counted {
-            Some(counted) => tree.apply_counted(&parsed, counted, &mut self.triggers),
-            None => tree.apply(&parsed, &mut self.triggers),
-        };
-        if let Some(digest) = parsed.digest
-            && digest.digest != tree.digest().0
-        {
-            shared.pipeline_stats.digest_mismatches.add(1);
-        }
-        self.applied = zxid;
-        let gone = self.outstanding.applied(zxid);
-        shared.pipeline_stats.changes_removed.add(gone);
-        tree.record_digest(self.config.digests);
-        self.send_events(zxid);
-        tally::applied(&shared.pipeline_stats, now, &parsed, received_us, proposed_us);
-        self.connects_under_way -= usize::from(matches!(origin, Origin::Connect { .. }));
-        let owner = match &parsed.txn {
-            Txn::CreateSession(txn) => {
-                let owner = if let Origin::Connect { conn, .. } = origin { Some(conn) } else { None };
-                self.tracker.add(session, txn.timeout_ms, owner, now.mono_ms());
-                None
-            }
-            Txn::CloseSession(_) => {
-                self.expiries_under_way -= usize::from(matches!(origin, Origin::Server));
-                self.tracker.remove(session).and_then(|s| s.owner)
-            }
-            _ => None,
-        };
-        if matches!(origin, Origin::Elsewhere) {
-            self.forwarded_bytes = self.forwarded_bytes.saturating_sub(bytes);
-        }
-        match origin {
-            Origin::Write { conn, xid, op } => {
-                shared.end_request(bytes);
-                let (err, body) = reply_body(op, applied, &parsed.txn);
-                let last = op == OpCode::CloseSession;
-                if let Some(other) = owner.filter(|&owner| owner != conn) {
-                    self.send(
-                        other,
-                        InboxEntry::Close { conn: other, why: "its session was closed by another connection" },
-                    );
-                }
-                if err == ErrorCode::SESSION_MOVED {
-                    // As Apache does it: the client is elsewhere.
-                    self.send(conn, InboxEntry::Close { conn, why: "its session has moved to another server" });
-                    return;
-                }
-                self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last });
-            }
-            Origin::Connect { conn, .. } if !matches!(parsed.txn, Txn::CreateSession(_)) => {
-                self.send(conn, InboxEntry::Close { conn, why: "the leader makes no session" });
-            }
-            Origin::Connect { conn, timeout_ms } => {
-                let granted = Granted::Created { zxid, received_us };
-                self.send(conn, InboxEntry::Established { conn, session, timeout_ms, granted });
-            }
-            // A renewal has no txn, nor has a write that was refused.
-            Origin::Server | Origin::Elsewhere | Origin::Renew { .. } | Origin::Refused { .. } => {
-                if let Some(conn) = owner {
-                    self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
-                }
-            }
-        }
-    }
-
-    /// What the txn, or whatever has filled `triggers`, is told of.
-    pub(crate) fn send_events(&mut self, zxid: Zxid) {
-        for trigger in self.triggers.drain(..) {
-            for shard in (0..self.outbox.len()).filter(|&shard| trigger.shards.has(shard)) {
-                self.outbox[shard].push(InboxEntry::Event {
-                    zxid,
-                    kind: trigger.kind,
-                    path: trigger.path.clone(),
-                    acl: trigger.acl.clone(),
-                });
-            }
-        }
-    }
-
-    pub(crate) fn answer_read(
-        &mut self,
-        shared: &Shared,
-        tree: &Tree,
-        conn: ConnId,
-        session: SessionId,
-        read: &ReadRequest,
-    ) {
-        let mut frame = Vec::with_capacity(128);
-        let context = ReadContext {
-            tree,
-            auth: &self.config.auth,
-            identities: &read.identities,
-            verdicts: &self.verdicts,
-            session,
-            shard: conn.shard as usize,
-            length_max: self.config.length_max,
-            reads: &shared.shard_stats[conn.shard as usize].reads,
-            // Pages don't travel.
-            page_max: 0,
-            work: Cell::new(0),
-        };
-        let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
-        self.send(conn, InboxEntry::ReadReply { conn, op: read.op, frame, watch, received_us: read.received_us });
-    }
-
     pub(crate) fn send(&mut self, conn: ConnId, entry: InboxEntry) {
         self.outbox[conn.shard as usize].push(entry);
     }
@@ -790,30 +537,6 @@ impl Pipeline {
         let sessions = self.sessions_of_txns();
         shared.tree.write().begin_cut(sessions, image_bytes_max)
     }
-}
-
-fn reply_body(op: OpCode, applied: Applied, txn: &Txn<'_>) -> (ErrorCode, ReplyBody) {
-    if applied.err != ErrorCode::OK {
-        return (applied.err, ReplyBody::None);
-    }
-    let path: Option<Box<str>> = match txn {
-        Txn::Create(txn) => txn.path.as_deref().map(Into::into),
-        Txn::CreateTtl(txn) => txn.path.as_deref().map(Into::into),
-        Txn::CreateContainer(txn) => txn.path.as_deref().map(Into::into),
-        _ => None,
-    };
-    let body = match (applied.outcome, path) {
-        (Outcome::Stat(stat), None) if op == OpCode::Reconfig => match txn {
-            Txn::SetData(set) => ReplyBody::Data(set.data.unwrap_or_default().into(), stat),
-            _ => ReplyBody::Stat(stat),
-        },
-        (Outcome::Stat(_), Some(path)) if op == OpCode::Create => ReplyBody::Path(path),
-        (Outcome::Stat(stat), Some(path)) => ReplyBody::PathAndStat(path, stat),
-        (Outcome::Stat(stat), None) => ReplyBody::Stat(stat),
-        (Outcome::Multi(results), _) => ReplyBody::Multi(results),
-        (Outcome::None, _) => ReplyBody::None,
-    };
-    (ErrorCode::OK, body)
 }
 
 /// A body that is kept beyond its frame.

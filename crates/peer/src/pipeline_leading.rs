@@ -10,7 +10,8 @@ use wire::txn::ErrorTxn;
 use wire::{ErrorCode, Field, OpCode, Reader, SessionId};
 
 use crate::inbox::InboxEntry;
-use crate::pipeline::{Origin, Pipeline};
+use crate::pending::Origin;
+use crate::pipeline::Pipeline;
 use crate::pipeline_roles::Role;
 use crate::pipeline_sessions::LocalSessions;
 use crate::shared::{ShardSet, Shared};

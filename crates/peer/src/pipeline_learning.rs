@@ -14,7 +14,8 @@ use wire::txn::TxnHeader;
 use wire::{Field, OpCode, Reader, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, WriteRequest};
-use crate::pipeline::{Entry, Origin, Pending, Pipeline};
+use crate::pending::{Entry, Origin, Pending};
+use crate::pipeline::Pipeline;
 use crate::pipeline_roles::{Role, SyncWait, Wish};
 use crate::session_tracker::Scope;
 use crate::shared::{ShardSet, Shared};

@@ -30,7 +30,8 @@ use zab::Broadcast;
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
-use crate::pipeline::{Entry, Origin, Pending, Pipeline};
+use crate::pending::{Entry, Origin, Pending};
+use crate::pipeline::Pipeline;
 use crate::pipeline_learning::Learning;
 use crate::session_tracker::Expires;
 use crate::shared::{ShardSet, Shared};

@@ -12,7 +12,8 @@ use wire::txn::CreateSessionTxn;
 use wire::{ErrorCode, Field, OpCode, Reader, SessionId, Xid};
 
 use crate::inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, WriteRequest};
-use crate::pipeline::{DIGEST_BYTES, Entry, Origin, Pending, Pipeline};
+use crate::pending::{Entry, Origin, Pending};
+use crate::pipeline::{DIGEST_BYTES, Pipeline};
 use crate::pipeline_roles::Role;
 use crate::prep::Prep;
 use crate::session_tracker::Scope;

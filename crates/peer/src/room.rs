@@ -15,7 +15,8 @@ use tree::Tree;
 use wire::{ErrorCode, OpCode, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, ReplyBody, WriteRequest};
-use crate::pipeline::{Entry, Origin, Pending, Pipeline};
+use crate::pending::{Entry, Origin, Pending};
+use crate::pipeline::Pipeline;
 use crate::shared::Shared;
 
 /// What the log can still take, as the log says it.
