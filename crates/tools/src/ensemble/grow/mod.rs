@@ -41,8 +41,8 @@ pub struct Grow {
     /// A zoo.cfg of a member, or client ports of members: zk1:2181,zk2:2181
     #[arg(value_name = "ZOO.CFG|HOSTS")]
     pub of: String,
-    /// A server that is to join, or to get another role: N=HOST:QUORUM-PORT:ELECTION-PORT[:observer];CLIENT-PORT; may be
-    /// given several times
+    /// A server that is to join, or to get another role: `N=HOST:QUORUM-PORT:ELECTION-PORT[:observer];CLIENT-PORT`; may
+    /// be given several times
     #[arg(long, value_name = "SERVER", required_unless_present = "remove")]
     pub add: Vec<String>,
     /// The number of a server that is to leave; may be given several times
