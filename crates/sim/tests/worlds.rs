@@ -8,17 +8,19 @@ use std::time::Instant;
 
 use ostler_sim::world::{Keep, Setup, run};
 
-/// The worlds that every test run tries; `cargo xtask soak` tries others. `OSTLER_SIM_SEEDS` sets another number.
+/// The worlds that every test run tries; `cargo xtask soak` tries others. `OSTLER_SIM_SEEDS` sets another number,
+/// `OSTLER_SIM_FIRST` the first seed.
 const SEEDS: u64 = 1000;
 
-fn seeds() -> u64 {
-    std::env::var("OSTLER_SIM_SEEDS").ok().and_then(|it| it.parse().ok()).unwrap_or(SEEDS)
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 #[test]
 fn no_promise_is_broken() {
     let began = Instant::now();
-    let seeds: Vec<u64> = (1..=seeds()).collect();
+    let first = number("OSTLER_SIM_FIRST").unwrap_or(1);
+    let seeds: Vec<u64> = (first..first + number("OSTLER_SIM_SEEDS").unwrap_or(SEEDS)).collect();
     let outcomes = abreast::each(&seeds, |&seed| {
         let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
         (outcome.simulated_us, outcome.violation)

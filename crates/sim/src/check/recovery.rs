@@ -8,7 +8,11 @@ use crate::store::history::{History, Link};
 
 /// What each disk was given.
 #[derive(Debug, Clone)]
-pub(crate) struct Disks(Vec<Ledger>);
+pub(crate) struct Disks {
+    now: Vec<Ledger>,
+    /// Of disks that are gone: another may have been given what they held.
+    gone: Vec<Ledger>,
+}
 
 #[derive(Debug, Clone, Default)]
 struct Ledger {
@@ -26,9 +30,10 @@ struct Ledger {
 
 impl Ledger {
     /// Of a disk that holds a snapshot alone. What led to it is taken over from a disk that was given the same history.
-    fn of_snapshot(all: &[Self], zxid: Zxid, link: Link) -> Self {
-        let mut source = all.iter().filter(|it| it.history.link(zxid) == Some(link)).min_by_key(|it| it.base);
-        let (mut history, base) = match source.take() {
+    fn of_snapshot(disks: &Disks, zxid: Zxid, link: Link) -> Self {
+        let all = disks.now.iter().chain(&disks.gone);
+        let source = all.filter(|it| it.history.link(zxid) == Some(link)).min_by_key(|it| it.base);
+        let (mut history, base) = match source {
             Some(it) => (it.history.clone(), it.base),
             None => (History::ending(zxid, link), zxid),
         };
@@ -39,58 +44,58 @@ impl Ledger {
 
 impl Disks {
     pub(super) fn new(servers: usize) -> Self {
-        Self(vec![Ledger::default(); servers])
+        Self { now: vec![Ledger::default(); servers], gone: Vec::new() }
     }
 
     pub(super) fn wipe(&mut self, server: usize) {
-        self.0[server] = Ledger::default();
+        self.gone.push(std::mem::take(&mut self.now[server]));
     }
 
     pub(crate) fn on_append(&mut self, server: usize, proposal: &Proposal) {
-        self.0[server].history.push(proposal.zxid, &proposal.txn);
+        self.now[server].history.push(proposal.zxid, &proposal.txn);
     }
 
     pub(crate) fn on_durable(&mut self, server: usize, zxid: Zxid) {
-        let floor = &mut self.0[server].floor;
+        let floor = &mut self.now[server].floor;
         *floor = zxid.max(*floor);
     }
 
     /// Its log is being cut: it may end anywhere between.
     pub(crate) fn on_truncating(&mut self, server: usize, to: Zxid) {
-        let floor = &mut self.0[server].floor;
+        let floor = &mut self.now[server].floor;
         *floor = to.min(*floor);
     }
 
     pub(super) fn on_truncated(&mut self, server: usize, to: Zxid) {
-        let ledger = &mut self.0[server];
+        let ledger = &mut self.now[server];
         ledger.history.cut(to);
         ledger.floor = to;
     }
 
     pub(crate) fn on_received(&mut self, server: usize, link: Option<Link>) {
-        self.0[server].received = link;
+        self.now[server].received = link;
     }
 
     pub(crate) fn on_installing(&mut self, server: usize, zxid: Zxid) {
-        let ledger = &mut self.0[server];
+        let ledger = &mut self.now[server];
         ledger.installing = ledger.received.take().map(|link| (zxid, link));
     }
 
     pub(super) fn on_installed(&mut self, server: usize, zxid: Zxid) {
-        if let Some((at, link)) = self.0[server].installing.take().filter(|(at, _)| *at == zxid) {
-            self.0[server] = Ledger::of_snapshot(&self.0, at, link);
+        if let Some((at, link)) = self.now[server].installing.take().filter(|(at, _)| *at == zxid) {
+            self.now[server] = Ledger::of_snapshot(self, at, link);
         }
     }
 
     /// A start has found a history that ends so.
     pub(crate) fn on_recovered(&mut self, server: usize, last: Zxid, link: Link, violation: &mut Option<Violation>) {
-        if let Some((at, its)) = self.0[server].installing.take()
+        if let Some((at, its)) = self.now[server].installing.take()
             && (at, its) == (last, link)
         {
-            self.0[server] = Ledger::of_snapshot(&self.0, at, link);
+            self.now[server] = Ledger::of_snapshot(self, at, link);
             return;
         }
-        let ledger = &mut self.0[server];
+        let ledger = &mut self.now[server];
         let what = if ledger.history.link(last) != Some(link) {
             format!("server {} finds a history up to {last} that it was not given", server + 1)
         } else if last < ledger.floor {
@@ -106,30 +111,30 @@ impl Disks {
 
     /// Up to where it is durable.
     pub(crate) fn floor(&self, server: usize) -> Zxid {
-        self.0[server].floor
+        self.now[server].floor
     }
 
     /// The end of all that was appended.
     pub(super) fn end(&self, server: usize) -> (Zxid, Link) {
-        let history = &self.0[server].history;
+        let history = &self.now[server].history;
         let last = history.last();
         (last, history.link(last).unwrap_or(Link::START))
     }
 
     /// Has it this very txn, as far as is known?
     pub(super) fn has(&self, server: usize, zxid: Zxid) -> bool {
-        let ledger = &self.0[server];
+        let ledger = &self.now[server];
         zxid < ledger.base || ledger.history.link(zxid).is_some()
     }
 
     /// Lacks it the history that ends so? One that came in a later snapshot is taken to be there.
     pub(super) fn lacks(&self, server: usize, zxid: Zxid, link: Link) -> bool {
-        let ledger = &self.0[server];
+        let ledger = &self.now[server];
         zxid >= ledger.base && ledger.history.link(zxid) != Some(link)
     }
 
     /// What it has behind `after`, up to `to`.
     pub(super) fn between(&self, server: usize, after: Zxid, to: Zxid) -> Vec<(Zxid, Link)> {
-        self.0[server].history.between(after, to).to_vec()
+        self.now[server].history.between(after, to).to_vec()
     }
 }
