@@ -312,6 +312,34 @@ fn a_local_session_is_upgraded_when_it_wants_an_ephemeral() {
 }
 
 #[test]
+fn who_goes_on_at_another_connection_sees_what_it_asked_for_before() {
+    for local_sessions in [LocalSessions::Off, LocalSessions::On] {
+        for_seeds(10, |seed| {
+            let mut world = World::new(seed);
+            world.local_sessions = local_sessions;
+            (0..4).for_each(|s| world.start(s));
+            world.until("all serve", |world| (0..4).all(|s| world.is_serving(s)));
+            world.clients = vec![Client::new("c")];
+            world.clients[0].rests = true;
+            // Also the leader, and an observer.
+            let s = world.rng.below(4);
+            world.connect(0, s);
+            world.until("connected", |world| world.clients[0].is_connected);
+            for n in 0..10 {
+                let path = format!("/asked-{n}");
+                world.create(0, &path, 0);
+                world.run(n);
+                world.connect(0, s);
+                world.until("it goes on", |world| world.clients[0].is_connected);
+                world.exists(0, &path);
+                world.until("answered", |world| world.clients[0].is_idle());
+                assert_eq!(world.clients[0].errors, [], "{local_sessions:?}, server {s}, {path}");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_leader_that_takes_no_clients_leads() {
     for_seeds(4, |seed| {
         let mut world = World::new(seed);

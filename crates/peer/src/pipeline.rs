@@ -285,7 +285,9 @@ impl Pipeline {
                     self.connect(now, conn, timeout_ms, received_us);
                 }
             }
-            Submission::Renew { conn, session, timeout_ms, .. } => self.renew(now, conn, session, timeout_ms),
+            Submission::Renew { conn, session, timeout_ms, .. } => {
+                self.renew(now, shared, tree, conn, session, timeout_ms);
+            }
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
             Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
             Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),

@@ -173,9 +173,6 @@ impl Pipeline {
         self.close_orphans(now, shared);
         let mut woken = ShardSet::default();
         if self.only_leads() {
-            for (session, _, _) in self.tracker.owned() {
-                self.tracker.disown(session);
-            }
             woken = self.close_all(shared, ONLY_LEADS);
         }
         woken.extend(self.serve(now, shared));
@@ -314,7 +311,9 @@ impl Pipeline {
         (woken, old)
     }
 
+    /// All connections are closed. What else comes by them is not done: what came before it may not have been.
     pub(crate) fn close_all(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
+        self.tracker.disown_everybody();
         for submission in std::mem::take(&mut self.held) {
             if let Submission::Write(write) = submission {
                 shared.end_request(write.body.len());
@@ -436,11 +435,12 @@ impl Pipeline {
 
     /// While nobody is served, connections wait as long as their sessions may live.
     pub(crate) fn tick_looking(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        let longest_ms = self.tracker.owned().iter().map(|&(_, timeout_ms, _)| timeout_ms).max();
+        let connected = self.tracker.connected();
+        let longest_ms = connected.iter().map(|&(_, timeout_ms, _)| timeout_ms).max();
         if longest_ms.is_none_or(|longest_ms| now.mono_ms() - self.looking_ms < i64::from(longest_ms)) {
             return ShardSet::default();
         }
-        for (session, _, conn) in self.tracker.owned() {
+        for (session, _, conn) in connected {
             self.tracker.disown(session);
             self.send(conn, InboxEntry::Close { conn, why: "there was no leader for as long as a session lives" });
         }

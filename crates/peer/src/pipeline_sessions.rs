@@ -75,7 +75,15 @@ impl Pipeline {
         self.propose(now, entry, OpCode::CreateSession, origin, session, received_us, Vec::new(), 0);
     }
 
-    pub(crate) fn renew(&mut self, now: Now, conn: ConnId, session: SessionId, timeout_ms: i32) {
+    pub(crate) fn renew(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &Tree,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+    ) {
         let old = self.tracker.get(session).and_then(|s| s.owner);
         if matches!(self.role, Role::Learning(_)) && self.tracker.get(session).is_none_or(|s| s.scope != Scope::Local) {
             return self.ask_for_session(session, timeout_ms, Some(conn));
@@ -83,6 +91,11 @@ impl Pipeline {
         if self.tracker.renew(session, timeout_ms, conn, now.mono_ms()) {
             if let Some(old) = old.filter(|&old| old != conn) {
                 self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
+            }
+            if matches!(self.role, Role::Learning(_)) {
+                // Those of a learner's local session are on their way by the leader.
+                let pending = Pending::answer(session, Origin::Renew { conn, timeout_ms }, 0, now.mono_us);
+                return self.answer_behind(shared, tree, pending);
             }
             // Writes of the old connection may be on their way. Its client does not know their outcome, and looks now: what it
             // is shown must have them, so the answer comes behind them. Where the log waits for room, only its own count:
@@ -218,7 +231,7 @@ impl Pipeline {
         if matches!(self.role, Role::Looking) && self.readers.is_none() {
             return self.tick_looking(now, shared);
         }
-        if !self.has_room_for_session() {
+        if !self.may_end_sessions() {
             return ShardSet::default();
         }
         if !self.expiring.is_empty() && self.expiries_under_way == 0 {
@@ -259,7 +272,7 @@ impl Pipeline {
             return;
         }
         self.waiting_for.0 &= !(1 << shard);
-        if self.waiting_for == ShardSet::default() && self.has_room_for_session() {
+        if self.waiting_for == ShardSet::default() && self.may_end_sessions() {
             let expired = self.tracker.expire(self.round_began_ms);
             shared.pipeline_stats.expired.add(expired.len() as u64);
             self.expiring.extend(expired);
@@ -267,12 +280,17 @@ impl Pipeline {
         }
     }
 
+    /// The end of a reader's session is not logged; that of others needs room in the log.
+    fn may_end_sessions(&self) -> bool {
+        self.readers.is_some() || self.has_room_for_session()
+    }
+
     /// Proposes the end of the next sessions that ran out of time, as many as may be under way.
     pub(crate) fn go_on_expiring(&mut self, now: Now, tree: &Tree) {
-        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.has_room_for_session() && self.role.has_zxids(1)
-        {
+        while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.may_end_sessions() && self.role.has_zxids(1) {
             let Some(session) = self.expiring.pop_front() else { return };
             if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
+                self.forget_reader(session);
                 if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {
                     self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
                 }

@@ -32,8 +32,10 @@ impl Pipeline {
         self.readers = Some(Readers::default());
         // Whoever reads under this guard finds the end of its connection in its shard's inbox.
         let mut tree = shared.tree.write();
-        let woken = self.end_connections(shared, "there is no leader, and it did not ask for old answers");
+        let mut woken = self.close_all(shared, "there is no leader, and it did not ask for old answers");
         shared.set_serving(&mut tree, true);
+        // Events that were held back find nobody: those who will read know what they tell.
+        woken.extend(self.flush(shared));
         woken
     }
 
@@ -48,14 +50,13 @@ impl Pipeline {
         // Of a round that is over.
         (self.round, self.waiting_for) = (self.round + 1, ShardSet::default());
         self.looking_ms = now.mono_ms();
-        self.end_connections(shared, "it only read, and there is a leader now")
+        self.close_all(shared, "it only read, and there is a leader now")
     }
 
-    fn end_connections(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
-        for (session, _, _) in self.tracker.owned() {
-            self.tracker.disown(session);
+    pub(crate) fn forget_reader(&mut self, session: SessionId) {
+        if let Some(Readers(sessions)) = &mut self.readers {
+            sessions.remove(&session);
         }
-        self.close_all(shared, why)
     }
 
     /// A submission while only reads are served.
@@ -107,7 +108,7 @@ impl Pipeline {
         let closes = op == OpCode::CloseSession;
         if closes {
             self.tracker.remove(session);
-            self.readers.get_or_insert_default().0.remove(&session);
+            self.forget_reader(session);
         }
         let err = if closes { ErrorCode::OK } else { ErrorCode::NOT_READ_ONLY };
         let (zxid, body) = (tree.last_processed(), ReplyBody::None);

@@ -330,9 +330,17 @@ impl SessionTracker {
 
     /// The sessions that everybody knows, or will, and that have a connection here, in ascending order, with their timeouts.
     pub fn owned(&self) -> Vec<(SessionId, i32, ConnId)> {
+        self.connected_where(|scope| scope != Scope::Local)
+    }
+
+    /// All sessions that have a connection here, in ascending order, with their timeouts.
+    pub fn connected(&self) -> Vec<(SessionId, i32, ConnId)> {
+        self.connected_where(|_| true)
+    }
+
+    fn connected_where(&self, wanted: impl Fn(Scope) -> bool) -> Vec<(SessionId, i32, ConnId)> {
         let of = |(&id, s): (&SessionId, &Session)| {
-            let is_local = s.scope == Scope::Local;
-            s.owner.filter(|_| !is_local).map(|owner| (id, s.timeout_ms, owner))
+            s.owner.filter(|_| wanted(s.scope)).map(|owner| (id, s.timeout_ms, owner))
         };
         let mut owned: Vec<_> = self.sessions.iter().filter_map(of).collect();
         owned.sort_unstable();
@@ -359,6 +367,11 @@ impl SessionTracker {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.owner = None;
         }
+    }
+
+    /// No session has a connection any more.
+    pub fn disown_everybody(&mut self) {
+        self.sessions.values_mut().for_each(|session| session.owner = None);
     }
 
     /// These connections are closed. What else came by them may not be done: what came before it may not have been.

@@ -24,7 +24,7 @@ use zab::{
 
 use super::{Listening, Machines, News, Options, Order, Orders, QuorumThread, SnapshotBytes};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A server without clients.
 struct Server {

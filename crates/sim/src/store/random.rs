@@ -404,6 +404,10 @@ impl Play {
         for _ in 0..ROOM_STEPS_MAX {
             life.passes(500);
             let enabled = life.enabled(None);
+            if life.memory.closed {
+                // It was being closed already, and is.
+                return Ok(());
+            }
             if life.is_over() {
                 return Err("the log has ended although there was room again".to_owned());
             }

@@ -176,7 +176,9 @@ impl LogWriter {
         if self.phase == Phase::Open && is_no_room(kind) && job.effects().get(done).is_some_and(may_wait) {
             job.done += done;
             self.shortage.is_stuck = true;
-            if matches!(self.spare, Spare::Ready(..)) {
+            // Where there is none, one that found no room may have left what it wrote.
+            let fills = self.options.preallocate > HEADER_LENGTH;
+            if fills && matches!(self.spare, Spare::Ready(..) | Spare::Missing) {
                 self.make_way();
             }
             Stopped::Waits

@@ -217,7 +217,11 @@ impl Leader {
         let round = if self.options.has(Defect::SyncUnconfirmed) { 0 } else { self.syncs.begun + 1 };
         let zxid = if self.options.has(Defect::SyncWaitsForNothing) { Zxid::ZERO } else { self.broadcast.proposed() };
         self.syncs.waiting.push_back(PendingSync { conn, tag, zxid, round });
-        self.answer_syncs(now_ms);
+        // While a round is under way there is no answer for this one, and nothing to begin: a flood of syncs costs each of
+        // them no look at all the others.
+        if round <= self.syncs.confirmed || self.syncs.begun <= self.syncs.confirmed {
+            self.answer_syncs(now_ms);
+        }
     }
 
     /// Answers the syncs whose time has come; begins a round of PINGs if one is waited for and none is under way.

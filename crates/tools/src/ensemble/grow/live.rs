@@ -261,7 +261,8 @@ impl Live {
                 Ok(Ok(text)) => return read_config(&text),
                 Ok(Err(ErrorCode::NO_AUTH)) => bail!(
                     "the ensemble lets only the super user change its members, or whom the ACL of /zookeeper/config lets write: \
-                     give --auth digest:super:…, for which the members need zookeeper.DigestAuthenticationProvider.superDigest"
+                     give --auth-file, a file with digest:super:… in it (--auth shows it to whoever lists \
+                     processes), for which the members need zookeeper.DigestAuthenticationProvider.superDigest"
                 ),
                 Ok(Err(ErrorCode::NEW_CONFIG_NO_QUORUM)) => {
                     anyhow!("the leader has no quorum of {} in sync", names(step.after.voters()))

@@ -93,16 +93,24 @@ fn change(args: &Grow, told: &mut Told<'_>) -> Result<Outcome> {
     for text in &plan.done {
         told.tell(&Event::IsSo { text })?;
     }
-    if plan.steps.is_empty() {
-        told.tell(&Event::Ends { text: "nothing is to be done".to_owned() })?;
-        return Ok(Outcome::Good);
-    }
-    if !by_reconfig {
+    if !by_reconfig || plan.steps.is_empty() {
         for alarm in &health.alarms {
             told.tell(&Event::Note {
                 text: format!("look at this first, unless it is a step that you are doing: {alarm}"),
             })?;
         }
+    }
+    if plan.steps.is_empty() {
+        // What one of them has is not done while others have another list, or something else is wrong.
+        ensure!(
+            health.alarms.is_empty(),
+            "by the list of server.{} nothing is to be done, but that is not the end of it: see above",
+            health.leader
+        );
+        told.tell(&Event::Ends { text: "nothing is to be done".to_owned() })?;
+        return Ok(Outcome::Good);
+    }
+    if !by_reconfig {
         return by_hand(&plan, health.leader, &health.lists, told);
     }
     if let Some(alarm) = health.alarms.first() {
