@@ -17,7 +17,8 @@ PORTS = 40
 
 def pytest_configure(config):
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    start = 11000 + (os.getppid() % 40) * 400 + worker * PORTS
+    # Members of ensembles, which other tests may start meanwhile, have theirs below (PORT_FIRST, PORTS in ensemble.rs).
+    start = 26000 + (os.getppid() % 40) * 140 + worker * PORTS
     os.environ["ZOOKEEPER_PORT_OFFSET"] = str(next(at for at in range(start, 32000, PORTS * 8) if free(at)))
 
 

@@ -24,7 +24,7 @@ use crate::{apache, four_letter, ostler, server};
 const SERVING_LIMIT: Duration = Duration::from_mins(2);
 /// The ports of members: so many, from the first one on.
 const PORT_FIRST: u16 = 12_000;
-const PORTS: u16 = 20_000;
+const PORTS: u16 = 14_000;
 /// So many for each process that runs tests.
 const BLOCK: u16 = 400;
 

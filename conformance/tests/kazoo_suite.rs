@@ -31,6 +31,9 @@ SERVER_JVMFLAGS="$flags" exec "{}" server "$argument"
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// How long all of them may take, in seconds; they take a hundred.
+const LIMIT_S: &str = "600";
+
 #[test]
 fn kazoo_passes_its_own_tests() {
     let dir = tempfile::tempdir().unwrap();
@@ -38,7 +41,10 @@ fn kazoo_passes_its_own_tests() {
     fs::create_dir(&bin).unwrap();
     write_java(&bin.join("java"), &ostler::binary().unwrap());
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = Command::new(python::environment().unwrap())
+    // Each test has a limit of its own, which a thread that never ends can outlive.
+    let output = Command::new("timeout")
+        .args(["-k", "10", LIMIT_S])
+        .arg(python::environment().unwrap())
         .args(["-B", "-m", "pytest", "-q", "--no-header", "--disable-warnings", "--log-cli-level=CRITICAL"])
         .args(["-p", "kazoo_suite", "-p", "no:cacheprovider", "-n", WORKERS, "--dist", "loadscope", "kazoo/tests"])
         .current_dir(python::kazoo_source().unwrap())
