@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod small;
+
 use bytes::Bytes;
 use ostler_zab::leader::{CloseReason, Input as In, Output as Out};
 use ostler_zab::learner::{Input as LearnerIn, Output as LearnerOut};
@@ -12,28 +14,10 @@ use ostler_zab::{
 use wire::quorum::{Forwarded, LearnerInfo, PROTOCOL_VERSION, Packet, Touch};
 use wire::{Epoch, OpCode, ServerId, SessionId, Xid, Zxid};
 
+use small::{options, proposal, start, z};
+
 const A: ConnId = ConnId(1);
 const B: ConnId = ConnId(2);
-
-fn options(me: i64) -> Options {
-    Options::new(ServerId(me), QuorumVerifier::of_participants([1, 2, 3].map(ServerId)))
-}
-
-fn z(epoch: i32, counter: u32) -> Zxid {
-    Zxid::new(Epoch(epoch), counter)
-}
-
-fn proposal(zxid: Zxid) -> Proposal {
-    Proposal { zxid, txn: Bytes::from(zxid.to_string()) }
-}
-
-/// A server whose history ends with 1:2.
-fn start(options: &Options) -> Start {
-    let mut log = CommittedLog::new(options.committed_log, z(1, 0));
-    log.append(proposal(z(1, 1))).unwrap();
-    log.append(proposal(z(1, 2))).unwrap();
-    Start { accepted: Epoch(1), current: Epoch(1), is_lost: false, log, role: 1 }
-}
 
 /// A leader, and what came out of it.
 struct Led {

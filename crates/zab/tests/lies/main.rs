@@ -17,30 +17,11 @@ mod election;
 mod leader;
 mod learner;
 mod random;
+#[path = "../small/mod.rs"]
+mod small;
 
-use bytes::Bytes;
-use ostler_zab::{CommittedLog, Options, Proposal, QuorumVerifier, Start};
-use wire::{Epoch, ServerId, Zxid};
-
-fn options(me: i64) -> Options {
-    Options::new(ServerId(me), QuorumVerifier::of_participants([1, 2, 3].map(ServerId)))
-}
-
-fn z(epoch: i32, counter: u32) -> Zxid {
-    Zxid::new(Epoch(epoch), counter)
-}
-
-fn proposal(zxid: Zxid) -> Proposal {
-    Proposal { zxid, txn: Bytes::from(zxid.to_string()) }
-}
-
-/// A server whose history ends with 1:2.
-fn start(options: &Options) -> Start {
-    let mut log = CommittedLog::new(options.committed_log, z(1, 0));
-    log.append(proposal(z(1, 1))).unwrap();
-    log.append(proposal(z(1, 2))).unwrap();
-    Start { accepted: Epoch(1), current: Epoch(1), is_lost: false, log, role: 1 }
-}
+use small::{options, proposal, start, z};
+use wire::Zxid;
 
 /// A reason is one line.
 fn is_a_line(text: &str) {
