@@ -215,10 +215,14 @@ impl Node {
         self.go_on(now, shared)
     }
 
+    /// Is there a learner that waits for a snapshot?
+    pub fn is_snapshot_awaited(&self) -> bool {
+        !self.snapshots.waiting.is_empty()
+    }
+
     /// A snapshot to be taken now, if one is due: the cut is begun, at what is applied.
     pub fn next_snapshot(&mut self, shared: &Shared, image_bytes_max: usize) -> Option<CutHeader> {
-        let for_learner = !self.snapshots.waiting.is_empty();
-        let is_due = self.snapshots.wanted && shared.is_serving() || for_learner;
+        let is_due = self.snapshots.wanted && shared.is_serving() || self.is_snapshot_awaited();
         if !is_due || self.snapshots.running.is_some() || self.is_changing() {
             return None;
         }

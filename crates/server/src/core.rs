@@ -42,6 +42,8 @@ pub struct Core {
     fill_next: Mutex<Option<FillJob>>,
     snapshot_wake: Condvar,
     snapshot_next: Mutex<Option<CutHeader>>,
+    /// Is there a learner that waits for a snapshot?
+    pub snapshot_awaited: AtomicBool,
     stopping: AtomicBool,
     mismatches_told: AtomicU64,
     rejected_sessions_told: AtomicU64,
@@ -88,6 +90,7 @@ impl Core {
             fill_next: Mutex::new(None),
             snapshot_wake: Condvar::new(),
             snapshot_next: Mutex::new(None),
+            snapshot_awaited: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             mismatches_told: AtomicU64::new(0),
             rejected_sessions_told: AtomicU64::new(0),
@@ -302,6 +305,7 @@ impl Core {
     }
 
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
+        self.snapshot_awaited.store(machines.node.is_snapshot_awaited(), Relaxed);
         if let Some(header) = machines.node.next_snapshot(&self.shared, self.image_bytes_max) {
             *self.snapshot_next.lock() = Some(header);
             self.snapshot_wake.notify_one();

@@ -1,10 +1,14 @@
 //! Snapshots are written: the cut is read in small steps under the tree's lock, encoded, and written by a second thread.
 //!
 //! The thread that reads has the priority of all others: one of a lower priority could lose its core while it has the lock,
-//! and whoever needs the lock would wait until nobody else wants the core. It offers its core after each step instead.
+//! and whoever needs the lock would wait until nobody else wants the core. It offers its core after each step instead, and
+//! rests while there are requests ([`pace`]).
+
+mod pace;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
@@ -19,6 +23,7 @@ use tree::cut::{Chunk, CutHeader};
 use wire::AclVec;
 use wire::txn::DIGEST_VERSION;
 
+use self::pace::{Load, Pace};
 use crate::core::Core;
 use crate::disk::RealDisk;
 use crate::threads::{execute, yield_to_others};
@@ -49,7 +54,7 @@ pub struct SnapshotOptions {
 pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
     while let Some(header) = core.next_snapshot() {
         let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
-        let done = write_snapshot(&core.shared, &mut disk, header, options);
+        let done = write_snapshot(&core.shared, &mut disk, header, options, &core.snapshot_awaited);
         let written = done.as_ref().ok().copied().flatten();
         match done {
             Ok(Some(bytes)) => {
@@ -64,15 +69,17 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
     }
 }
 
-/// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes.
+/// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes. As long as `awaited` is true, no
+/// request comes first.
 pub fn write_snapshot(
     shared: &Arc<Shared>,
     disk: &mut RealDisk,
     header: CutHeader,
     options: SnapshotOptions,
+    awaited: &AtomicBool,
 ) -> io::Result<Option<u64>> {
     let mut writer = SnapshotWriter::compressed(header.zxid, options.compression, options.force_sync);
-    match walk(shared, disk, &mut writer, &header, options) {
+    match walk(shared, disk, &mut writer, &header, options, awaited) {
         Ok(true) => {
             let bytes = writer.bytes();
             execute(disk, &writer.clone().finish()).inspect_err(|_| {
@@ -99,6 +106,7 @@ fn walk(
     writer: &mut SnapshotWriter,
     header: &CutHeader,
     options: SnapshotOptions,
+    awaited: &AtomicBool,
 ) -> io::Result<bool> {
     execute(disk, &writer.start())?;
     let (to, pieces) = sync_channel(WAITING);
@@ -107,7 +115,8 @@ fn walk(
         let writing = thread::Builder::new()
             .name("ostler-snap-io".to_owned())
             .spawn_scoped(scope, move || write_pieces(disk, writer, &pieces, &give_back))?;
-        let read = read_cut(shared, header, options, &to, &back);
+        let mut pace = Pace::new(awaited);
+        let read = read_cut(shared, header, options, &mut pace, (&to, &back));
         drop(to);
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // Where the writing failed, the reading has only noticed it.
@@ -140,8 +149,8 @@ fn read_cut(
     shared: &Arc<Shared>,
     header: &CutHeader,
     options: SnapshotOptions,
-    to: &SyncSender<Vec<u8>>,
-    back: &Receiver<Vec<u8>>,
+    pace: &mut Pace<'_>,
+    (to, back): (&SyncSender<Vec<u8>>, &Receiver<Vec<u8>>),
 ) -> io::Result<bool> {
     let mut encoder = SnapshotEncoder::new();
     let mut compressor = Compressor::new(options.compression);
@@ -149,6 +158,7 @@ fn read_cut(
     let mut packed = Vec::new();
     let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
     encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
+    let mut began = Instant::now();
     loop {
         let state = {
             let tree = shared.tree.read();
@@ -158,6 +168,11 @@ fn read_cut(
         };
         // A request that waits for this core has waited for one step, not for a time slice, which is many.
         thread::yield_now();
+        let rest = pace.rest(began.elapsed(), || Load::of(shared));
+        if !rest.is_zero() {
+            thread::sleep(rest);
+        }
+        began = Instant::now();
         match state {
             Chunk::GivenUp => return Ok(false),
             Chunk::Done => break,

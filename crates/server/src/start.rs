@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -219,7 +220,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     if needs_snapshot {
         // As Apache does: without it, logs alone would be taken for a database that lost its snapshots.
         let (header, began) = (pipeline.begin_cut(&shared, IMAGE_BYTES_MAX), Instant::now());
-        snapshots::write_snapshot(&shared, &mut disk, header, snapshot_options)
+        snapshots::write_snapshot(&shared, &mut disk, header, snapshot_options, &AtomicBool::new(true))
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
         shared.pipeline_stats.snapshot.record(began.elapsed().as_micros() as u64);
         threads::execute(&mut disk, &recovered.when_begun)

@@ -96,7 +96,7 @@ const ROOM_WAIT_FIRST: Duration = Duration::from_millis(20);
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// Between two pieces of a fill, so that the disk has time for the log.
-const FILL_PAUSE: Duration = Duration::from_micros(500);
+const FILL_PAUSE: Duration = Duration::from_millis(1);
 
 /// A thread whose work can wait has no claim to a core that a request needs.
 pub fn yield_to_others() {

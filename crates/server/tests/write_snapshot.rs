@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ostler_server::disk::{RealDisk, VERSION_DIR};
 use ostler_server::restore::Rebuild;
@@ -12,6 +13,9 @@ use storage::{Dir, Disk, RecoverOptions, recover};
 use tree::{Tree, TreeConfig};
 use wire::txn::{CreateTxn, SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{AclVec, OpCode, SessionId, Xid, Zxid};
+
+/// Somebody waits: no rests.
+static AWAITED: AtomicBool = AtomicBool::new(true);
 
 struct World {
     shared: Arc<Shared>,
@@ -97,7 +101,8 @@ fn what_is_written_is_the_cut_whatever_its_length() {
             for i in 0..znodes.min(5) {
                 world.set(i, b"later");
             }
-            let written = write_snapshot(&world.shared, &mut world.disk, header, options(compression)).unwrap();
+            let written =
+                write_snapshot(&world.shared, &mut world.disk, header, options(compression), &AWAITED).unwrap();
             let listing = world.disk.list(Dir::Data).unwrap();
             assert_eq!(world.names(), [compression.name(zxid).to_string()]);
             assert_eq!(written, Some(listing[0].length));
@@ -115,20 +120,22 @@ fn what_is_written_is_the_cut_whatever_its_length() {
 fn a_cut_that_keeps_too_much_leaves_nothing_behind_and_the_next_one_is_whole() {
     let mut world = World::new(200, 1000);
     let first = world.shared.tree.write().begin_cut(Vec::new(), usize::MAX);
-    write_snapshot(&world.shared, &mut world.disk, first, options(Compression::None)).unwrap();
+    write_snapshot(&world.shared, &mut world.disk, first, options(Compression::None), &AWAITED).unwrap();
     let before = world.names();
     world.set(0, b"between");
     let header = world.shared.tree.write().begin_cut(Vec::new(), 2000);
     for i in 0..200 {
         world.set(i, b"meanwhile");
     }
-    let written = write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None)).unwrap();
+    let written = write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None), &AWAITED).unwrap();
     assert_eq!(written, None);
     assert_eq!(world.names(), before, "no trace of it");
     assert!(!world.shared.tree.read().has_cut());
     let digest = world.shared.tree.read().digest();
     let header = world.shared.tree.write().begin_cut(Vec::new(), 2000);
-    assert!(write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None)).unwrap().is_some());
+    assert!(
+        write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None), &AWAITED).unwrap().is_some()
+    );
     assert_eq!(world.names().len(), 2);
     let (tree, last) = world.recovered();
     assert_eq!((tree.digest(), last), (digest, Zxid(world.zxid)));

@@ -121,6 +121,32 @@ fn a_roll_gives_back_what_the_old_file_does_not_need() {
 }
 
 #[test]
+fn a_file_after_one_of_which_little_was_needed_is_small() {
+    let mut disk = VirtualDisk::new(false);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    let mut zxid = 0;
+    let mut roll_after = |writer: &mut LogWriter, disk: &mut VirtualDisk, mebibytes: i64| {
+        writer.roll();
+        for _ in 0..mebibytes {
+            fill(writer, disk);
+            zxid += 1;
+            writer.append(Zxid(zxid), &entry(Zxid(zxid), 1 << 20, 1)).unwrap();
+            drain(writer, disk);
+        }
+        fill(writer, disk);
+    };
+    let next = FileRef::new(Dir::Log, FileName::NextLog);
+    let mut sizes = Vec::new();
+    for mebibytes in [30, 1, 1, 1, 5, 1] {
+        roll_after(&mut writer, &mut disk, mebibytes);
+        sizes.push(disk.bytes(&next).unwrap().len() as u64 / FIRST_FILL);
+    }
+    // While files are full, the next is four times as long, up to 64 MiB. A roll leaves one of 12 MiB, takes the 64 MiB that
+    // are ready, and has 32 MiB made; and so on. The fifth fills the 4 MiB it takes, which is a reason to grow.
+    assert_eq!(sizes, [16, 8, 1, 1, 4, 2]);
+}
+
+#[test]
 fn without_preallocation_files_grow() {
     let mut disk = VirtualDisk::new(false);
     let options = LogOptions { preallocate: 0, size_limit: 300, ..LogOptions::default() };

@@ -164,6 +164,11 @@ impl Tree {
         lock(&self.cut).is_some()
     }
 
+    /// How much of what may be kept for the cut is kept, in bytes, and how much may be; `None`: there is no cut.
+    pub fn cut_images(&self) -> Option<(usize, usize)> {
+        lock(&self.cut).as_ref().map(|cut| (cut.image_bytes, cut.image_bytes_max))
+    }
+
     /// Drops the cut.
     pub fn end_cut(&self) {
         *lock(&self.cut) = None;

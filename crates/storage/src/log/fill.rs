@@ -151,6 +151,16 @@ impl LogWriter {
         (!effects.is_empty()).then_some(FillJob { effects, size, made })
     }
 
+    /// The current file is left before a batch of so many bytes: what it came to hold says how much room the file after the
+    /// next one is worth. Where snapshots come often, most of a large file would be written for nothing.
+    pub(super) fn size_next_fill(&mut self, bytes: u64) {
+        let Some(left) = &self.current else { return };
+        if left.end + bytes <= left.filled {
+            let twice = left.end.saturating_mul(2).next_power_of_two();
+            self.next_fill_size = twice.max(FIRST_FILL).min(self.options.preallocate);
+        }
+    }
+
     /// A fill job's effects are done.
     pub fn fill_done(&mut self, job: FillJob) {
         if job.size > 0 && self.spare == Spare::Filling {

@@ -261,6 +261,7 @@ impl LogWriter {
         self.load.batch(bytes as u64, self.options.bulk);
         let mut effects = mem::take(&mut self.effects);
         if self.wants_new_file(bytes as u64) {
+            self.size_next_fill(bytes as u64);
             self.begin_file(batch.first, &mut effects);
         }
         if let Some(current) = &mut self.current {

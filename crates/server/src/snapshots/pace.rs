@@ -1,0 +1,108 @@
+//! How fast a snapshot is read: as fast as it goes while nobody asks for anything, and with rests while somebody does.
+//!
+//! A snapshot takes a core, and so much of the caches and the disk as a core can use. Where cores are few, requests would wait
+//! for it: nobody waits for most snapshots. But a cut keeps what is changed meanwhile, so the more of that there is, the less
+//! there may be of rests.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use peer::Shared;
+
+/// After so much work it is looked at the load.
+const WORK: Duration = Duration::from_micros(200);
+/// How much longer a rest is than the work before it.
+const REST_TIMES: u32 = 3;
+/// Rests end when more than this part of what may be kept for the cut is kept.
+const IMAGES_PART: usize = 4;
+
+/// What the server is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Requests that came since the start.
+    pub requests: u64,
+    /// Bytes that are kept for the cut, and the most there may be.
+    pub images: (usize, usize),
+}
+
+impl Load {
+    /// As it is now.
+    pub(super) fn of(shared: &Shared) -> Self {
+        Self {
+            requests: shared.shard_stats.iter().map(|it| it.packets_received.get()).fold(0, u64::wrapping_add),
+            images: shared.tree.read().cut_images().unwrap_or_default(),
+        }
+    }
+}
+
+/// Work and rests of one snapshot.
+#[derive(Debug)]
+pub(super) struct Pace<'a> {
+    awaited: &'a AtomicBool,
+    worked: Duration,
+    requests: Option<u64>,
+}
+
+impl<'a> Pace<'a> {
+    /// With no rests while somebody waits for the snapshot.
+    pub(super) fn new(awaited: &'a AtomicBool) -> Self {
+        Self { awaited, worked: Duration::ZERO, requests: None }
+    }
+
+    /// A step took so long: for how long to rest now.
+    pub(super) fn rest(&mut self, step: Duration, load: impl FnOnce() -> Load) -> Duration {
+        self.worked += step;
+        if self.worked < WORK {
+            return Duration::ZERO;
+        }
+        let worked = std::mem::take(&mut self.worked);
+        let Load { requests, images: (kept, most) } = load();
+        let is_busy = self.requests.replace(requests).is_some_and(|before| before != requests);
+        let may_rest = !self.awaited.load(Relaxed) && kept <= most / IMAGES_PART;
+        if is_busy && may_rest { worked * REST_TIMES } else { Duration::ZERO }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: Duration = Duration::from_micros(100);
+    const NONE: Duration = Duration::ZERO;
+
+    fn load(requests: u64, kept: usize) -> impl FnOnce() -> Load {
+        move || Load { requests, images: (kept, 1000) }
+    }
+
+    #[test]
+    fn rests_only_while_requests_come() {
+        let awaited = AtomicBool::new(false);
+        let mut pace = Pace::new(&awaited);
+        let rests = [5, 5, 6, 6, 7].map(|requests| {
+            assert_eq!(pace.rest(HALF, || unreachable!("too soon to look")), NONE);
+            pace.rest(HALF, load(requests, 0))
+        });
+        // The first look has nothing to compare with.
+        assert_eq!(rests, [NONE, NONE, 6 * HALF, NONE, 6 * HALF]);
+    }
+
+    #[test]
+    fn a_cut_for_which_much_is_kept_is_read_without_rests() {
+        let awaited = AtomicBool::new(false);
+        let mut pace = Pace::new(&awaited);
+        let rests = [(1, 0), (2, 250), (3, 251), (4, 999), (5, 0)].map(|(n, kept)| pace.rest(2 * HALF, load(n, kept)));
+        assert_eq!(rests, [NONE, 6 * HALF, NONE, NONE, 6 * HALF]);
+    }
+
+    #[test]
+    fn a_snapshot_that_somebody_waits_for_has_no_rests() {
+        let awaited = AtomicBool::new(false);
+        let mut pace = Pace::new(&awaited);
+        let rests = [(1, false), (2, false), (3, true), (4, false)].map(|(n, is)| {
+            awaited.store(is, Relaxed);
+            pace.rest(2 * HALF, load(n, 0))
+        });
+        assert_eq!(rests, [NONE, 6 * HALF, NONE, 6 * HALF]);
+    }
+}
