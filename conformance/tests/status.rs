@@ -1,10 +1,11 @@
-//! `ostler status` and `ostler check` beside an ensemble of Apache's.
+//! `ostler status`, `ostler check` and `ostler grow` beside ensembles of Apache's, and of ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::path::Path;
 use std::process::{Command, Output};
 
-use ostler_conformance::ensemble::Ensemble;
+use ostler_conformance::ensemble::{Ensemble, Kind};
+use ostler_conformance::four_letter::ask;
 use ostler_conformance::ostler::binary;
 use serde_json::Value;
 
@@ -81,4 +82,40 @@ fn an_ensemble_of_apaches_is_seen_as_it_is() {
     ensemble.until("the leader without followers steps down", || !leads()).unwrap();
     let (code, seen) = status(&file);
     assert_eq!((code, &seen["healthy"]), (1, &Value::Bool(false)), "{seen}");
+}
+
+#[test]
+fn a_leader_that_takes_no_clients_is_a_leader() {
+    for kind in [Kind::Apache, Kind::Ostler] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ensemble = Ensemble::new(dir.path(), 3, 0, false).unwrap().cfg("leaderServes=no");
+        for id in 1..=3 {
+            ensemble.start_as(id, kind).unwrap();
+        }
+        let client = |id: u8| ensemble.member(id).unwrap().client;
+        let serves = |id: u8| ask(client(id), "isro").is_ok_and(|it| it == "rw");
+        ensemble.until("the followers serve", || (1..=3).filter(|&id| serves(id)).count() == 2).unwrap();
+        let leader = (1..=3).find(|&id| !serves(id)).unwrap();
+
+        let hosts: Vec<String> = (1..=3).map(|id| client(id).to_string()).collect();
+        let done = ostler(&["status", "--json", &hosts.join(",")]);
+        let seen: Value = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!((done.status.code(), &seen["healthy"]), (Some(0), &Value::Bool(true)), "{kind:?}: {seen}");
+        let state = &seen["members"][usize::from(leader) - 1]["state"];
+        assert_eq!(state, "leader-without-clients", "{kind:?}: {seen}");
+
+        let files: Vec<String> =
+            (1..=3).map(|id| dir.path().join(id.to_string()).join("zoo.cfg").display().to_string()).collect();
+        let done = ostler(&[&["check"], files.iter().map(String::as_str).collect::<Vec<_>>().as_slice()].concat());
+        let told = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{kind:?}: {told}");
+        assert!(told.contains(&format!("server.{leader} leads: swap it last")), "{kind:?}: {told}");
+
+        let add = "4=127.0.0.1:1:2;3";
+        let done = ostler(&["grow", &hosts.join(","), "--dry-run", "--add", add]);
+        let told = String::from_utf8_lossy(&done.stdout).into_owned();
+        let why = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(0), "{kind:?}: {told}{why}");
+        assert!(told.contains(&format!("server.{leader}")), "{kind:?}: {told}");
+    }
 }

@@ -1,7 +1,7 @@
 //! One server's answers to `srvr` and `conf`, each within a time limit and a length.
 //!
 //! `srvr` is the one word that Apache answers unless told otherwise; `conf` adds the server's number and its list of
-//! members, where `4lw.commands.whitelist` has it.
+//! members, and `mntr` from whom an observer learns, where `4lw.commands.whitelist` has them.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -20,6 +20,8 @@ const ANSWER_BYTES_MAX: u64 = 1 << 20;
 pub enum Mode {
     /// It leads.
     Leader,
+    /// It leads, as others show, and takes no clients (`leaderServes=no`): it says what one does that looks for a leader.
+    LeaderWithoutClients,
     /// It follows.
     Follower,
     /// It observes.
@@ -41,6 +43,7 @@ impl Mode {
     pub fn name(self) -> &'static str {
         match self {
             Self::Leader => "leader",
+            Self::LeaderWithoutClients => "leader, no clients",
             Self::Follower => "follower",
             Self::Observer => "observer",
             Self::Standalone => "standalone",
@@ -51,9 +54,19 @@ impl Mode {
         }
     }
 
-    /// Does it serve clients, as a part of a quorum or on its own?
+    /// Does it do its part: in a quorum, as an observer, or on its own?
     pub fn serves(self) -> bool {
+        self.leads() || self.takes_clients()
+    }
+
+    /// Does it take clients, with writes?
+    pub fn takes_clients(self) -> bool {
         matches!(self, Self::Leader | Self::Follower | Self::Observer | Self::Standalone)
+    }
+
+    /// Does it lead others?
+    pub fn leads(self) -> bool {
+        matches!(self, Self::Leader | Self::LeaderWithoutClients)
     }
 }
 
@@ -74,13 +87,26 @@ pub struct Answer {
     pub server_id: Option<i64>,
     /// The lines of its list of members, sorted.
     pub members: Option<Vec<String>>,
+    /// Of an observer: the number of the server that it learns from.
+    pub observes: Option<i64>,
     /// Why something is missing.
     pub note: Option<String>,
 }
 
 impl Answer {
-    fn without(mode: Mode, note: Option<String>) -> Self {
-        Self { mode, version: None, zxid: None, connections: None, znodes: None, server_id: None, members: None, note }
+    /// One that says no more than that.
+    pub fn without(mode: Mode, note: Option<String>) -> Self {
+        Self {
+            mode,
+            version: None,
+            zxid: None,
+            connections: None,
+            znodes: None,
+            server_id: None,
+            members: None,
+            observes: None,
+            note,
+        }
     }
 }
 
@@ -94,6 +120,10 @@ pub fn ask(at: &HostPort, timeout: Duration) -> Answer {
             match word(at, "conf", until) {
                 Ok(text) => read_conf(&text, &mut answer),
                 Err(error) => answer.note = answer.note.or(Some(format!("conf: {}", in_words(&error, timeout)))),
+            }
+            if answer.mode == Mode::Observer {
+                // Whose 4lw.commands.whitelist has no mntr does not tell it.
+                answer.observes = word(at, "mntr", until).ok().and_then(|text| read_master(&text));
             }
             answer
         }
@@ -187,6 +217,11 @@ fn read_srvr(text: &str) -> Answer {
     answer
 }
 
+fn read_master(mntr: &str) -> Option<i64> {
+    let value = mntr.lines().find_map(|line| line.strip_prefix("zk_observer_master_id"))?;
+    value.trim().parse().ok().filter(|id| *id >= 0)
+}
+
 fn read_conf(text: &str, answer: &mut Answer) {
     if text.contains("is not executed because it is not in the whitelist") {
         answer.note = answer.note.take().or(Some("conf is not in its 4lw.commands.whitelist".to_owned()));
@@ -244,6 +279,13 @@ mod tests {
         );
         assert_eq!(answer.server_id, Some(2));
         assert_eq!(answer.members.unwrap(), ["server.1=a:1:2", "server.2=b:1:2"]);
+    }
+
+    #[test]
+    fn mntr_has_the_master() {
+        assert_eq!(read_master("zk_version\t3.9.5\nzk_observer_master_id\t2\nzk_quorum_size\t3\n"), Some(2));
+        assert_eq!(read_master("zk_observer_master_id\t-1\n"), None, "Apache's, while it has none");
+        assert_eq!(read_master("mntr is not executed because it is not in the whitelist.\n"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Serialize;
 use server::{Config, Environment};
 use wire::election::HostPort;
 
-use super::judge::{Seen, has_quorum, judge, lag};
+use super::judge::{Seen, has_quorum, judge, lag, may_lead_silently};
 use super::members;
 use super::status::look;
 use super::{Check, data, seconds};
@@ -280,10 +280,17 @@ fn own_ports(members: &mut members::Members, configs: &[(String, Config)]) {
 
 fn without(members: &members::Members, seen: &[Seen], it: &Seen) -> Finding {
     let name = it.name();
+    let silent = may_lead_silently(seen);
+    if silent.contains(&it) {
+        return Finding::new(
+            Level::Warning,
+            format!("{name} leads and takes no clients, or has no leader: look again when only one of them answers so"),
+        );
+    }
     if !it.answer.mode.serves() {
         return Finding::new(Level::Info, format!("{name} is {}: its place is free", it.answer.mode.name()));
     }
-    if !has_quorum(members.verifier.as_ref(), seen, |other| other.target != it.target) {
+    if !has_quorum(members.verifier.as_ref(), seen, silent.first().copied(), |other| other.target != it.target) {
         return Finding::new(
             Level::Bad,
             format!("{name} may not go: those that serve are no quorum without it; bring the others up first"),
@@ -297,7 +304,7 @@ fn without(members: &members::Members, seen: &[Seen], it: &Seen) -> Finding {
         })
         .collect();
     let behind = if behind.is_empty() { String::new() } else { format!("; at this moment {}", behind.join(", ")) };
-    if it.answer.mode == super::ask::Mode::Leader {
+    if it.answer.mode.leads() {
         return Finding::new(
             Level::Warning,
             format!("{name} leads: swap it last, since its stop costs an election{behind}"),

@@ -58,7 +58,9 @@ pub struct Verdict {
 /// Judges.
 pub fn judge(members: &Members, seen: &[Seen]) -> Verdict {
     let mut alarms = Vec::new();
-    let leaders: Vec<&Seen> = seen.iter().filter(|it| it.answer.mode == Mode::Leader).collect();
+    let leaders: Vec<&Seen> = seen.iter().filter(|it| it.answer.mode.leads()).collect();
+    // One of them leads, and nobody can say which.
+    let silent = if leaders.is_empty() { may_lead_silently(seen) } else { Vec::new() };
     let voters = seen.iter().filter(|it| it.is_voter()).count();
     let serving = seen.iter().filter(|it| it.is_voter() && it.answer.mode.serves()).count();
     if leaders.len() > 1 {
@@ -73,11 +75,21 @@ pub fn judge(members: &Members, seen: &[Seen]) -> Verdict {
     standalone_among_others(seen, &mut alarms);
     differing_lists(members, seen, &mut alarms);
     wrong_numbers(seen, &mut alarms);
-    let has_quorum = has_quorum(members.verifier.as_ref(), seen, |_| true);
+    let has_quorum = has_quorum(members.verifier.as_ref(), seen, None, |_| true);
     let alone = seen.len() == 1 && seen[0].answer.mode == Mode::Standalone;
-    let is_healthy = alone || (has_quorum && leaders.len() == 1 && !seen.iter().any(|it| is_lone(it, seen)));
+    let has_quorum_with = |leader: &&Seen| self::has_quorum(members.verifier.as_ref(), seen, Some(leader), |_| true);
+    let has_leader = has_quorum && leaders.len() == 1 || !silent.is_empty() && silent.iter().all(has_quorum_with);
+    let is_healthy = alone || (has_leader && !seen.iter().any(|it| is_lone(it, seen)));
     let line = if alone {
         format!("healthy: a standalone server at {}", zxid(seen[0].answer.zxid))
+    } else if is_healthy && leaders.is_empty() {
+        let names: Vec<String> = silent.iter().map(|it| it.name()).collect();
+        format!(
+            "healthy: {serving} of {voters} participants follow a leader that takes no clients (leaderServes=no): {}",
+            names.join(" or ")
+        )
+    } else if let ([leader], true) = (leaders.as_slice(), is_healthy && leaders[0].answer.zxid.is_none()) {
+        format!("healthy: {serving} of {voters} participants serve, {} leads and takes no clients", leader.name())
     } else if let ([leader], true) = (leaders.as_slice(), is_healthy) {
         let epoch = leader.answer.zxid.map_or("?".to_owned(), |it| it.epoch().to_string());
         format!("healthy: {serving} of {voters} participants serve, {} leads in epoch {epoch}", leader.name())
@@ -89,9 +101,39 @@ pub fn judge(members: &Members, seen: &[Seen]) -> Verdict {
     Verdict { is_healthy, line, alarms }
 }
 
-/// Do those that serve, and for which `is` holds, make a quorum?
-pub fn has_quorum(verifier: Option<&QuorumVerifier>, seen: &[Seen], is: impl Fn(&Seen) -> bool) -> bool {
-    let counts = |it: &Seen| it.is_voter() && matches!(it.answer.mode, Mode::Leader | Mode::Follower) && is(it);
+/// A leader with `leaderServes=no` says of itself what a server does that has no leader; that others follow shows that
+/// there is one. If only one of the voters can be it, it is.
+pub fn tell_silent_leader(seen: &mut [Seen]) {
+    let silent = may_lead_silently(seen);
+    if let [only] = silent.as_slice() {
+        let target = only.target.clone();
+        for it in seen.iter_mut().filter(|it| it.target == target) {
+            it.answer.mode = Mode::LeaderWithoutClients;
+        }
+    }
+}
+
+/// Those of whom one leads, without telling so: there are followers, and no leader.
+pub fn may_lead_silently(seen: &[Seen]) -> Vec<&Seen> {
+    let is = |it: &Seen, mode: Mode| it.is_voter() && it.answer.mode == mode;
+    let has_leader = seen.iter().any(|it| it.answer.mode.leads());
+    if has_leader || !seen.iter().any(|it| is(it, Mode::Follower)) {
+        return Vec::new();
+    }
+    seen.iter().filter(|it| is(it, Mode::NotServing)).collect()
+}
+
+/// Do those that serve, and for which `is` holds, make a quorum? `leader`, who does not say so, counts as one that serves.
+pub fn has_quorum(
+    verifier: Option<&QuorumVerifier>,
+    seen: &[Seen],
+    leader: Option<&Seen>,
+    is: impl Fn(&Seen) -> bool,
+) -> bool {
+    let serves = |it: &Seen| {
+        it.answer.mode.leads() || it.answer.mode == Mode::Follower || leader.is_some_and(|leader| leader == it)
+    };
+    let counts = |it: &Seen| it.is_voter() && serves(it) && is(it);
     match verifier {
         Some(verifier) => verifier.contains_quorum(|id| seen.iter().any(|it| it.target.id == Some(id) && counts(it))),
         None => seen.iter().filter(|it| counts(it)).count() > seen.iter().filter(|it| it.is_voter()).count() / 2,
@@ -199,6 +241,7 @@ mod tests {
                 znodes: None,
                 server_id: Some(id),
                 members: None,
+                observes: None,
                 note: None,
             },
         }
@@ -220,6 +263,45 @@ mod tests {
         assert_eq!(verdict.line, "healthy: 2 of 3 participants serve, server.2 leads in epoch 5");
         assert_eq!(verdict.alarms, Vec::<String>::new());
         assert_eq!(lag(&seen, &seen[2]).as_deref(), Some("2"));
+    }
+
+    #[test]
+    fn a_leader_that_takes_no_clients_is_told_by_its_followers() {
+        let mut three = [
+            seen(1, Mode::Follower, 0x5_0000_0012),
+            seen(2, Mode::NotServing, 0),
+            seen(3, Mode::Follower, 0x5_0000_0010),
+        ];
+        three[1].answer.zxid = None;
+        tell_silent_leader(&mut three);
+        assert_eq!(three[1].answer.mode, Mode::LeaderWithoutClients);
+        let verdict = judge(&of_three(), &three);
+        assert!(verdict.is_healthy);
+        assert_eq!(verdict.line, "healthy: 3 of 3 participants serve, server.2 leads and takes no clients");
+        let without =
+            |id: i64| has_quorum(of_three().verifier.as_ref(), &three, None, |it| it.id() != Some(ServerId(id)));
+        assert!(without(2) && without(3), "two of three are left");
+
+        let mut looking = [seen(1, Mode::NotServing, 0), seen(2, Mode::NotServing, 0), seen(3, Mode::Down, 0)];
+        tell_silent_leader(&mut looking);
+        assert!(!judge(&of_three(), &looking).is_healthy, "who has no followers leads nobody");
+        let mut beside = [seen(1, Mode::Leader, 1), seen(2, Mode::NotServing, 0), seen(3, Mode::Follower, 1)];
+        tell_silent_leader(&mut beside);
+        assert_eq!(beside[1].answer.mode, Mode::NotServing, "there is a leader");
+    }
+
+    #[test]
+    fn one_of_two_leads_without_clients() {
+        let verifier = Some(QuorumVerifier::of_participants((1..=5).map(ServerId)));
+        let of_five = Members { targets: Vec::new(), verifier };
+        let modes = [Mode::Follower, Mode::NotServing, Mode::Follower, Mode::NotServing, Mode::Down];
+        let mut five: Vec<Seen> = (1..).zip(modes).map(|(id, mode)| seen(id, mode, 1)).collect();
+        tell_silent_leader(&mut five);
+        let verdict = judge(&of_five, &five);
+        assert!(verdict.is_healthy);
+        assert!(verdict.line.contains("2 of 5") && verdict.line.ends_with("server.2 or server.4"), "{}", verdict.line);
+        five[2].answer.mode = Mode::Down;
+        assert!(!judge(&of_five, &five).is_healthy, "one follower and a leader are no quorum of five");
     }
 
     #[test]

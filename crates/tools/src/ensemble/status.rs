@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ask::{Answer, Mode, ask};
-use super::judge::{Seen, Verdict, judge, lag, zxid};
+use super::judge::{Seen, Verdict, judge, lag, tell_silent_leader, zxid};
 use super::members::{self, Members};
 use super::{Status, seconds};
 use crate::{Outcome, text};
@@ -57,29 +57,34 @@ pub fn look(members: &Members, timeout: Duration) -> Vec<Seen> {
             (target.clone(), thread::spawn(move || client.map(|client| ask(&client, timeout))))
         })
         .collect();
-    asked
+    let mut seen: Vec<Seen> = asked
         .into_iter()
         .map(|(target, thread)| {
-            let answer = thread.join().ok().flatten().unwrap_or_else(|| Answer {
-                mode: Mode::Unknown,
-                version: None,
-                zxid: None,
-                connections: None,
-                znodes: None,
-                server_id: None,
-                members: None,
-                note: Some("its client port is not in the configuration".to_owned()),
-            });
+            let unknown = || {
+                let why = "its client port is not in the configuration".to_owned();
+                Answer::without(Mode::Unknown, Some(why))
+            };
+            let answer = thread.join().ok().flatten().unwrap_or_else(unknown);
             Seen { target, answer }
         })
-        .collect()
+        .collect();
+    tell_silent_leader(&mut seen);
+    seen
 }
 
 /// The same but for what always moves.
 fn is_same(old: &[Seen], new: &[Seen]) -> bool {
     let fixed = |seen: &[Seen]| -> Vec<_> {
         seen.iter()
-            .map(|it| (it.answer.mode, it.answer.version.clone(), it.answer.members.clone(), it.answer.note.clone()))
+            .map(|it| {
+                (
+                    it.answer.mode,
+                    it.answer.observes,
+                    it.answer.version.clone(),
+                    it.answer.members.clone(),
+                    it.answer.note.clone(),
+                )
+            })
             .collect()
     };
     fixed(old) == fixed(new)
@@ -94,7 +99,7 @@ fn as_text(seen: &[Seen], verdict: &Verdict) -> String {
             it.id().map_or_else(dash, |id| id.to_string()),
             it.target.role.map_or_else(dash, |role| role.to_string()),
             it.target.client.as_ref().map_or_else(dash, ToString::to_string),
-            it.answer.mode.name().to_owned(),
+            state(&it.answer),
             it.answer.zxid.map_or_else(dash, |zxid| zxid.epoch().to_string()),
             zxid(it.answer.zxid),
             lag(seen, it).unwrap_or_else(dash),
@@ -116,6 +121,12 @@ fn as_text(seen: &[Seen], verdict: &Verdict) -> String {
     out
 }
 
+/// What it is, and of an observer from whom it learns.
+fn state(answer: &Answer) -> String {
+    let of = answer.observes.map(|id| format!(" of {id}")).unwrap_or_default();
+    answer.mode.name().to_owned() + &of
+}
+
 fn as_json(seen: &[Seen], verdict: &Verdict) -> Value {
     let members: Vec<Value> = seen
         .iter()
@@ -132,6 +143,7 @@ fn as_json(seen: &[Seen], verdict: &Verdict) -> Value {
                 "znodes": it.answer.znodes,
                 "version": it.answer.version,
                 "members": it.answer.members,
+                "observes": it.answer.observes,
                 "note": it.answer.note,
             })
         })

@@ -57,7 +57,7 @@ impl Live {
             );
         }
         // The leader knows best.
-        let mut order: Vec<&Seen> = seen.iter().filter(|it| it.answer.mode.serves()).collect();
+        let mut order: Vec<&Seen> = seen.iter().filter(|it| it.answer.mode.takes_clients()).collect();
         order.sort_by_key(|it| it.answer.mode != Mode::Leader);
         let asked = order.first().and_then(|it| it.target.client.as_ref());
         let asked = asked.ok_or_else(|| anyhow!("{}", judge(&named, &seen).line))?;
@@ -67,10 +67,17 @@ impl Live {
         for it in &seen {
             let Some(at) = &it.target.client else { continue };
             // `conf` is not in Apache's whitelist unless somebody put it there; a session tells the number, too.
-            let by_session = || it.answer.mode.serves().then(|| number_by_session(&config, at, timeout)).flatten();
+            let by_session =
+                || it.answer.mode.takes_clients().then(|| number_by_session(&config, at, timeout)).flatten();
             if let Some(id) = it.id().or_else(by_session) {
                 clients.insert(id, at.clone());
             }
+        }
+        // A leader that takes no clients tells its number to nobody: it is the one that is left.
+        let silent = seen.iter().find(|it| it.answer.mode == Mode::LeaderWithoutClients && it.id().is_none());
+        let unknown: Vec<ServerId> = config.members().map(|it| it.id).filter(|id| !clients.contains_key(id)).collect();
+        if let (Some(at), [id]) = (silent.and_then(|it| it.target.client.clone()), unknown.as_slice()) {
+            clients.insert(*id, at);
         }
         Ok(Self { config, clients, auths, timeout, wait })
     }
@@ -108,8 +115,9 @@ impl Live {
             }
             bail!("{}; the members are changed only while a quorum serves", all.join("; "));
         }
-        let leader = seen.iter().find(|it| it.answer.mode == Mode::Leader).and_then(Seen::id);
-        let leader = leader.context("the leader does not tell its number")?;
+        let leader = seen.iter().find(|it| it.answer.mode.leads()).and_then(Seen::id);
+        let leader = leader
+            .context("nobody can say who leads: the leader takes no clients, and others have none at this moment")?;
         let numbers = |list: &Vec<String>| {
             let number = |line: &String| line.strip_prefix("server.")?.split('=').next()?.trim().parse().ok();
             let mut numbers: Vec<i64> = list.iter().filter_map(number).collect();
@@ -196,7 +204,9 @@ impl Live {
     fn wait_in_sync(&mut self, step: &Step, member: &Member, told: &mut Told<'_>) -> Result<()> {
         let at = self.client_of(member)?;
         let (_, seen) = self.look();
-        let wanted = seen.iter().filter(|it| it.answer.mode == Mode::Leader).find_map(|it| it.answer.zxid);
+        // A leader that takes no clients does not tell what it has; its followers do.
+        let of_leader = seen.iter().filter(|it| it.answer.mode == Mode::Leader).find_map(|it| it.answer.zxid);
+        let wanted = of_leader.or_else(|| seen.iter().filter_map(|it| it.answer.zxid).max());
         let wanted = wanted.unwrap_or(Zxid(0));
         let until = Instant::now() + self.wait;
         let mut before = None;
@@ -310,12 +320,12 @@ impl Live {
         let (Change::Join(member) | Change::Alter(member)) = &step.change else { return Ok(()) };
         let mode = health.seen.iter().find(|it| it.id() == Some(member.id)).map_or(Mode::Unknown, |it| it.answer.mode);
         let is_right = match member.role {
-            Role::Participant => matches!(mode, Mode::Leader | Mode::Follower),
+            Role::Participant => mode.leads() || mode == Mode::Follower,
             Role::Observer => mode == Mode::Observer,
         };
         ensure!(is_right, "server.{} is {}", member.id, mode.name());
         ensure!(
-            has_quorum(Some(&self.config), &health.seen, |_| true),
+            has_quorum(Some(&self.config), &health.seen, None, |_| true),
             "no quorum of {} serves",
             names(self.config.voters())
         );
