@@ -96,6 +96,8 @@ pub struct Ensemble {
     first: u8,
     /// Files that a reconfig has written are left as they are.
     keeps_cfg: bool,
+    /// Each has a loopback address of its own for the others.
+    is_apart: bool,
 }
 
 impl Ensemble {
@@ -126,6 +128,7 @@ impl Ensemble {
             binary: None,
             first: u8::MAX,
             keeps_cfg: false,
+            is_apart: false,
         })
     }
 
@@ -172,6 +175,16 @@ impl Ensemble {
         self
     }
 
+    /// Each member has a loopback address of its own for the others: for ports that have the same number everywhere.
+    pub fn apart(mut self) -> Self {
+        self.is_apart = true;
+        self
+    }
+
+    fn host(&self, id: u8) -> Ipv4Addr {
+        if self.is_apart { Ipv4Addr::new(127, 0, 0, id) } else { Ipv4Addr::LOCALHOST }
+    }
+
     /// It can change while it runs.
     pub fn dynamic(mut self) -> Self {
         self.keeps_cfg = true;
@@ -210,7 +223,7 @@ impl Ensemble {
             let election = linked(true).unwrap_or_else(|| through(&it.election_recorder, it.election));
             let observes = it.observer || it.turned && it.id == id;
             let role = if observes { "observer" } else { "participant" };
-            format!("server.{}=127.0.0.1:{quorum}:{election}:{role}", it.id)
+            format!("server.{}={}:{quorum}:{election}:{role}", it.id, self.host(it.id))
         };
         self.members.iter().filter(|it| it.id <= self.first || it.id == id).map(line).collect()
     }
@@ -218,7 +231,8 @@ impl Ensemble {
     /// What a reconfig is told to add a member, with this role.
     pub fn joining(&self, id: u8, role: &str) -> Result<String> {
         let it = self.member(id)?;
-        Ok(format!("server.{id}=127.0.0.1:{}:{}:{role};{}", it.quorum.port(), it.election.port(), it.client))
+        let host = self.host(id);
+        Ok(format!("server.{id}={host}:{}:{}:{role};{}", it.quorum.port(), it.election.port(), it.client))
     }
 
     /// The directory of a member.

@@ -106,7 +106,12 @@ impl Driver {
                 Output::Serve { .. } => self.serves = true,
                 Output::Commit(zxid) => self.committed = zxid,
                 Output::Over(why) => self.over = Some(why),
-                Output::Replay(_) | Output::Revalidated { .. } | Output::Synced | Output::Configured { .. } => {}
+                Output::Replay(_)
+                | Output::Revalidated { .. }
+                | Output::Synced
+                | Output::ServeObservers
+                | Output::Observers(_)
+                | Output::Configured { .. } => {}
             }
         }
     }

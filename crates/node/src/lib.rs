@@ -17,7 +17,8 @@
 //! * **Consensus** (members only). Events of the two ports go to [`Node::handle`] as [`Input::Ensemble`]; when it is
 //!   [`Node::next_timeout_ms`], [`zab::ensemble::Input::Timer`]. What comes is [`Output::Ensemble`]:
 //!   - `Connections(..)`: the election port's, as [`zab::connections`] tells.
-//!   - `Follow { role, leader }`: connect to that server's quorum port, then hand in `Learner(role, Connected)`, a
+//!   - `Follow { role, leader, master }`: connect to that server's quorum port (or, if there is a `master`, to that one's port
+//!     for observers), then hand in `Learner(role, Connected)`, a
 //!     `Learner(role, Packet(..))` for each packet, `Learner(role, Disconnected)` at its end. `Learner(Send(..))` is to be
 //!     sent; the packets of one role go into its one connection. On `Learner(ReceiveSnapshot(zxid))` the raw snapshot
 //!     follows in the stream: feed it to a [`storage::snapshot::install::SnapshotReceiver`], execute its effects, say
@@ -25,6 +26,8 @@
 //!     of that connection may be handed in before.
 //!   - `Lead { role }`: accept learners; `Leader(role, Connected(conn))`, `Packet`, `Disconnected`. On `Leader(Ready(conn))`
 //!     take [`Node::next_packet`] until it gives nothing, as fast as the socket takes it; `Leader(Close(conn, why))`: close it.
+//!   - `Learner(ServeObservers)`: accept learners at the port for observers; what is said of learners above holds for them, with
+//!     the follower's role.
 //!   - `Over(role, why)`: close that role's connections.
 //!   - All other outputs of [`zab::member`] never come out: the node does them. What is meant above as `Follow`, `Learner(..)`
 //!     and so on is [`zab::ensemble::Output::Member`] of these, and inputs likewise.

@@ -475,6 +475,8 @@ impl Node {
                 self.pipeline.synced(shared, 0, true, consensus.ensemble.member().log().committed())
             }
             output @ (learner::Output::Send(_)
+            | learner::Output::ServeObservers
+            | learner::Output::Observers(_)
             | learner::Output::ReceiveSnapshot(_)
             | learner::Output::Disk(_)
             | learner::Output::Configured { .. }

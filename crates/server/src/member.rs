@@ -20,6 +20,7 @@ use storage::snapshot::raw::{HEADER_LENGTH, RawEncoder, RawSplitter};
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, FileRef, names};
 use tokio::sync::mpsc;
+use wire::election::HostPort;
 use wire::{ServerId, Zxid};
 use zab::ensemble;
 use zab::leader::Learners;
@@ -59,6 +60,9 @@ pub struct Member {
     files: Mutex<Option<DynamicFiles>>,
     /// Who learns from it, and since when it leads on the clock that never goes back, in ms.
     leading: Mutex<Option<(Learners, u64)>>,
+    /// Observers in sync, while it follows and serves such.
+    observers: Mutex<Option<usize>>,
+    observer_master_port: Option<u16>,
     /// What it serves clients as; LOOKING: it does not.
     state: Mutex<State>,
     /// Whom it follows or observes, or did last.
@@ -116,6 +120,8 @@ impl Member {
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
             leading: Mutex::new(None),
+            observers: Mutex::new(None),
+            observer_master_port: ensemble.observer_master_port,
             state: Mutex::new(State::Looking),
             leader: Mutex::new(None),
             data_dir,
@@ -164,6 +170,8 @@ impl Member {
             let mut leading = self.leading.lock();
             let since_ms = leading.map_or(now_ms, |(_, since_ms)| since_ms);
             *leading = member.and_then(zab::Member::as_leader).map(|leader| (leader.learners(), since_ms));
+            let follower = member.filter(|_| leading.is_none());
+            *self.observers.lock() = follower.and_then(zab::Member::learners).map(|learners| learners.observers);
         }
         *self.state.lock() = member.filter(|it| it.is_serving()).map_or(State::Looking, zab::Member::state);
     }
@@ -181,7 +189,8 @@ impl Member {
         });
         let observes = *self.state.lock() == State::Observing;
         let observer_master = self.leader.lock().filter(|_| observes).map(|it| it.0);
-        EnsembleGauges { quorum_size, leading, observer_master }
+        let synced_observers = self.observers.lock().map(|observers| observers as i64);
+        EnsembleGauges { quorum_size, leading, synced_observers, observer_master }
     }
 
     /// What it is, for people; `None`: it serves nobody.
@@ -197,18 +206,29 @@ impl Member {
     fn on_member(&self, node: &Node, output: member::Output, orders: &mut Vec<Order>) {
         let role = *self.role.lock();
         match output {
-            member::Output::Follow { role, leader } => {
+            member::Output::Follow { role, leader, master } => {
                 *self.role.lock() = role;
-                *self.leader.lock() = Some(leader);
+                let from = master.unwrap_or(leader);
+                *self.leader.lock() = Some(from);
                 // One that is about to join may lead already.
                 let quorums = node.ensemble().map(|it| it.member().options().quorums());
-                let of = |it: &QuorumVerifier| it.member(leader).cloned();
+                let of = |it: &QuorumVerifier| it.member(from).cloned();
+                let port = self.observer_master_port.filter(|_| master.is_some());
+                let address = |it: &MemberAddress| match port {
+                    Some(port) => HostPort { host: it.host.clone(), port },
+                    None => it.quorum(),
+                };
                 let addresses: Vec<_> = quorums
                     .and_then(|it| of(it.committed()).or_else(|| it.newer().and_then(|it| of(it))))
-                    .map(|it| it.addresses.iter().map(MemberAddress::quorum).collect())
+                    .map(|it| it.addresses.iter().map(address).collect())
                     .unwrap_or_default();
-                tracing::info!("server {leader} is elected; this server follows it");
-                orders.push(Order::Follow { role, leader, addresses });
+                match master {
+                    Some(_) => tracing::info!(
+                        "server {leader} is elected; this server learns from server {from}, which follows it"
+                    ),
+                    None => tracing::info!("server {leader} is elected; this server follows it"),
+                }
+                orders.push(Order::Follow { role, leader: from, addresses });
             }
             member::Output::Lead { role } => {
                 *self.role.lock() = role;
@@ -224,6 +244,7 @@ impl Member {
             member::Output::Learner(learner::Output::Send(packet)) => {
                 orders.push(Order::ToLeader(role, packet.into_packet()));
             }
+            member::Output::Learner(learner::Output::ServeObservers) => orders.push(Order::ServeObservers(role)),
             member::Output::Learner(learner::Output::ReceiveSnapshot(zxid)) => {
                 let (sender, pieces) = mpsc::channel(PIECES_MAX);
                 orders.push(Order::ReceiveSnapshot(role, sender));

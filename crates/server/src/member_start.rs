@@ -24,6 +24,7 @@ pub(crate) fn ports(config: &Config, ensemble: &EnsembleConfig) -> quorum::Optio
     quorum::Options {
         me: ensemble.me,
         own,
+        observer_master_port: ensemble.observer_master_port,
         multi_address: ensemble.text_rules.multi_address,
         listen_on_all: ensemble.listen_on_all,
         election_connect: ms(ensemble.election_connect_ms),
@@ -73,6 +74,8 @@ pub(crate) fn member(
     options.text_rules = ensemble.text_rules;
     options.last_seen = last_seen(ensemble, configuration);
     options.read_only = ensemble.read_only;
+    options.observer_masters = ensemble.observer_master_port.is_some();
+    options.observer_log_bytes_max = ensemble.observer_log_bytes_max as usize;
     options.tick_ms = u64::from(config.sessions.tick_ms);
     options.init_limit_ticks = u64::from(ensemble.init_limit_ticks);
     options.sync_limit_ticks = u64::from(ensemble.sync_limit_ticks);

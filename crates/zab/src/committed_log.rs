@@ -84,6 +84,13 @@ impl CommittedLog {
         Self { limits, start: last, entries: VecDeque::new(), bytes: 0, committed: last }
     }
 
+    /// The same history, of which so much is kept from now on.
+    pub fn with_limits(mut self, limits: CommittedLogLimits) -> Self {
+        self.limits = limits;
+        self.evict();
+        self
+    }
+
     /// Where the history ends before the first entry. Everything behind it is here.
     pub fn start(&self) -> Zxid {
         self.start
@@ -132,6 +139,10 @@ impl CommittedLog {
             return;
         }
         self.committed = zxid;
+        self.evict();
+    }
+
+    fn evict(&mut self) {
         while self.entries.len() > self.limits.txns || self.bytes > self.limits.bytes {
             let Some(first) = self.entries.pop_front_if(|first| first.zxid <= self.committed) else { break };
             self.bytes -= first.weight();

@@ -55,6 +55,11 @@ impl Tokens {
         Self { role, number: 0 }
     }
 
+    /// The role's number.
+    pub(crate) fn role(&self) -> u64 {
+        self.role
+    }
+
     pub(crate) fn next(&mut self) -> Token {
         self.number += 1;
         Token { role: self.role, number: self.number }

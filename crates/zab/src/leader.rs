@@ -28,22 +28,26 @@
 //!
 //! A proposal may be a reconfig: see [`crate::reconfig`].
 //!
+//! A follower that serves observers has this machine, too, with the half of it that has to do with learners: see `relay`.
+//!
 //! Source: Apache `Leader`, `LearnerHandler`, `LearnerSyncThrottler`.
 
 mod broadcast;
 mod discovery;
 mod handler;
 mod reconfig;
+mod relay;
 mod sync;
+mod why;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
 
 use wire::quorum::{Forwarded, Packet, Touch};
 use wire::{Epoch, ServerId, SessionId, Zxid};
 
 pub use self::handler::ToLearner;
 pub use self::reconfig::Learners;
+pub use self::why::{CloseReason, LeaderOver};
 
 use self::handler::{Handler, Stage};
 use crate::broadcast::Broadcast;
@@ -173,122 +177,6 @@ pub enum Output {
     Over(LeaderOver),
 }
 
-/// Why a learner's connection is closed.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// More connections than may be.
-    TooMany,
-    /// It speaks a protocol of before 3.4; this version (`None`: none) was given, 0x10000 is needed.
-    OldProtocol(Option<i32>),
-    /// It knows a later configuration.
-    LaterConfig {
-        /// Its configuration's version.
-        theirs: i64,
-        /// Ours.
-        ours: i64,
-    },
-    /// It says that it is this server.
-    SameServer,
-    /// It connected again.
-    Replaced,
-    /// It accepted an epoch that none can follow, or that is none.
-    BadEpoch(Epoch),
-    /// It knows more than this leader.
-    Ahead {
-        /// What it knows.
-        theirs: StateSummary,
-        /// What this leader began with.
-        ours: StateSummary,
-    },
-    /// A packet that may not come here.
-    Unexpected(&'static str),
-    /// It acknowledged what it was not sent.
-    AckOfNothing(Zxid),
-    /// Nothing came for too long.
-    Silent,
-    /// It did not acknowledge a proposal within `syncLimit`.
-    AckTooLate(Zxid),
-    /// It does not take what it is sent.
-    QueueFull,
-    /// Too many observers sync at once.
-    Throttled,
-    /// Too many of its syncs wait.
-    TooManySyncs,
-    /// Its history can't be served without a gap.
-    NoHistory,
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooMany => f.write_str("there are too many learners"),
-            Self::OldProtocol(version) => {
-                let version = version.unwrap_or(0);
-                write!(f, "it speaks protocol version {version:#x}, of before 3.4; 0x10000 is needed: upgrade it")
-            }
-            Self::LaterConfig { theirs, ours } => {
-                write!(f, "it knows a later configuration, {theirs:x}, than this leader, {ours:x}")
-            }
-            Self::SameServer => f.write_str("it says that it is this server: two servers have the same myid"),
-            Self::Replaced => f.write_str("the same server connected again"),
-            Self::BadEpoch(epoch) => write!(f, "it accepted epoch {epoch}, which can't be followed by another"),
-            Self::Ahead { theirs, ours } => write!(f, "it knows more ({theirs}) than this leader ({ours})"),
-            Self::Unexpected(packet) => write!(f, "{packet} may not come at this point"),
-            Self::AckOfNothing(zxid) => write!(f, "it acknowledged {zxid}, which it was not sent"),
-            Self::Silent => f.write_str("nothing came from it for too long"),
-            Self::AckTooLate(zxid) => write!(f, "it did not acknowledge {zxid} within syncLimit"),
-            Self::QueueFull => f.write_str("it does not take what it is sent; it has to sync again"),
-            Self::Throttled => f.write_str("too many observers sync at once; it has to try again"),
-            Self::TooManySyncs => f.write_str("too many of its syncs wait"),
-            Self::NoHistory => f.write_str("what it lacks can't be read without a gap"),
-        }
-    }
-}
-
-/// Why a leader leads no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LeaderOver {
-    /// No quorum told its accepted epoch within `initLimit`.
-    NoQuorumForEpoch,
-    /// The same within `leader.maxTimeToWaitForEpoch`, and one of those who elected this server looks for another leader.
-    VotersLookElsewhere,
-    /// No quorum accepted the epoch within `initLimit`.
-    NoQuorumForEpochAcks,
-    /// No quorum acknowledged NEWLEADER within `initLimit`.
-    NoQuorumForNewLeader,
-    /// There is no quorum of learners in sync any more.
-    QuorumLost,
-    /// A sync of the own disk hangs.
-    DiskHangs,
-    /// A reconfig was committed, and by it this one is to lead.
-    Reconfigured(ServerId),
-    /// The zxids of this epoch are used up: a new epoch is needed.
-    ZxidsUsedUp,
-    /// There is no epoch behind the one that somebody accepted.
-    EpochsUsedUp,
-    /// This server has lost its state, and may not lead.
-    StateLost,
-}
-
-impl fmt::Display for LeaderOver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reconfigured(leader) => return write!(f, "the ensemble was reconfigured; {leader} is to lead"),
-            Self::NoQuorumForEpoch => "no quorum of servers connected within initLimit",
-            Self::VotersLookElsewhere => {
-                "no quorum of servers connected within maxTimeToWaitForEpoch, and one that voted for this one looks again"
-            }
-            Self::NoQuorumForEpochAcks => "no quorum of servers accepted the new epoch within initLimit",
-            Self::NoQuorumForNewLeader => "no quorum of servers took the history within initLimit",
-            Self::QuorumLost => "there is no quorum of servers in sync any more",
-            Self::DiskHangs => "a sync of the own log hangs for longer than syncLimit",
-            Self::ZxidsUsedUp => "the zxids of this epoch are used up; a new epoch has to begin",
-            Self::EpochsUsedUp => "there is no epoch left; the ensemble needs a new data directory",
-            Self::StateLost => "this server has lost its state and may not lead",
-        })
-    }
-}
-
 /// What a server begins a role with: what is on its disk, all of it durable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Start {
@@ -324,6 +212,8 @@ enum Phase {
         acked: BTreeSet<ServerId>,
     },
     Broadcast,
+    /// Not a leader, but a follower that serves observers.
+    Relay,
     Over,
 }
 
@@ -426,7 +316,8 @@ impl Leader {
             return None;
         }
         let handlers = self.handlers.values().map(|handler| handler.read_deadline_ms);
-        let own = if self.phase == Phase::Broadcast { self.next_ping_ms } else { self.deadline_ms };
+        let pings = matches!(self.phase, Phase::Broadcast | Phase::Relay);
+        let own = if pings { self.next_ping_ms } else { self.deadline_ms };
         handlers.chain([own]).min()
     }
 
@@ -470,7 +361,7 @@ impl Leader {
         match self.phase {
             Phase::Discovery { .. } | Phase::AcceptingEpoch { .. } | Phase::EpochAcks { .. } => "discovery",
             Phase::Synchronization { .. } => "synchronization",
-            Phase::Broadcast => "broadcast",
+            Phase::Broadcast | Phase::Relay => "broadcast",
             Phase::Over => "over",
         }
     }
@@ -532,6 +423,11 @@ impl Leader {
             Phase::Discovery { .. } | Phase::AcceptingEpoch { .. } => LeaderOver::NoQuorumForEpoch,
             Phase::EpochAcks { .. } => LeaderOver::NoQuorumForEpochAcks,
             Phase::Synchronization { .. } => LeaderOver::NoQuorumForNewLeader,
+            Phase::Relay => {
+                self.on_relay_timer(now_ms);
+                self.close_silent(now_ms);
+                return;
+            }
             Phase::Broadcast | Phase::Over => {
                 self.on_ping_timer(now_ms);
                 self.close_silent(now_ms);

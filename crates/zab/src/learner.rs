@@ -26,10 +26,11 @@
 //!
 //! Configurations that come as txns, and with NEWLEADER: see [`crate::reconfig`].
 //!
-//! Not here yet, and where it would go: the observer master (a follower's [`Output`]s for its observers).
+//! A follower may serve observers, from UPTODATE on: see `observers`.
 //!
 //! Source: Apache `Learner`, `Follower`, `Observer`, `SendAckRequestProcessor`.
 
+mod observers;
 mod reconfig;
 mod sync;
 
@@ -45,7 +46,7 @@ use crate::committed_log::{CommittedLog, Gap, Proposal};
 use crate::durable::{
     Ack, Command, CurrentEpochWrite, Done, EpochIsAccepted, EpochIsCurrent, FromLearner, Logged, Token, Tokens,
 };
-use crate::leader::Start;
+use crate::leader::{self, ConnId, Leader, Learners, Start, ToLearner};
 use crate::options::{Defect, Options};
 use crate::quorum_verifier::Quorums;
 use crate::reconfig::configuration_in;
@@ -85,6 +86,8 @@ pub enum Input {
     },
     /// This session was heard of. It is told with the next PING.
     Touched(Touch),
+    /// At the port for observers: `Connected`, `Disconnected`, `Packet`, `LogRead` or `SnapshotOpened`.
+    Observers(leader::Input),
     /// It is time.
     Timer,
 }
@@ -109,6 +112,10 @@ pub enum Output {
         /// The text of the leader's configuration, from NEWLEADER.
         config: Option<Bytes>,
     },
+    /// Accept observers at the port for them; behind [`Output::Serve`], as long as the role lasts.
+    ServeObservers,
+    /// For an observer, or about what it lacks: `Ready`, `Close`, `ReadLog` or `OpenSnapshot`.
+    Observers(leader::Output),
     /// Everything up to here is committed, and in the own log: apply it.
     Commit(Zxid),
     /// Other configurations hold.
@@ -288,6 +295,7 @@ pub struct Learner {
     /// Syncs that are answered, and wait for the own disk: what was committed then.
     syncs: VecDeque<Zxid>,
     touched: BTreeMap<SessionId, i32>,
+    observers: observers::Observers,
     read_deadline_ms: u64,
     outputs: VecDeque<Output>,
 }
@@ -318,6 +326,7 @@ impl Learner {
             applied: Zxid(i64::MIN),
             syncs: VecDeque::new(),
             touched: BTreeMap::new(),
+            observers: observers::Observers::default(),
             read_deadline_ms: now_ms + options.init_limit_ms(),
             outputs: VecDeque::new(),
             options,
@@ -344,14 +353,15 @@ impl Learner {
             Input::SnapshotReceived(is_whole) => self.on_snapshot_received(now_ms, is_whole),
             Input::Request(request) => {
                 if self.stage == Stage::Broadcasting {
-                    self.send(FromLearner::request(request));
+                    self.forward(None, request);
                 }
             }
             Input::Revalidate { session, timeout_ms } => {
                 if self.stage == Stage::Broadcasting {
-                    self.send(FromLearner::revalidate(session, timeout_ms));
+                    self.ask(None, session, timeout_ms);
                 }
             }
+            Input::Observers(input) => self.on_observers(now_ms, input),
             Input::Touched(Touch { session, timeout_ms }) => {
                 self.touched.insert(session, timeout_ms);
             }
@@ -359,6 +369,7 @@ impl Learner {
                 if now_ms >= self.read_deadline_ms {
                     self.over(LearnerOver::Silent);
                 }
+                self.on_observers(now_ms, leader::Input::Timer);
             }
         }
     }
@@ -370,7 +381,8 @@ impl Learner {
 
     /// When to give it [`Input::Timer`], in ms.
     pub fn next_timeout(&self) -> Option<u64> {
-        (!self.is_over()).then_some(self.read_deadline_ms)
+        let of_observers = self.observers.next_timeout().unwrap_or(u64::MAX);
+        (!self.is_over()).then_some(self.read_deadline_ms.min(of_observers))
     }
 
     /// Is the role over?
@@ -429,8 +441,8 @@ impl Learner {
                 self.stash.push_back(packet);
             }
             Stage::Syncing => self.on_syncing_packet(now_ms, packet),
-            Stage::Persisting { .. } | Stage::ExpectUpToDate { .. } => self.on_queued_packet(packet),
-            Stage::Broadcasting => self.on_broadcast_packet(packet),
+            Stage::Persisting { .. } | Stage::ExpectUpToDate { .. } => self.on_queued_packet(now_ms, packet),
+            Stage::Broadcasting => self.on_broadcast_packet(now_ms, packet),
             Stage::Connecting | Stage::AcceptingEpoch { .. } | Stage::ReceivingSnapshot { .. } => {
                 self.over(LearnerOver::Unexpected(packet.name()));
             }
@@ -506,33 +518,30 @@ impl Learner {
         }
     }
 
-    fn on_broadcast_packet(&mut self, packet: Packet) {
+    fn on_broadcast_packet(&mut self, now_ms: u64, packet: Packet) {
         match packet {
             // An observer hears of a proposal when it is committed.
             Packet::Proposal { .. } | Packet::Commit { .. } | Packet::CommitAndActivate { .. } if self.is_observer => {}
             Packet::Proposal { zxid, txn } => self.on_proposal(Proposal { zxid, txn }),
-            Packet::Commit { zxid } => self.on_commit(zxid),
+            Packet::Commit { zxid } => self.on_commit(now_ms, zxid, None),
             Packet::Inform { zxid, txn } => {
                 self.on_proposal(Proposal { zxid, txn });
-                self.on_commit(zxid);
+                self.on_commit(now_ms, zxid, None);
             }
             Packet::CommitAndActivate { zxid, leader } => {
-                self.on_commit(zxid);
+                self.on_commit(now_ms, zxid, Some(leader));
                 self.activate_seen(zxid, leader);
             }
             Packet::InformAndActivate { zxid, leader, txn } => {
                 self.on_proposal(Proposal { zxid, txn });
-                self.on_commit(zxid);
+                self.on_commit(now_ms, zxid, Some(leader));
                 self.activate_seen(zxid, leader);
             }
             Packet::Ping { zxid, .. } => self.on_ping(zxid),
             Packet::Revalidate(Revalidation::Answer { session, valid }) => {
-                self.outputs.push_back(Output::Revalidated { session, valid });
+                self.on_revalidated(now_ms, session, valid);
             }
-            Packet::Sync { .. } => {
-                self.syncs.push_back(self.log.committed());
-                self.answer_syncs();
-            }
+            Packet::Sync { .. } => self.on_synced(now_ms),
             // Of a later version: whatever it is, it has to do without an answer.
             Packet::Unknown { .. } => {}
             other => self.over(LearnerOver::Unexpected(other.name())),
@@ -547,7 +556,7 @@ impl Learner {
         self.append(proposal);
     }
 
-    fn on_commit(&mut self, zxid: Zxid) {
+    fn on_commit(&mut self, now_ms: u64, zxid: Zxid, leader: Option<ServerId>) {
         if self.is_over() {
             return;
         }
@@ -556,6 +565,7 @@ impl Learner {
             return self.over(LearnerOver::WrongCommit { expected, got: zxid });
         }
         self.log.commit(zxid);
+        self.inform(now_ms, zxid, leader);
         self.apply();
     }
 
@@ -578,6 +588,7 @@ impl Learner {
         if let Err(gap) = self.log.append(proposal.clone()) {
             return self.over(LearnerOver::Gap(gap));
         }
+        self.relay(&proposal);
         let reconfig = configuration_in(&proposal, &self.options);
         self.outputs.push_back(Output::Disk(Command::Append(proposal)));
         if let Some(next) = reconfig {
@@ -644,6 +655,7 @@ impl Learner {
     fn over(&mut self, why: LearnerOver) {
         if !self.is_over() {
             self.stage = Stage::Over;
+            self.observers = observers::Observers::default();
             self.outputs.push_back(Output::Over(why));
         }
     }

@@ -21,7 +21,7 @@ use wire::{Epoch, ServerId, Zxid};
 
 use crate::committed_log::CommittedLog;
 use crate::durable::{Command, Done, Logged, Token};
-use crate::leader::{self, ConnId, Leader, LeaderOver, Start, ToLearner};
+use crate::leader::{self, ConnId, Leader, LeaderOver, Learners, Start, ToLearner};
 use crate::learner::{self, Activated, Learner, LearnerOver};
 use crate::options::{Defect, Options};
 use crate::quorum_verifier::{QuorumVerifier, Quorums};
@@ -37,7 +37,7 @@ pub struct RoleId(pub u64);
 pub enum Input {
     /// The election is over: this server leads.
     Elected(ServerId),
-    /// For the leader that [`Output::Lead`] announced. Late ones are dropped.
+    /// For the leader that [`Output::Lead`] announced, or for a follower, about its observers. Late ones are dropped.
     Leader(RoleId, leader::Input),
     /// For the learner that [`Output::Follow`] announced. Late ones are dropped.
     Learner(RoleId, learner::Input),
@@ -71,6 +71,8 @@ pub enum Output {
         role: RoleId,
         /// Whose quorum port.
         leader: ServerId,
+        /// An observer that is to learn from this follower instead: its port for observers is called, and not the leader.
+        master: Option<ServerId>,
     },
     /// Accept learners.
     Lead {
@@ -79,7 +81,8 @@ pub enum Output {
     },
     /// Something for the disk.
     Disk(Command),
-    /// Of the leader; commands for the disk and the end of the role come as outputs of their own.
+    /// Of the leader; commands for the disk and the end of the role come as outputs of their own. Of a follower, too, what is
+    /// about its observers ([`learner::Output::Observers`]).
     Leader(leader::Output),
     /// Of the learner, likewise.
     Learner(learner::Output),
@@ -160,7 +163,36 @@ pub struct Member {
     leader: ServerId,
     /// Who is to lead next, by a reconfig.
     appointed: Option<ServerId>,
+    masters: Masters,
     outputs: VecDeque<Output>,
+}
+
+/// An observer's way through the followers that it may learn from.
+///
+/// It begins with another one than its neighbours do, and takes the next one each time. The leader itself is asked only if
+/// none of them let it in since it last served. Apache shuffles the voters, the leader among them, whom it calls at a port
+/// where nobody listens; and it never asks at the leader's own.
+/// Source: `QuorumPeer.nextObserverMaster`, `updateObserverMasterList`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+struct Masters {
+    /// How many were tried, ever.
+    tried: usize,
+    /// And since it last served.
+    failed: usize,
+}
+
+impl Masters {
+    fn next(&mut self, options: &Options, leader: ServerId) -> Option<ServerId> {
+        let masters: Vec<ServerId> = options.verifier.voters().filter(|&it| it != leader).collect();
+        if self.failed >= masters.len() {
+            self.failed = 0;
+            return None;
+        }
+        let at = (options.me.0.unsigned_abs() as usize).wrapping_add(self.tried);
+        self.tried += 1;
+        self.failed += 1;
+        masters.get(at % masters.len()).copied()
+    }
 }
 
 impl Member {
@@ -182,6 +214,7 @@ impl Member {
             roles: 0,
             leader: me,
             appointed: None,
+            masters: Masters::default(),
             outputs: VecDeque::new(),
         };
         this.look_if_drained();
@@ -192,7 +225,10 @@ impl Member {
     pub fn handle(&mut self, now_ms: u64, input: Input) {
         match input {
             Input::Elected(leader) => self.on_elected(now_ms, leader),
-            Input::Leader(role, input) if role.0 == self.roles => self.leader(now_ms, input),
+            Input::Leader(role, input) if role.0 == self.roles => match &self.role {
+                Role::Learning(_) => self.learner(now_ms, learner::Input::Observers(input)),
+                _ => self.leader(now_ms, input),
+            },
             Input::Learner(role, input) if role.0 == self.roles => self.learner(now_ms, input),
             Input::Leader(..) | Input::Learner(..) => {}
             Input::Logged(logged) => {
@@ -231,8 +267,11 @@ impl Member {
 
     /// What is to be sent to this learner next; see [`Leader::next_packet`].
     pub fn next_packet(&mut self, now_ms: u64, conn: ConnId) -> Option<ToLearner> {
-        let Role::Leading(leader) = &mut self.role else { return None };
-        let packet = leader.next_packet(now_ms, conn);
+        let packet = match &mut self.role {
+            Role::Leading(leader) => leader.next_packet(now_ms, conn),
+            Role::Learning(learner) => learner.next_packet(now_ms, conn),
+            Role::Draining(_) | Role::Looking(_) => None,
+        };
         self.drain(now_ms);
         packet
     }
@@ -275,6 +314,15 @@ impl Member {
         if let Role::Leading(leader) = &self.role { Some(leader) } else { None }
     }
 
+    /// Who learns from it: from a leader, or from a follower that serves observers.
+    pub fn learners(&self) -> Option<Learners> {
+        match &self.role {
+            Role::Leading(leader) => Some(leader.learners()),
+            Role::Learning(learner) => learner.learners(),
+            Role::Draining(_) | Role::Looking(_) => None,
+        }
+    }
+
     /// What it knows and has on its disk: accepted epoch, current epoch, end of the history.
     pub fn durable(&self) -> (Epoch, Epoch, Zxid) {
         (self.accepted, self.current, self.logged)
@@ -306,7 +354,9 @@ impl Member {
             self.outputs.push_back(Output::Lead { role });
             self.role = Role::Leading(Box::new(Leader::new(options, start, now_ms)));
         } else {
-            self.outputs.push_back(Output::Follow { role, leader });
+            let observes_follower = self.is_observer && self.options.observer_masters;
+            let master = if observes_follower { self.masters.next(&self.options, leader) } else { None };
+            self.outputs.push_back(Output::Follow { role, leader, master });
             self.role = Role::Learning(Box::new(Learner::new(options, start, self.is_observer, now_ms)));
         }
         self.drain(now_ms);
@@ -371,6 +421,11 @@ impl Member {
             match output {
                 Output::Leader(leader::Output::Configured(quorums)) => {
                     self.configure(quorums);
+                    continue;
+                }
+                Output::Learner(learner::Output::Serve { .. }) => self.masters.failed = 0,
+                Output::Learner(learner::Output::Observers(output)) => {
+                    self.outputs.push_back(Output::Leader(output));
                     continue;
                 }
                 Output::Learner(learner::Output::Configured { quorums, activated }) => {

@@ -150,6 +150,10 @@ pub struct Options {
     pub epoch_wait_ms_max: Option<u64>,
     /// `readonlymode.enabled`: a server that finds no leader serves reads.
     pub read_only: bool,
+    /// There is an `observerMasterPort`: a follower serves observers, and an observer looks for such a follower.
+    pub observer_masters: bool,
+    /// `zookeeper.observerMaster.sizeLimit`: bytes of the committed history that a follower keeps in memory for observers.
+    pub observer_log_bytes_max: usize,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
     /// `zookeeper.leader.maxConcurrentSnapSyncs`: an observer beyond it is sent away.
@@ -191,6 +195,8 @@ impl Options {
             sync_limit_ticks: 5,
             epoch_wait_ms_max: None,
             read_only: false,
+            observer_masters: false,
+            observer_log_bytes_max: 32 << 20,
             force_snapshot_sync: false,
             snap_syncs_max: 10,
             diff_syncs_max: 100,

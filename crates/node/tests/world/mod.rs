@@ -339,7 +339,7 @@ impl World {
         let now = self.now;
         let Server { disk, process: Some(process), .. } = &mut self.servers[s] else { return };
         match output {
-            member::Output::Follow { role, leader } => process.following = Some((role, leader)),
+            member::Output::Follow { role, leader, .. } => process.following = Some((role, leader)),
             member::Output::Lead { role } => process.leading = Some(role),
             member::Output::Over(..) => {
                 process.following = None;

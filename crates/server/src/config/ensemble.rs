@@ -39,6 +39,10 @@ pub struct EnsembleConfig {
     pub local_sessions: LocalSessions,
     /// `leaderServes`: a leader takes clients.
     pub leader_serves: bool,
+    /// `observerMasterPort`: where followers serve observers, and observers look for such a follower.
+    pub observer_master_port: Option<u16>,
+    /// `observerMaster.sizeLimit`: bytes of the history that a follower keeps in memory for observers.
+    pub observer_log_bytes_max: u32,
     /// `readonlymode.enabled`: reads are served where there is no leader.
     pub read_only: bool,
     /// How the text of a configuration is read.
@@ -161,6 +165,8 @@ pub(super) fn ensemble(
             (true, false) => LocalSessions::On,
             (true, true) => LocalSessions::Upgrading,
         },
+        observer_master_port: settings.limit("observerMasterPort")?,
+        observer_log_bytes_max: settings.limit("observerMaster.sizeLimit")?.unwrap_or(0),
         read_only: settings.bool("readonlymode.enabled")?,
         leader_serves: settings.bool("leaderServes")?,
         text_rules,

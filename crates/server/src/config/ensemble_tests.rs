@@ -173,7 +173,7 @@ fn members_need_their_limits() {
 
 #[test]
 fn what_members_do_not_have_yet_is_refused() {
-    for line in ["syncEnabled=false", "observerMasterPort=1"] {
+    for line in ["syncEnabled=false", "oraclePath=/o"] {
         let told = bad(&format!("{THREE}clientPort=2181\n{line}"), &[("/data/myid", "1")]);
         assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
     }
@@ -235,6 +235,9 @@ fn sessions_and_who_serves() {
     assert_eq!(upgrading.local_sessions, LocalSessions::Upgrading);
     assert_eq!(it("localSessionsUpgradingEnabled=true").local_sessions, LocalSessions::Off);
     assert!(!it("leaderServes=no").leader_serves);
+    assert_eq!((it("").observer_master_port, it("observerMasterPort=-1").observer_master_port), (None, None));
+    let masters = it("observerMasterPort=2191\nobserverMaster.sizeLimit=0x10");
+    assert_eq!((masters.observer_master_port, masters.observer_log_bytes_max), (Some(2191), 16));
     assert!(it("readonlymode.enabled=true").read_only && !it("").read_only);
     // Clients ask which servers they may write to.
     let has_isro = |lines: &str| {

@@ -56,7 +56,7 @@ const INFORM: &str = "
     maxGetChildrenResponseCacheSize=5  enableEagerACLCheck=true  nio.numSelectorThreads=5  nio.numWorkerThreads=5
     nio.directBufferBytes=5  nio.shutdownTimeout=5  intBufferStartingSizeBytes=5  netty.advancedFlowControl.enabled=true
     localSessionsEnabled=true  localSessionsUpgradingEnabled=true  readonlymode.enabled=true  disableAutoWatchReset=true  initLimit=5  syncLimit=5  connectToLearnerMasterLimit=5  electionAlg=3
-    observer.reconnectDelayMs=5  observer.election.DelayMs=5  observerMaster.sizeLimit=5  syncEnabled=false
+    observer.reconnectDelayMs=5  observer.election.DelayMs=5  observerMaster.sizeLimit=5  observerMasterPort=5  syncEnabled=false
     leaderServes=no  quorumListenOnAllIPs=true  cnxTimeout=5  quorumCnxnTimeoutMs=5
     tcpKeepAlive=true  electionPortBindRetry=5  fastleader.minNotificationInterval=5
     fastleader.maxNotificationInterval=5  leader.maxTimeToWaitForEpoch=5  leader.maxConcurrentSnapSyncs=5
@@ -104,7 +104,7 @@ const MEMBER: &str = "
 /// They ask for something that is not there: the start is refused, and the line is named.
 const REFUSE: &str = "
     secureClientPort=2182  secureClientPortAddress=x  client.portUnification=true
-    observerMasterPort=5  oraclePath=x  authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider
+    oraclePath=x  authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider
     authProvider.1=org.apache.zookeeper.server.auth.X509AuthenticationProvider  authProvider.1=com.example.Mine
     ssl.authProvider=x  sessionRequireClientSASLAuth=true  java.security.auth.login.config=x
     quorum.auth.enableSasl=true  quorum.auth.serverRequireSasl=true  quorum.auth.learnerRequireSasl=true
@@ -115,8 +115,7 @@ const REFUSE: &str = "
 
 /// Of what would be refused, what asks for nothing. No word, and a start.
 const ASK_NOTHING: &str = "
-    secureClientPort=0  client.portUnification=false  observerMasterPort=0
-    observerMasterPort=-1  peerType=participant  peerType=PARTICIPANT  standaloneEnabled=true
+    secureClientPort=0  client.portUnification=false  peerType=participant  peerType=PARTICIPANT  standaloneEnabled=true
     multiAddress.enabled=false  sessionRequireClientSASLAuth=false  quorum.auth.enableSasl=false
     quorum.auth.serverRequireSasl=false  quorum.auth.learnerRequireSasl=false  audit.enable=false
     client.certReload=false  sslQuorumReloadCertFiles=false  sslQuorum=false  portUnification=false

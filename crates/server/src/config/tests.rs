@@ -237,7 +237,6 @@ fn booleans_as_java_reads_them() {
 #[test]
 fn what_is_missing_here_is_refused_by_name() {
     for line in [
-        "observerMasterPort=2191",
         "secureClientPort=2182",
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         "ssl.keyStore.location=/k",

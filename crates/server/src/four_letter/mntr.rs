@@ -59,6 +59,8 @@ pub struct EnsembleGauges {
     pub quorum_size: i64,
     /// Of a leader.
     pub leading: Option<LeaderGauges>,
+    /// Observers in sync, of a follower that serves them.
+    pub synced_observers: Option<i64>,
     /// Of an observer: the number of the server that it learns from.
     pub observer_master: Option<i64>,
 }
@@ -210,7 +212,9 @@ impl Lines {
 
     fn ensemble(&mut self, gauges: &EnsembleGauges) {
         self.integer("quorum_size", gauges.quorum_size);
-        // A follower tells of observers of its own, if it is an observer master.
+        if let Some(observers) = gauges.synced_observers {
+            self.integer("synced_observers", observers);
+        }
         if let Some(leading) = &gauges.leading {
             self.integer("learners", leading.learners);
             self.integer("synced_followers", leading.synced_followers);

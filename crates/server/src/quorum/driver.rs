@@ -180,6 +180,7 @@ impl Ports {
                 }
             }
             Order::Lead(role) => self.leader = Some(LeaderPort::open(&self.shared, role)),
+            Order::ServeObservers(role) => self.leader = Some(LeaderPort::for_observers(&self.shared, role)),
             Order::Ready(id) => {
                 if let Some(leader) = &self.leader {
                     leader.ready(id);

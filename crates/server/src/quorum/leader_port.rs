@@ -1,4 +1,4 @@
-//! The learners of this server, while it leads.
+//! The learners of this server, while it leads; or its observers, while it follows, at a port of their own.
 //!
 //! A connection is told to the leader when its first packet is there, and is a hello: who never says it never counts among
 //! the learners. Then a task reads packets, and one takes from the leader's queue what is to be sent, as much as one write
@@ -16,8 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use wire::ServerId;
+use wire::election::HostPort;
 use wire::quorum::{Limits, Packet, split};
 use zab::leader::Input;
+use zab::quorum_verifier::MemberAddress;
 use zab::{ConnId, RoleId, ToLearner};
 
 use super::driver::{Event, Shared};
@@ -71,8 +73,20 @@ impl Drop for LeaderPort {
 impl LeaderPort {
     /// Listens on all own addresses.
     pub(super) fn open(shared: &Shared, role: RoleId) -> Self {
-        let addresses = shared.options.own.iter().map(zab::quorum_verifier::MemberAddress::quorum);
-        let acceptors = addresses.map(|address| spawn_local(accept(shared.clone(), role, address))).collect();
+        let addresses = shared.options.own.iter().map(MemberAddress::quorum);
+        Self::open_at(shared, role, addresses, "this server leads, but learners can't reach it: quorum port")
+    }
+
+    /// Listens on all own addresses, at the port for observers.
+    pub(super) fn for_observers(shared: &Shared, role: RoleId) -> Self {
+        let ports = shared.options.observer_master_port.into_iter();
+        let own = &shared.options.own;
+        let addresses = ports.flat_map(|port| own.iter().map(move |it| HostPort { host: it.host.clone(), port }));
+        Self::open_at(shared, role, addresses, "observers can't reach this server: observerMasterPort")
+    }
+
+    fn open_at(shared: &Shared, role: RoleId, addresses: impl Iterator<Item = HostPort>, what: &'static str) -> Self {
+        let acceptors = addresses.map(|address| spawn_local(accept(shared.clone(), role, address, what))).collect();
         Self { role, learners: BTreeMap::new(), doubted: BTreeSet::new(), acceptors }
     }
 
@@ -136,7 +150,7 @@ fn server_of(hello: &Packet) -> Option<ServerId> {
 }
 
 /// Listens as long as the role lasts; a port that is taken is tried again.
-async fn accept(shared: Shared, role: RoleId, address: wire::election::HostPort) {
+async fn accept(shared: Shared, role: RoleId, address: HostPort, what: &'static str) {
     let mut waiting = Waiting::default();
     let mut told = false;
     let listener = loop {
@@ -144,10 +158,10 @@ async fn accept(shared: Shared, role: RoleId, address: wire::election::HostPort)
         let bound = tokio::task::spawn_blocking(move || dial::listen(&at, on_all)).await;
         match bound.map_err(io::Error::other).flatten().and_then(TcpListener::from_std) {
             Ok(listener) => break listener,
-            Err(e) if told => tracing::debug!("quorum port {e}"),
+            Err(e) if told => tracing::debug!("{what} {e}"),
             Err(e) => {
                 told = true;
-                tracing::error!("this server leads, but learners can't reach it: quorum port {e}");
+                tracing::error!("{what} {e}");
             }
         }
         tokio::time::sleep(BIND_PAUSE).await;

@@ -10,13 +10,13 @@
 //! | [`dial`] | names looked up anew at each attempt, connecting, listening |
 //! | `waiting` | connections that have not said who they are: bounded, the oldest goes first |
 //! | `election_port` | connections of elections, as `zab::Connections` wants them |
-//! | `leader_port` | learners of this server, while it leads |
+//! | `leader_port` | learners of this server, while it leads; its observers, while it follows |
 //! | `learner_port` | the connection to the leader |
 //! | `driver` | the thread: who does what an order asks for |
 //!
 //! Whatever a stranger sends costs its own connection, and the time of the one read that shows it.
 //!
-//! Source: Apache `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `LearnerHandler`, `Learner`.
+//! Source: Apache `QuorumCnxManager`, `Leader.LearnerCnxAcceptor`, `LearnerHandler`, `Learner`, `ObserverMaster`.
 
 pub mod dial;
 mod driver;
@@ -48,11 +48,11 @@ pub use driver::{Driver, Listening};
 pub enum Order {
     /// Of the election port; never `Deliver`, `Up` or `Down`.
     Election(connections::Output),
-    /// Connect to a leader's quorum port. Ends the connection of the role before.
+    /// Connect to a leader's quorum port, or to a follower's port for observers. Ends the connection of the role before.
     Follow {
         /// The role that begins.
         role: RoleId,
-        /// Who leads, for people.
+        /// Whom it learns from, for people.
         leader: ServerId,
         /// Where; the first that answers is the one.
         addresses: Vec<HostPort>,
@@ -64,6 +64,8 @@ pub enum Order {
     ReceiveSnapshot(RoleId, mpsc::Sender<SnapshotBytes>),
     /// Accept learners.
     Lead(RoleId),
+    /// Accept observers, at the port for them.
+    ServeObservers(RoleId),
     /// There is something for this learner: [`Machines::next_packets`].
     Ready(ConnId),
     /// What [`ToLearner::Snapshot`] stands for, for this learner.
@@ -157,6 +159,8 @@ pub struct Options {
     pub me: ServerId,
     /// Where this server's own addresses are: quorum and election port of each.
     pub own: Vec<zab::quorum_verifier::MemberAddress>,
+    /// `observerMasterPort`: where a follower serves observers.
+    pub observer_master_port: Option<u16>,
     /// Several addresses may be told to others (`multiAddress.enabled`).
     pub multi_address: bool,
     /// Listen on all interfaces.

@@ -83,7 +83,7 @@ impl Rig {
     fn member(&self, inner: &mut Inner, output: member::Output, orders: &mut Vec<Order>) {
         let now = self.now();
         match output {
-            member::Output::Follow { role, leader } => {
+            member::Output::Follow { role, leader, .. } => {
                 inner.role = role;
                 let addresses = inner.verifier.member(leader).unwrap().addresses.iter().map(MemberAddress::quorum);
                 orders.push(Order::Follow { role, leader, addresses: addresses.collect() });
@@ -266,6 +266,7 @@ fn start(verifier: &QuorumVerifier, id: i64, log: Vec<Proposal>, adjust: impl Fn
     let ports = Options {
         me,
         own: own.clone(),
+        observer_master_port: None,
         multi_address: false,
         listen_on_all: false,
         election_connect: Duration::from_secs(5),
@@ -464,6 +465,7 @@ fn ports_that_are_taken_are_named() {
     let options = Options {
         me: ServerId(1),
         own: vec![taken.clone()],
+        observer_master_port: None,
         multi_address: false,
         listen_on_all: false,
         election_connect: LIMIT,

@@ -154,7 +154,7 @@ impl World {
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
         match output {
-            member::Output::Follow { role, leader } => {
+            member::Output::Follow { role, leader, .. } => {
                 process.role = Some(role);
                 process.leads = false;
                 self.tally.elections += 1;

@@ -154,7 +154,7 @@ impl World {
         let number = process.number;
         match output {
             member::Output::Look { .. } => {}
-            member::Output::Follow { role, leader } => {
+            member::Output::Follow { role, leader, .. } => {
                 process.role = Some(role);
                 process.leads = false;
                 self.tally.elections += 1;
@@ -269,6 +269,9 @@ impl World {
                 }
             }
             learner::Output::Revalidated { .. }
+            // No observers learn from followers here.
+            | learner::Output::ServeObservers
+            | learner::Output::Observers(_)
             | learner::Output::Disk(_)
             | learner::Output::Configured { .. }
             | learner::Output::Over(_) => {}

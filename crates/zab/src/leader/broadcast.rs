@@ -6,7 +6,7 @@ use wire::quorum::{Packet, Revalidation};
 use wire::{OpCode, ServerId, SessionId, Zxid};
 
 use super::handler::Stage;
-use super::{CloseReason, ConnId, Leader, LeaderOver, Output};
+use super::{CloseReason, ConnId, Leader, LeaderOver, Output, Phase};
 use crate::committed_log::Proposal;
 use crate::durable::{Command, Logged};
 use crate::options::Defect;
@@ -61,7 +61,9 @@ impl Leader {
             Packet::Revalidate(Revalidation::Question { session, timeout_ms }) => {
                 self.outputs.push_back(Output::Revalidate { conn, session, timeout_ms });
             }
-            Packet::Request(request) if request.op == OpCode::Sync.code() => self.on_sync(now_ms, Some(conn), 0),
+            Packet::Request(request) if request.op == OpCode::Sync.code() && self.phase != Phase::Relay => {
+                self.on_sync(now_ms, Some(conn), 0);
+            }
             Packet::Request(request) => self.outputs.push_back(Output::Request(conn, request)),
             // Of a later version: whatever it is, it has to do without an answer.
             Packet::Unknown { .. } => {}
@@ -167,7 +169,7 @@ impl Leader {
 
     /// What is behind `before` is committed up to `committed`; the last of it is a reconfig if there is a `leader`, who is to
     /// lead then.
-    fn tell_commits(&mut self, now_ms: u64, before: Zxid, committed: Zxid, leader: Option<ServerId>) {
+    pub(super) fn tell_commits(&mut self, now_ms: u64, before: Zxid, committed: Zxid, leader: Option<ServerId>) {
         if committed > before {
             let news: Vec<Proposal> = self
                 .log
@@ -261,10 +263,10 @@ impl Leader {
     }
 
     /// PINGs to all learners in sync.
-    fn begin_round(&mut self, now_ms: u64) {
+    pub(super) fn begin_round(&mut self, now_ms: u64) {
         self.syncs.begun += 1;
         let round = self.syncs.begun;
-        let zxid = self.broadcast.proposed();
+        let zxid = if self.phase == Phase::Relay { self.log.committed() } else { self.broadcast.proposed() };
         for conn in self.handlers.keys().copied().collect::<Vec<_>>() {
             let Some(handler) = self.handlers.get_mut(&conn) else { continue };
             if !handler.is_forwarding || handler.pings.len() >= PINGS_MAX {

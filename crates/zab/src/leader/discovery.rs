@@ -22,6 +22,9 @@ impl Leader {
         if let Some(theirs) = info.config_version.filter(|&theirs| theirs > ours) {
             return self.close(now_ms, conn, CloseReason::LaterConfig { theirs, ours });
         }
+        if !is_observer && self.phase == Phase::Relay {
+            return self.close(now_ms, conn, CloseReason::NoObserver);
+        }
         if accepted < Epoch(0) || accepted.0 == i32::MAX {
             return self.close(now_ms, conn, CloseReason::BadEpoch(accepted));
         }
@@ -118,6 +121,9 @@ impl Leader {
         let has_epoch = summary.current != StateSummary::NO_EPOCH;
         let counts = has_epoch && summary.last != StateSummary::NO_HISTORY || self.options.has(Defect::LostStateCounts);
         let compare = !self.options.has(Defect::SummariesNotCompared);
+        if let Some(why) = self.is_ahead_of_follower(summary.last) {
+            return self.close(now_ms, conn, why);
+        }
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         let Phase::EpochAcks { acked } = &mut self.phase else {
             // The epoch has its quorum; whatever this one has beyond the history is not committed, and will be cut.
@@ -181,7 +187,7 @@ impl Leader {
                 }
                 self.try_to_establish(now_ms);
             }
-            Phase::Broadcast => self.send_up_to_date(now_ms, conn),
+            Phase::Broadcast | Phase::Relay => self.send_up_to_date(now_ms, conn),
             _ => {}
         }
     }

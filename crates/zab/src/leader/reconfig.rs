@@ -137,7 +137,7 @@ impl Leader {
         if !self.options.reconfig_enabled {
             return self.options.config.clone();
         }
-        let seen = self.options.newer().filter(|_| self.phase != Phase::Broadcast);
+        let seen = self.options.newer().filter(|_| !matches!(self.phase, Phase::Broadcast | Phase::Relay));
         Bytes::from(seen.unwrap_or(&self.options.verifier).to_string())
     }
 }

@@ -49,6 +49,7 @@ impl Learner {
     }
 
     fn on_configured(&mut self, activated: Option<Activated>) {
+        self.tell_observers_options();
         self.outputs.push_back(Output::Configured { quorums: self.options.quorums(), activated });
     }
 }

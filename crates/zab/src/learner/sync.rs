@@ -112,7 +112,7 @@ impl Learner {
     }
 
     /// What comes between NEWLEADER and UPTODATE waits for UPTODATE.
-    pub(super) fn on_queued_packet(&mut self, packet: Packet) {
+    pub(super) fn on_queued_packet(&mut self, now_ms: u64, packet: Packet) {
         match packet {
             Packet::Proposal { zxid, txn } => self.queue(Proposal { zxid, txn }),
             Packet::Commit { zxid } => self.commit_queued(zxid),
@@ -130,7 +130,7 @@ impl Learner {
                 self.activation = Some((zxid, leader));
             }
             Packet::UpToDate { .. } => match self.stage {
-                Stage::ExpectUpToDate { epoch } => self.on_up_to_date(epoch),
+                Stage::ExpectUpToDate { epoch } => self.on_up_to_date(now_ms, epoch),
                 _ => self.over(LearnerOver::Unexpected("UPTODATE")),
             },
             Packet::Ping { .. } | Packet::Unknown { .. } => {}
@@ -236,7 +236,7 @@ impl Learner {
         }
     }
 
-    fn on_up_to_date(&mut self, epoch: EpochIsCurrent) {
+    fn on_up_to_date(&mut self, now_ms: u64, epoch: EpochIsCurrent) {
         // Apache sends a second one; its leader ignores it.
         self.send(FromLearner::ack(Ack::of_new_leader(epoch)));
         self.stage = Stage::Broadcasting;
@@ -266,6 +266,7 @@ impl Learner {
         if let Some((zxid, leader)) = self.activation.take() {
             self.activate_seen(zxid, leader);
         }
+        self.begin_observers(now_ms);
     }
 
     /// Lets the log be applied as far as it is durable and the leader's; during the sync only.

@@ -404,7 +404,7 @@ impl World {
         let server = self.servers.get_mut(&id).unwrap();
         match output {
             Output::Look { summary, is_lost } => server.look = Some((summary, is_lost)),
-            Output::Follow { role, leader } => {
+            Output::Follow { role, leader, .. } => {
                 server.role = Some(role);
                 server.follow = Some((role, leader));
             }
@@ -479,6 +479,8 @@ impl World {
             LearnerOutput::ReceiveSnapshot(_)
             | LearnerOutput::Revalidated { .. }
             | LearnerOutput::Synced
+            | LearnerOutput::ServeObservers
+            | LearnerOutput::Observers(_)
             | LearnerOutput::Disk(_)
             | LearnerOutput::Configured { .. }
             | LearnerOutput::Over(_) => {}

@@ -31,9 +31,11 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("dynamicConfigFile", Kind::Text, "", "File with the members, and nothing else. Its name ends with their version.").file_only(),
         key("peerType", Kind::Choice(&["participant", "observer"]), "participant", "Whether this member votes. The role in its own server.N line is what counts; this only warns when they differ.")
             .file_only(),
-        key("observerMasterPort", Kind::Decimal(I32_MIN, 65535), "0", "Port for observers.")
+        key("observerMasterPort", Kind::Decimal(I32_MIN, 65535), "0", "Where followers serve observers, so that the leader need not; all members need the same. 0: they learn from the leader.")
             .file_only()
-            .refused(&["0", "-1"], NOT_YET),
+            .ensemble(),
+        key("observerMaster.sizeLimit", Kind::Decoded(I32_MIN, I32_MAX), "33554432", "Bytes of the history that a follower keeps in memory for observers.")
+            .ensemble(),
         key("multiAddress.enabled", Kind::StrictBool, "false", "Several addresses of one member.").file_only(),
         key("oraclePath", Kind::Text, "", "File that says who of two may lead.").file_only().refused(&[], NOT_YET),
         key("standaloneEnabled", Kind::StrictBool, "true", "A file with no or one member starts a standalone server.")
