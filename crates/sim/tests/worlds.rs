@@ -10,7 +10,7 @@ use ostler_sim::world::{Keep, Setup, run};
 
 /// The worlds that every test run tries; `cargo xtask soak` tries others. `OSTLER_SIM_SEEDS` sets another number,
 /// `OSTLER_SIM_FIRST` the first seed.
-const SEEDS: u64 = 1000;
+const SEEDS: u64 = 2000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()

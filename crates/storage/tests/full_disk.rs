@@ -15,7 +15,7 @@ use ostler_storage::names::FileName;
 use ostler_storage::recover::RecoverOptions;
 use ostler_storage::{LogOptions, LogWriter, Room, Stopped};
 use proptest::prelude::*;
-use sim::VirtualDisk;
+use sim::{Rng, VirtualDisk};
 use wire::Zxid;
 
 /// A disk with so many bytes for its log files.
@@ -263,6 +263,104 @@ fn the_next_file_makes_way_for_a_batch_that_waits() {
     }
 }
 
+#[test]
+fn a_batch_written_in_parts_is_no_damage_whenever_the_power_fails() {
+    let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+    // The room ends in the middle of a sector of the second txn, twice; the third is whole in sectors of its own.
+    for preallocate in [0, 600, 2048] {
+        let options = LogOptions { preallocate, ..LogOptions::default() };
+        let mut disk = Full::new(1000 + preallocate);
+        let mut writer = LogWriter::new(options, Zxid(0));
+        disk.fill(&mut writer);
+        put(&mut writer, 1, 500);
+        assert_eq!(disk.drain(&mut writer), None);
+        put(&mut writer, 2, 3000);
+        put(&mut writer, 3, 1000);
+        let mut states = 0;
+        let mut check = |disk: &Full, durable: Zxid| {
+            let mut rng = Rng::new(1);
+            let covered = disk.disk.for_each_crash(&mut rng, &mut |mut left| {
+                states += 1;
+                let (found, memory) = recovered(&mut left, &trust).map_err(|error| error.to_string())?;
+                let last = memory.zxids().len() as i64;
+                let is_right = !found.is_suspect && (durable.0..=3).contains(&last);
+                if is_right { Ok(()) } else { Err(format!("{last} txns are there, {:?}", found.warnings)) }
+            });
+            covered.map(|_| ()).unwrap();
+        };
+        let Some(mut job) = disk.drain(&mut writer) else { panic!("{preallocate}: it must find no room") };
+        check(&disk, writer.durable());
+        for more in [700, 60, 10_000] {
+            disk.capacity += more;
+            let mut stopped = None;
+            for (done, effect) in job.effects().to_vec().iter().enumerate() {
+                // It may end in the middle, with another error.
+                if let Effect::WriteAt { file, offset, bytes } = effect {
+                    let mut ended = Full { disk: disk.disk.clone(), ..disk };
+                    let bytes = bytes[..bytes.len() / 3].to_vec();
+                    let part = Effect::WriteAt { file: file.clone(), offset: *offset, bytes };
+                    let _ = ended.execute(&part);
+                    check(&ended, writer.durable());
+                }
+                stopped = disk.execute(effect).err().map(|error| (done, error.kind()));
+                check(&disk, writer.durable());
+                if stopped.is_some() {
+                    break;
+                }
+            }
+            let Some((done, kind)) = stopped else { break };
+            assert_eq!(writer.job_stopped(&mut job, done, kind), Stopped::Waits);
+        }
+        assert_eq!(writer.job_done(job), Zxid(3));
+        check(&disk, Zxid(3));
+        assert!(states > 100, "{states} states");
+    }
+}
+
+#[test]
+fn what_was_said_to_fit_fits_also_when_no_next_file_is_made_any_more() {
+    let mut disk = Full::new(5 << 20);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    disk.fill(&mut writer);
+    let zxid = full(&mut writer, &mut disk);
+    // A snapshot asks for a new file, and there is room for none.
+    writer.roll();
+    let room = writer.room().unwrap();
+    assert!(room.bytes > 1000, "{room:?}");
+    put(&mut writer, zxid + 1, 500);
+    let mut now_ms = 0;
+    while !writer.look_for_room(now_ms) {
+        now_ms += 10;
+    }
+    let job = writer.next_fill().unwrap();
+    writer.fill_failed(job);
+    disk.fill(&mut writer);
+    disk.capacity = 0;
+    assert_eq!(disk.drain(&mut writer), None, "it was promised room");
+    assert_eq!(writer.durable(), Zxid(zxid + 1));
+}
+
+#[test]
+fn a_small_next_file_that_was_promised_makes_way_for_no_larger_one() {
+    let mut disk = Full::new((4 << 20) + LEAST_FILL + 10_000);
+    let mut writer = LogWriter::new(LogOptions::default(), Zxid(0));
+    disk.fill(&mut writer);
+    let mut zxid = full(&mut writer, &mut disk);
+    let current = |writer: &LogWriter| writer.current_file().map(|(file, end)| (file.clone(), end)).unwrap();
+    while FIRST_FILL - current(&writer).1 > 150_000 {
+        zxid += 1;
+        put(&mut writer, zxid, 100_000);
+        assert_eq!(disk.drain(&mut writer), None);
+    }
+    let (file, _) = current(&writer);
+    assert!(writer.room().unwrap().bytes > 200_000);
+    put(&mut writer, zxid + 1, 200_000);
+    writer.look_for_room(0);
+    assert!(!writer.look_for_room(LOOK_AGAIN_MS.1), "what is queued needs it");
+    assert_eq!(disk.drain(&mut writer), None);
+    assert_ne!(current(&writer).0, file, "the next file took it");
+}
+
 fn end_fill(writer: &mut LogWriter, fill: FillJob, done: &io::Result<()>) {
     match done {
         Ok(()) => writer.fill_done(fill),
@@ -296,6 +394,7 @@ fn a_file_system_that_keeps_no_room_makes_batches_wait_too() {
     put(&mut writer, 2, 10_000);
     let mut job = disk.drain(&mut writer).unwrap();
     disk.keeps = true;
+    disk.capacity = 6 << 20;
     assert!(disk.go_on(&mut writer, &mut job));
     assert_eq!(writer.job_done(job), Zxid(2));
 }

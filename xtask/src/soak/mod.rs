@@ -6,6 +6,7 @@ mod ensemble;
 mod worlds;
 
 use std::io::{IsTerminal, Write};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -44,12 +45,21 @@ pub(crate) struct Args {
     /// The first seed; the others follow. Without it, one that was not played before.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
+    /// On so many cores. Without it, on all.
+    #[arg(long, value_name = "N", conflicts_with_all = ["ensemble", "one"])]
+    threads: Option<NonZero<usize>>,
     /// Play only the history of --seed, and show what it comes to.
     #[arg(long, requires = "seed")]
     one: bool,
     /// The result as JSON.
     #[arg(long)]
     json: bool,
+}
+
+impl Args {
+    fn cores(&self) -> usize {
+        self.threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get)
+    }
 }
 
 /// A promise that was broken.
@@ -117,10 +127,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let enumerated = enumerate(args.json, &mut found);
     let found = Mutex::new(found);
     let (next, stop) = (AtomicU64::new(first_seed), AtomicBool::new(false));
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let time = Duration::from_secs(args.seconds);
     std::thread::scope(|scope| {
-        for _ in 0..cores {
+        for _ in 0..args.cores() {
             scope.spawn(|| {
                 while !stop.load(Relaxed) {
                     play(next.fetch_add(1, Relaxed), &found);
@@ -185,6 +194,8 @@ fn play(seed: u64, found: &Mutex<Found>) {
         found.violations += 1;
         if found.shown.len() < VIOLATIONS_MAX {
             let replay = format!("cargo xtask soak --storage --one --seed {seed}");
+            // In a long run nobody wants to wait for its end.
+            eprintln!("\nseed {seed} fails: {}", what.lines().next().unwrap_or_default());
             found.shown.push(Violation { seed, what, replay });
         }
     }

@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let first_seed = args.seed.unwrap_or_else(new_seed);
     let began = Instant::now();
     let time = if args.one { Duration::ZERO } else { Duration::from_secs(args.seconds) };
-    let cores = if args.one { 1 } else { std::thread::available_parallelism().map_or(1, std::num::NonZero::get) };
+    let cores = if args.one { 1 } else { args.cores() };
     let (next, total) = (AtomicU64::new(first_seed), Mutex::new((Report::default(), 0)));
     std::thread::scope(|scope| {
         for _ in 0..cores {

@@ -257,26 +257,34 @@ impl Play {
         self.memory.history.cut(last);
         self.memory.floor = last;
         self.memory.closed = false;
-        if self.setup.member {
-            self.epochs(last).map_err(Err)?;
+        if self.setup.member && !self.epochs(last).map_err(Err)? {
+            return Ok(None);
         }
         Ok(Some(Life::new(self.disk.clone(), &start, self.memory.clone(), &self.setup, &Sabotage::None)))
     }
 
-    /// The epoch files, as a member reads them at its start.
-    fn epochs(&mut self, last: Zxid) -> Result<(), String> {
+    /// The epoch files, as a member reads them at its start. False: there is no room for what has to be written, so it ends,
+    /// and starts again when somebody has made room.
+    fn epochs(&mut self, last: Zxid) -> Result<bool, String> {
         self.disk.faults.at.clear();
         let read = match epoch::read(&self.disk, last) {
             Ok(read) => read,
             // Damage that took txns away may have taken the history behind an epoch; it is said all the same.
             Err(error) if self.damaged => {
                 self.note(error.to_string());
-                return Ok(());
+                return Ok(true);
             }
             Err(error) => return Err(error.to_string()),
         };
         for effect in &read.effects {
-            self.disk.execute(effect).map_err(|e| format!("{}: {e}", effect.describe()))?;
+            let Err(error) = self.disk.execute(effect) else { continue };
+            let what = format!("{}: {error}", effect.describe());
+            if self.disk.faults.capacity.take().is_none() || !is_no_room(error.kind()) {
+                return Err(what);
+            }
+            self.note(format!("no start, the disk is full: {what}"));
+            self.tally.refused += 1;
+            return Ok(false);
         }
         let found = [(read.accepted.0, self.memory.accepted), (read.current.0, self.memory.current)];
         for (found, of) in found {
@@ -286,7 +294,7 @@ impl Play {
         }
         self.memory.accepted = EpochState { done: read.accepted.0, next: None };
         self.memory.current = EpochState { done: read.current.0, next: None };
-        Ok(())
+        Ok(true)
     }
 
     /// Makes reading go wrong, or an effect of the recovery.

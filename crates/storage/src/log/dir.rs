@@ -397,7 +397,7 @@ fn whole_record(disk: &dyn Disk, file: &FileRef, offset: u64, end: u64) -> io::R
     let (sum, _) = split_prefix(&prefix);
     let mut adler = simd_adler32::Adler32::new();
     let mut zxid = None;
-    let mut chunk = vec![0; 1 << 18];
+    let mut chunk = vec![0; length.min(1 << 18) as usize];
     let mut left = length;
     while left > 0 {
         let n = left.min(chunk.len() as u64) as usize;

@@ -11,7 +11,9 @@ use wire::Zxid;
 
 use super::record::{self, HEADER_LENGTH, PREFIX_LENGTH, TERMINATOR};
 
-/// How many bytes are asked for at a time.
+/// How many bytes are asked for at first: most files of tests, and many of new servers, have no more.
+const FIRST_CHUNK: usize = 8 << 10;
+/// How many bytes are asked for at a time, in a file that is longer.
 const CHUNK: usize = 256 * 1024;
 
 /// A record that is whole: its checksum and its end are right.
@@ -161,6 +163,7 @@ impl<R: Read> Window<R> {
     }
 
     fn fill(&mut self) -> io::Result<()> {
+        let was_full = self.end == self.buffer.len();
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -168,7 +171,9 @@ impl<R: Read> Window<R> {
         }
         // Doubles only when the bytes have really come, whatever a length field promises.
         if self.end == self.buffer.len() {
-            self.buffer.resize((2 * self.end).max(CHUNK), 0);
+            self.buffer.resize((2 * self.end).max(FIRST_CHUNK), 0);
+        } else if was_full && self.buffer.len() < CHUNK {
+            self.buffer.resize((4 * self.buffer.len()).min(CHUNK), 0);
         }
         // Not more at a time than stays in the cache until it is looked at.
         let to = self.buffer.len().min(self.end + CHUNK);

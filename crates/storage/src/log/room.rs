@@ -8,8 +8,8 @@
 //!
 //! Where that is not enough (a batch outruns the fill, a file system does not keep the room that was allocated, no file is
 //! preallocated), **a write that finds no room waits**: what it would have written was not acknowledged, and the same
-//! bytes go to the same place when there is room. A next file that is there, or being made, makes way for it, and none is
-//! made until it went on. Only creating, writing and renaming wait like that. **A sync never does**: after one that failed
+//! bytes go to the same place when there is room, after what there is of them was cut off. A next file that is there, or
+//! being made, makes way for it, and none is made until it went on. Only creating, writing and renaming wait like that. **A sync never does**: after one that failed
 //! the kernel may have dropped the pages, and a second one would lie.
 //!
 //! Apache's server ends when its log's disk is full.
@@ -43,7 +43,7 @@ pub struct Room {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stopped {
     /// The disk is full. Nothing of the batch is durable; execute [`LogJob::effects`] again after a while: they begin
-    /// with the one that failed.
+    /// with the one that failed, or with what takes back the part of it that was done.
     Waits,
     /// The log is finished; hand the job to [`LogWriter::job_failed`] and end the server.
     Ends,
@@ -54,6 +54,8 @@ pub enum Stopped {
 pub(super) struct Shortage {
     /// There was no room for a next file of the usual size.
     is_short: bool,
+    /// That was so for the file that is written, until no next one was made any more.
+    was_short: bool,
     /// The job that is out found no room.
     is_stuck: bool,
     /// When to look again, and how long to wait after that.
@@ -70,9 +72,18 @@ impl Shortage {
         self.is_short
     }
 
+    /// Is a file written whose room was promised, and no longer known for all there is?
+    pub(super) fn was_short(&self) -> bool {
+        self.was_short
+    }
+
+    pub(super) fn file_is_left(&mut self) {
+        self.was_short = false;
+    }
+
     /// No next file is made any more: whether there is room, only the batches can tell.
     pub(super) fn is_given_up(&mut self) {
-        *self = Self { is_stuck: self.is_stuck, ..Self::default() };
+        *self = Self { is_stuck: self.is_stuck, was_short: self.is_short || self.was_short, ..Self::default() };
     }
 
     pub(super) fn job_went_on(&mut self) {
@@ -143,7 +154,11 @@ impl LogWriter {
     /// Call it now and then, with the clock that never goes back. True: it is time to look for room again, so ask for
     /// [`next_fill`](Self::next_fill).
     pub fn look_for_room(&mut self, now_ms: i64) -> bool {
-        let is_smaller = self.shortage.is_short && matches!(self.spare, Spare::Ready(..));
+        // Not one that a batch was promised which does not fit into the current file.
+        let (filled, end) = self.current.as_ref().map_or((0, 0), |current| (current.filled, current.end));
+        let queued = (self.pending_bytes - self.in_flight_bytes) as u64;
+        let is_smaller =
+            self.shortage.is_short && matches!(self.spare, Spare::Ready(..)) && queued <= filled.saturating_sub(end);
         if self.shortage.is_stuck || !(is_smaller || self.spare == Spare::NoRoom) || self.phase != Phase::Open {
             return false;
         }
@@ -175,6 +190,9 @@ impl LogWriter {
         };
         if self.phase == Phase::Open && is_no_room(kind) && job.effects().get(done).is_some_and(may_wait) {
             job.done += done;
+            if let (Some(length), Some(current)) = (job.begin_again(self.options.force_sync), &mut self.current) {
+                current.filled = current.filled.min(length);
+            }
             self.shortage.is_stuck = true;
             // Where there is none, one that found no room may have left what it wrote.
             let fills = self.options.preallocate > HEADER_LENGTH;

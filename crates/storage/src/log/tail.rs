@@ -223,7 +223,7 @@ fn is_a_bit_away(source: &mut (impl Read + Seek + ?Sized), offset: u64, end: u64
     source.read_exact(&mut prefix)?;
     let stored = split_prefix(&prefix).0 as u64;
     let mut adler = simd_adler32::Adler32::new();
-    let mut chunk = vec![0; 1 << 18];
+    let mut chunk = vec![0; length.min(1 << 18) as usize];
     let mut left = length;
     while left > 0 {
         let n = left.min(chunk.len() as u64) as usize;

@@ -105,6 +105,8 @@ pub struct LogJob {
     effects: Vec<Effect>,
     /// How many of the effects are done: some, if the job had to wait for room.
     pub(super) done: usize,
+    /// Where among the effects the file is cut before the records are written, if these found no room once.
+    cut_at: Option<usize>,
     last: Zxid,
     txns: usize,
     bytes: usize,
@@ -114,6 +116,28 @@ impl LogJob {
     /// What to do, in this order, stopping at the first failure.
     pub fn effects(&self) -> &[Effect] {
         &self.effects[self.done..]
+    }
+
+    /// The effect that is next has found no room; it is tried again later. Where the file ends then, if that changes.
+    ///
+    /// If it writes the records, a part of them may be in the file, which ends anywhere, in the middle of a sector. Were
+    /// they simply written again, a crash could keep that part of a sector beside whole ones that were written later, and
+    /// no start could tell it from damage. So it is cut off first, durably. (Zeros over it would not do: they may be
+    /// written in part as well.)
+    pub(super) fn begin_again(&mut self, force_sync: bool) -> Option<u64> {
+        let Some(Effect::WriteAt { file, offset, .. }) = self.effects.get(self.done) else { return None };
+        // A header is not written over: its file has no name yet, and is synced before it gets one.
+        if !force_sync || !matches!(file.name, FileName::Log(_)) {
+            return None;
+        }
+        let length = *offset;
+        if self.cut_at.is_none() {
+            let cut = Effect::Truncate { file: file.clone(), length };
+            let sync = Effect::Fdatasync(file.clone());
+            self.effects.splice(self.done..self.done, [cut, sync]);
+        }
+        self.done = *self.cut_at.get_or_insert(self.done);
+        Some(length)
     }
 
     /// The last zxid of the batch.
@@ -281,7 +305,7 @@ impl LogWriter {
         }
         self.in_flight = true;
         self.in_flight_bytes = bytes;
-        Some(LogJob { effects, done: 0, last: batch.last, txns: batch.txns, bytes })
+        Some(LogJob { effects, done: 0, cut_at: None, last: batch.last, txns: batch.txns, bytes })
     }
 
     fn wants_new_file(&self, bytes: u64) -> bool {
@@ -289,8 +313,8 @@ impl LogWriter {
         let limit = self.options.size_limit;
         if self.roll_wanted || (limit > 0 && current.end > limit) {
             // While the next file is being made, staying costs less than going without; where there is no room for it, the
-            // current one has all the room there is.
-            let stays = self.spare == Spare::Filling || self.shortage.is_short();
+            // current one has all the room there is, and what was said to fit was said of it.
+            let stays = self.spare == Spare::Filling || self.shortage.is_short() || self.shortage.was_short();
             return !stays || current.end + bytes > current.filled;
         }
         match self.spare {
@@ -303,6 +327,7 @@ impl LogWriter {
 
     /// Nothing more goes to the current file, and the zeros behind its last record are not needed.
     fn leave_file(&mut self) {
+        self.shortage.file_is_left();
         if let Some(left) = self.current.take()
             && left.filled > left.end
         {

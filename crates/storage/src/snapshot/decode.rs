@@ -14,7 +14,9 @@ use super::encode::Checksum;
 use super::stream::{Compression, Counted};
 use super::{END, MAGIC, SEAL_LENGTH, SnapshotDigest};
 
-/// How many bytes are asked for at a time.
+/// How many bytes are asked for at first: most files of tests, and many of new servers, have no more.
+const FIRST_CHUNK: usize = 8 << 10;
+/// How many bytes are asked for at a time, in a file that is longer.
 const CHUNK: usize = 1 << 20;
 /// The bytes of a stored Stat.
 const STAT_LENGTH: usize = 60;
@@ -223,9 +225,8 @@ struct Source<'p, R> {
 
 impl<'p, R: Read> Source<'p, R> {
     fn new(source: R, length_max: usize, progress: &'p mut dyn FnMut(u64)) -> Self {
-        let buffer = vec![0; CHUNK];
         let sum = Checksum::new();
-        Self { source, buffer, summed: 0, start: 0, end: 0, base: 0, eof: false, sum, length_max, progress }
+        Self { source, buffer: Vec::new(), summed: 0, start: 0, end: 0, base: 0, eof: false, sum, length_max, progress }
     }
 
     fn offset(&self) -> u64 {
@@ -240,6 +241,7 @@ impl<'p, R: Read> Source<'p, R> {
     #[cold]
     fn fill(&mut self) -> io::Result<()> {
         self.sum_up();
+        let was_full = self.end == self.buffer.len();
         self.buffer.copy_within(self.start..self.end, 0);
         self.base += self.start as u64;
         self.end -= self.start;
@@ -247,7 +249,9 @@ impl<'p, R: Read> Source<'p, R> {
         self.summed = 0;
         if self.end == self.buffer.len() {
             // Doubles only when the bytes have really come, whatever a length promises.
-            self.buffer.resize(2 * self.end, 0);
+            self.buffer.resize((2 * self.end).max(FIRST_CHUNK), 0);
+        } else if was_full && self.buffer.len() < CHUNK {
+            self.buffer.resize((4 * self.buffer.len()).min(CHUNK), 0);
         }
         match self.source.read(&mut self.buffer[self.end..]) {
             Ok(0) => self.eof = true,
