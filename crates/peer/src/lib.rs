@@ -33,6 +33,7 @@ mod pipeline_learning;
 pub mod pipeline_roles;
 pub mod pipeline_sessions;
 mod prep;
+mod queues;
 pub mod quota;
 mod read_only;
 mod reads;

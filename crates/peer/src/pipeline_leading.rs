@@ -19,7 +19,7 @@ use crate::time::Now;
 
 /// Bytes of learners' requests that are not applied, beyond which a further one is refused. The answer is a txn, so it is
 /// none of them; and a learner must be read in any case, since it acknowledges what is to be applied.
-const FORWARDED_BYTES_MAX: usize = 256 << 20;
+pub(crate) const FORWARDED_BYTES_MAX: usize = 256 << 20;
 
 impl Pipeline {
     /// A learner hands on what a client of its wants written, or that a session begins or ends.

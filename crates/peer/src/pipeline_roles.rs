@@ -458,7 +458,7 @@ pub(crate) const ONLY_LEADS: &str = "this server leads, and leaderServes=no";
 
 /// The most submissions that wait for a leader; beyond, who asks for a session is closed. Writes are bounded as in the
 /// pipeline.
-const HELD_MAX: usize = 1 << 16;
+pub(crate) const HELD_MAX: usize = 1 << 16;
 
 /// The most events that are held back while nobody is served; beyond, all connections are closed instead.
 const HELD_EVENTS_MAX: usize = 1 << 16;

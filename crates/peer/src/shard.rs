@@ -92,10 +92,10 @@ pub struct RequestThrottle {
 }
 
 /// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
-const WAITING_MAX: usize = 4096;
+pub(crate) const WAITING_MAX: usize = 4096;
 
 /// Bytes of the bodies of reads of one connection that wait; beyond, it is not read.
-const WAITING_BYTES_MAX: usize = 1 << 20;
+pub(crate) const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// The work after which a guard of the tree is let go, roughly in bytes; a read counts [`READ_WORK`] beside its answer.
 pub(crate) const GUARD_WORK: usize = 128 * 1024;

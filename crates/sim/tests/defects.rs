@@ -12,8 +12,13 @@ use ostler_sim::world::{Keep, Setup, run};
 use zab::{Defect, Options};
 
 /// Those that an ordinary test run looks for: they take a few worlds each. `OSTLER_SIM_DEFECTS=all` looks for all.
-const QUICK: &[Defect] =
-    &[Defect::AckBeforeItsSync, Defect::CurrentEpochBeforeHistory, Defect::HalfIsQuorum, Defect::OwnLogDecides];
+const QUICK: &[Defect] = &[
+    Defect::AckBeforeItsSync,
+    Defect::CurrentEpochBeforeHistory,
+    Defect::HalfIsQuorum,
+    Defect::OwnLogDecides,
+    Defect::QueueHasNoBound,
+];
 
 /// All that these worlds can be given, and the numbers of the bugs in ZooKeeper that they stand for; some are mistakes that
 /// nobody made, as far as we know.
@@ -65,6 +70,7 @@ const ALL: &[(Defect, &[u32])] = &[
     (Defect::SnapshotEndsHistory, &[882]),
     (Defect::EmptyIsNew, &[2325, 3781]),
     (Defect::CounterRunsOver, &[1277, 2789, 4870]),
+    (Defect::QueueHasNoBound, &[880, 3340]),
     (Defect::VoteToldOnce, &[1419, 4605]),
     (Defect::SettledNotBelieved, &[975, 1514]),
 ];

@@ -12,6 +12,8 @@ use std::fmt;
 use bytes::Bytes;
 use wire::Zxid;
 
+use crate::queues::{Queue, Visit};
+
 /// A txn as it is proposed, logged and sent: its zxid, and the bytes that all servers have of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Proposal {
@@ -148,6 +150,12 @@ impl CommittedLog {
             self.bytes -= first.weight();
             self.start = first.zxid;
         }
+    }
+
+    /// Shows how much of what is committed is kept.
+    pub(crate) fn each_queue(&self, visit: &mut Visit<'_>) {
+        let length = self.entries.partition_point(|it| it.zxid <= self.committed);
+        visit(Queue { what: "committed txns in memory", length, max: self.limits.txns });
     }
 
     /// The entries behind `zxid`, oldest first. `None` if `zxid` is older than what is kept.

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use wire::ServerId;
 use wire::election::{HostPort, InitialMessage, OBSERVER_ID};
 
+use crate::queues::{Queue, Visit};
 use crate::quorum_verifier::Quorums;
 
 /// A connection's number, which the driver gives; never used twice.
@@ -339,8 +340,17 @@ impl Connections {
     }
 
     fn has_room_for(&self, id: ServerId) -> bool {
-        let strangers = || self.peers.keys().filter(|it| !self.is_member(**it)).count();
-        self.is_member(id) || self.peers.contains_key(&id) || strangers() < STRANGERS_MAX
+        self.is_member(id) || self.peers.contains_key(&id) || self.strangers() < STRANGERS_MAX
+    }
+
+    fn strangers(&self) -> usize {
+        self.peers.keys().filter(|it| !self.is_member(**it)).count()
+    }
+
+    /// Shows how many peers there are that are in no configuration. A message waits once for each by its type.
+    pub(crate) fn each_queue(&self, visit: &mut Visit<'_>) {
+        let what = "peers of the election port that are in no configuration";
+        visit(Queue { what, length: self.strangers(), max: STRANGERS_MAX });
     }
 
     /// Keeps nothing of a stranger without a connection: there may be any number of them, one after another.

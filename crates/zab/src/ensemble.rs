@@ -177,6 +177,10 @@ impl Ensemble {
         &self.member
     }
 
+    pub(crate) fn election(&self) -> &Election {
+        &self.election
+    }
+
     /// The connections on the election port.
     pub fn connections(&self) -> &Connections {
         &self.connections

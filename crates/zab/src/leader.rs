@@ -35,6 +35,7 @@
 mod broadcast;
 mod discovery;
 mod handler;
+mod queues;
 mod reconfig;
 mod relay;
 mod sync;
@@ -483,7 +484,8 @@ impl Leader {
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         handler.push(ToLearner::Packet(packet));
         self.outputs.push_back(Output::Ready(conn));
-        let full = handler.queue_bytes > self.options.learner_queue_bytes_max;
+        let full =
+            handler.queue_bytes > self.options.learner_queue_bytes_max && !self.options.has(Defect::QueueHasNoBound);
         if full && matches!(handler.stage, Stage::AwaitStartup | Stage::Broadcasting | Stage::ExpectAckNewLeader) {
             self.close(now_ms, conn, CloseReason::QueueFull);
         }

@@ -31,6 +31,7 @@
 //! Source: Apache `Learner`, `Follower`, `Observer`, `SendAckRequestProcessor`.
 
 mod observers;
+mod queues;
 mod reconfig;
 mod sync;
 
@@ -647,7 +648,7 @@ impl Learner {
 
     fn hold(&mut self, bytes: usize) {
         self.held_bytes += bytes;
-        if self.held_bytes > self.options.sync_queue_bytes_max {
+        if self.held_bytes > self.options.sync_queue_bytes_max && !self.options.has(Defect::QueueHasNoBound) {
             self.over(LearnerOver::QueueFull);
         }
     }

@@ -14,6 +14,7 @@
 //! | [`quorum_verifier`] | who makes a quorum |
 //! | [`reconfig`] | how a configuration follows another one |
 //! | [`options`] | limits and bounds |
+//! | [`queues`] | how full the queues are, for who looks at their bounds |
 //!
 //! The machines do no IO: packets, completions of the disk and the time go in, packets and commands for the disk come
 //! out. A standalone server is the leader of an ensemble of one and takes [`broadcast`]'s path alone.
@@ -28,6 +29,7 @@ pub mod leader;
 pub mod learner;
 pub mod member;
 pub mod options;
+pub mod queues;
 pub mod quorum_verifier;
 pub mod reconfig;
 pub mod state_summary;
@@ -43,6 +45,7 @@ pub use leader::{ConnId, Leader, LeaderOver, Start, ToLearner};
 pub use learner::{Learner, LearnerOver};
 pub use member::{Member, Recovered, RoleId, RoleOver, State};
 pub use options::{Defect, Options};
+pub use queues::Queue;
 pub use quorum_verifier::{QuorumVerifier, Quorums};
 pub use state_summary::StateSummary;
 pub use sync_plan::{LogPart, SyncPlan};

@@ -24,6 +24,7 @@ use crate::durable::{Command, Done, Logged, Token};
 use crate::leader::{self, ConnId, Leader, LeaderOver, Learners, Start, ToLearner};
 use crate::learner::{self, Activated, Learner, LearnerOver};
 use crate::options::{Defect, Options};
+use crate::queues::Visit;
 use crate::quorum_verifier::{QuorumVerifier, Quorums};
 use crate::reconfig::keeps_leader;
 use crate::state_summary::StateSummary;
@@ -334,6 +335,16 @@ impl Member {
             Role::Draining(log) | Role::Looking(log) => log,
             Role::Learning(learner) => learner.log(),
             Role::Leading(leader) => leader.log(),
+        }
+    }
+
+    /// Shows the queues of its history and its role.
+    pub(crate) fn each_queue(&self, visit: &mut Visit<'_>) {
+        self.log().each_queue(visit);
+        match &self.role {
+            Role::Draining(_) | Role::Looking(_) => {}
+            Role::Learning(learner) => learner.each_queue(visit),
+            Role::Leading(leader) => leader.each_queue(visit),
         }
     }
 

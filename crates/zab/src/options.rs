@@ -107,6 +107,8 @@ pub enum Defect {
     EmptyIsNew,
     /// An epoch whose counters are used up goes on (ZOOKEEPER-1277, 2789).
     CounterRunsOver,
+    /// A queue that is full takes more (ZOOKEEPER-880, 3340).
+    QueueHasNoBound,
     /// A vote is told once, and never again (ZOOKEEPER-4605).
     VoteToldOnce,
     /// Who looks for a leader takes nobody's word that there is one (ZOOKEEPER-975, 1514).

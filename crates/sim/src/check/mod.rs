@@ -9,6 +9,7 @@
 //! | `durability` | an ACK of what is not on the disk, a commit without a quorum of disks, one that is lost |
 //! | `recovery` | a crash after which a disk holds anything but what it was given |
 //! | `clients` | writes out of order, a read that goes back, a sync that misses what was acknowledged |
+//! | `queues` | a queue that is longer than its bound says |
 //! | `sessions` | the writes of one connection committed in another order than they were sent |
 
 mod agreement;
@@ -16,6 +17,7 @@ mod clients;
 mod durability;
 mod epochs;
 mod leadership;
+mod queues;
 mod recovery;
 mod sessions;
 
@@ -26,6 +28,7 @@ use wire::{Epoch, Zxid};
 use zab::QuorumVerifier;
 
 pub(crate) use self::clients::Wish;
+pub(crate) use self::queues::too_long;
 pub(crate) use self::recovery::Disks;
 use self::sessions::Sessions;
 use crate::store::history::Link;

@@ -139,6 +139,7 @@ impl World {
             // An epoch that has no room for its sessions gets nothing done.
             options.initial_counter = setup.initial_counter.min(u32::MAX - 60);
             options.force_snapshot_sync = setup.force_snapshot_sync;
+            setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
             // A new database, and meant to be one.

@@ -67,6 +67,7 @@ impl World {
         self.drain(s);
         let server = &self.servers[s];
         let Some(process) = &server.process else { return };
+        self.truth.on_queues(s, process);
         let Some(at_ms) = process.node.next_timeout_ms() else { return };
         let at_us = server.world_us(at_ms).max(self.now_us + 1);
         if process.armed_us.is_none_or(|armed| at_us < armed) {

@@ -165,6 +165,7 @@ impl World {
             options.committed_log = CommittedLogLimits { txns: setup.committed_log_txns, bytes: 1 << 20 };
             options.initial_counter = setup.initial_counter;
             options.force_snapshot_sync = setup.force_snapshot_sync;
+            setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
             // A new database, and meant to be one.

@@ -57,6 +57,7 @@ impl World {
         self.kick(s);
         let server = &self.servers[s];
         let Some(process) = &server.process else { return };
+        process.ensemble.each_queue(&mut |queue| self.truth.on_queue(s, queue));
         let Some(at_ms) = process.ensemble.next_timeout() else { return };
         let at_us = server.world_us(at_ms).max(self.now_us + 1);
         if process.armed_us.is_none_or(|armed| at_us < armed) {

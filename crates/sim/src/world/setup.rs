@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use zab::Options;
+
 use crate::rng::Rng;
 
 /// A span of time from which each case draws one, in µs.
@@ -247,6 +249,8 @@ pub struct Setup {
     pub is_encoded: bool,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
+    /// Are the queues small, so that they become full?
+    pub has_small_queues: bool,
     /// When each server is started first.
     pub start_us: Vec<u64>,
     /// What goes wrong.
@@ -278,8 +282,21 @@ impl Setup {
             clock_ppm: vec![1_000_000; voters + observers],
             is_encoded: false,
             force_snapshot_sync: false,
+            has_small_queues: false,
             start_us: vec![0; voters + observers],
             schedule: Vec::new(),
+        }
+    }
+
+    /// Sets the bounds of a server's queues. Small ones are large enough for all that clients may have under way at once, and
+    /// for a sync: what makes them full is somebody who does not read.
+    pub(crate) fn bound_queues(&self, options: &mut Options) {
+        if self.has_small_queues {
+            let requests = self.clients * self.pipelined;
+            options.learners_max = self.servers() + 2;
+            options.learner_queue_bytes_max = (24 << 10) + 600 * requests + 1024 * self.committed_log_txns;
+            options.sync_queue_bytes_max = (32 << 10) + 4096 * requests;
+            options.syncs_max = requests + 8;
         }
     }
 

@@ -85,6 +85,7 @@ impl Search<'_> {
         self.change(|it| it.initial_counter = 0);
         self.change(|it| it.is_encoded = false);
         self.change(|it| it.force_snapshot_sync = false);
+        self.change(|it| it.has_small_queues = false);
         self.change(|it| it.start_us.fill(0));
         self.change(|it| it.clock_ppm.fill(1_000_000));
         self.change(|it| it.latency = Span::new(100, 400));
@@ -116,6 +117,9 @@ impl fmt::Display for Setup {
         }
         if self.force_snapshot_sync {
             writeln!(f, "  forceSnapshotSync")?;
+        }
+        if self.has_small_queues {
+            writeln!(f, "  queues are small")?;
         }
         if self.clock_ppm.iter().any(|it| *it != 1_000_000) {
             writeln!(f, "  clocks go with {:?} millionths", self.clock_ppm)?;

@@ -47,6 +47,7 @@ impl Setup {
             setup.start_us = (0..setup.servers()).map(|_| rng.below(3_000_000)).collect();
         }
         setup.draw_faults(&mut rng);
+        setup.has_small_queues = rng.chance(300);
         setup
     }
 

@@ -8,6 +8,8 @@ use wire::{ServerId, Zxid};
 use super::vote::{Proposal, Vote};
 use super::{Decision, Election, Output};
 use crate::options::Defect;
+use crate::queues::{Queue, Visit};
+use crate::quorum_verifier::{QuorumVerifier, Role};
 
 /// What a server knows that looks for a leader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +40,22 @@ impl Round {
 }
 
 impl Election {
+    /// Shows how many votes are remembered: of each voter one of each kind.
+    pub(crate) fn each_queue(&self, visit: &mut Visit<'_>) {
+        let voters = |it: &QuorumVerifier| it.members().filter(|it| it.role == Role::Participant).count();
+        let max = voters(self.quorums.committed()) + self.quorums.newer().map_or(0, |it| voters(it));
+        let of_round = self.round.as_ref();
+        let received = of_round.map_or(0, |it| it.received.len());
+        let settled = of_round.map_or(0, |it| it.settled.len());
+        for (what, length) in [
+            ("votes in a round", received),
+            ("votes of settled servers", settled),
+            ("votes before the first round", self.heard.len()),
+        ] {
+            visit(Queue { what, length, max });
+        }
+    }
+
     /// Begins a round with what this server has to offer.
     pub(super) fn look(&mut self, now_ms: u64, own: Proposal) {
         if self.current.election_epoch == super::NO_ROUND {

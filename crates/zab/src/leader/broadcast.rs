@@ -14,7 +14,7 @@ use crate::quorum_verifier::QuorumVerifier;
 use crate::reconfig::configuration_in;
 
 /// The most PINGs of a learner without an answer; when full, none is sent, and its silence will close the connection.
-const PINGS_MAX: usize = 1 << 10;
+pub(super) const PINGS_MAX: usize = 1 << 10;
 
 /// A sync that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

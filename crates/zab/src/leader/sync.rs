@@ -15,8 +15,8 @@ use crate::durable::Token;
 use crate::options::Defect;
 use crate::sync_plan::{LogPart, SyncPlan, plan, plan_from_disk};
 
-/// The next part of the log is read when no more than this waits to be sent, in bytes.
-const STREAM_LOW_WATER: usize = 1 << 20;
+/// The next part of the log is read when no more than this part of what may wait to be sent waits: 1 MiB of 256 MiB.
+const STREAM_LOW_WATER_PART: usize = 256;
 
 impl Leader {
     /// A learner whose history ends at `last`.
@@ -133,7 +133,8 @@ impl Leader {
         let Stage::Streaming { cursor, token } = handler.stage else { return };
         if cursor >= start || self.options.has(Defect::GapServed) {
             self.finish(now_ms, conn, cursor.max(start));
-        } else if token.is_none() && handler.queue_bytes <= STREAM_LOW_WATER {
+        } else if token.is_none() && handler.queue_bytes <= self.options.learner_queue_bytes_max / STREAM_LOW_WATER_PART
+        {
             let token = self.tokens.next();
             handler.stage = Stage::Streaming { cursor, token: Some(token) };
             self.outputs.push_back(Output::ReadLog { conn, token, from: cursor, up_to: start, is_first: false });

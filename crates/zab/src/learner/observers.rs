@@ -35,6 +35,10 @@ impl Observers {
     pub(super) fn next_timeout(&self) -> Option<u64> {
         self.master.as_ref()?.next_timeout()
     }
+
+    pub(super) fn master(&self) -> Option<&Leader> {
+        self.master.as_deref()
+    }
 }
 
 impl Learner {

@@ -8,11 +8,13 @@
 //! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
 //! | `answers` | a write that is no step behind what was acknowledged, an answer that is not its txn's, a read that goes back or shows anything but the committed state at its zxid, a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
+//! | `queues` | a queue of a node or a shard that is longer than its bound says |
 //! | `trees` | two servers with different trees or sessions at one zxid |
 
 mod answers;
 mod history;
 mod model;
+mod queues;
 mod sessions;
 mod trees;
 mod watches;
