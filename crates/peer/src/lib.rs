@@ -46,6 +46,7 @@ pub mod shard;
 mod shard_inbox;
 mod shard_limits;
 mod shard_long;
+mod shard_receive;
 mod shard_session;
 pub mod shared;
 mod state;

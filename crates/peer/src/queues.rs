@@ -6,7 +6,8 @@ use crate::pipeline::Pipeline;
 use crate::pipeline_leading::FORWARDED_BYTES_MAX;
 use crate::pipeline_roles::HELD_MAX;
 use crate::pipeline_sessions::EXPIRIES_UNDER_WAY_MAX;
-use crate::shard::{Shard, WAITING_BYTES_MAX, WAITING_MAX};
+use crate::shard::Shard;
+use crate::shard_receive::{WAITING_BYTES_MAX, WAITING_MAX};
 
 impl Pipeline {
     /// Shows them, between two inputs.

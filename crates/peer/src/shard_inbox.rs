@@ -16,7 +16,8 @@ use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
-use crate::shard::{CHORE_PATHS, GUARD_WORK, Shard};
+use crate::shard::{CHORE_PATHS, Shard};
+use crate::shard_receive::GUARD_WORK;
 use crate::shared::Shared;
 use crate::tally::{Answered, count_events};
 use crate::time::Now;

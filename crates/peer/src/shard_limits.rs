@@ -9,7 +9,8 @@ use wire::frame;
 
 use crate::connection::Phase;
 use crate::inbox::ConnId;
-use crate::shard::{Class, Shard};
+use crate::shard::Shard;
+use crate::shard_receive::Class;
 use crate::shared::Shared;
 use crate::time::Now;
 

@@ -6,27 +6,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use peer::{ConnId, Shard, ShardConfig, Submission};
-use rustix::net::{RecvFlags, SendFlags};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::LocalSet;
 
+use self::socket::{Io, has_hung_up, send_last, shutdown_write, wake};
 use crate::core::Core;
-use crate::four_letter::Word;
 use crate::listener::{self, Admission, Limits};
-use crate::words::{Out, Words};
+use crate::words::Words;
 
+mod connection;
 mod report;
+mod socket;
 
 pub use report::{Expiring, Piece, Query, WatchedPath};
 
@@ -60,19 +57,11 @@ pub struct ShardOptions {
     pub drop_gone: bool,
 }
 
-/// How long the other end of a connection that closes may take to read its last bytes, and to hang up.
-const GOODBYE: Duration = Duration::from_millis(200);
 /// The same for all connections of a server that stops.
 const GOODBYE_MAX: Duration = Duration::from_millis(300);
-/// How long the answer to a four-letter word may take in all; a million watches take seconds.
-const WORD_MAX: Duration = Duration::from_mins(1);
 
-/// Bytes behind a four-letter word that may belong to it: the mask of `stmk`.
-const WORD_REST_MAX: usize = 8;
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 16 * 1024;
-/// After so long, in µs, a connection that always has more gives the others a turn.
-const TURN_US: u64 = 1000;
 /// Bytes written to a socket at once; what is more waits until others had their turn.
 const WRITE_BYTES: usize = 256 * 1024;
 /// From here on, in ms, a thread that is late was asleep. Less than that the rounding of session timeouts bears.
@@ -84,48 +73,6 @@ const SLEEP_TOLD_MS: i64 = 1000;
 const TOLD_AT_ONCE: usize = 64;
 /// How often what waits for room, or for a handshake, is looked at.
 const SWEEP: Duration = Duration::from_millis(50);
-
-struct Io {
-    stream: TcpStream,
-    id: ConnId,
-    waker: RefCell<Option<Waker>>,
-    close: Cell<bool>,
-    is_full: Cell<bool>,
-    /// It sent a four-letter word.
-    is_word: Cell<bool>,
-    /// Is it among those to which more can be written?
-    has_more: Cell<bool>,
-    closing_rounds: Cell<u32>,
-}
-
-/// Of the first four bytes, those that have come.
-#[derive(Default)]
-struct FirstBytes {
-    bytes: [u8; 4],
-    filled: usize,
-}
-
-impl Io {
-    /// Reads what is there; 0 bytes: the other end has closed.
-    fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.stream.poll_read_ready(cx))?;
-            let mut read = None;
-            let result = self.stream.try_io(Interest::READABLE, || {
-                let n = rustix::net::recv(&self.stream, &mut *buffer, RecvFlags::empty())?.0;
-                read = Some(n);
-                // Less than there was room for: the socket is empty, which "would block" tells the runtime. It need not be
-                // asked for that once more.
-                if (1..buffer.len()).contains(&n) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match (read, result) {
-                (Some(n), _) => return Poll::Ready(Ok(n)),
-                (None, Err(e)) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-                (None, result) => return Poll::Ready(result.map(|()| 0)),
-            }
-        }
-    }
-}
 
 struct Driver {
     shard: RefCell<Shard>,
@@ -150,6 +97,8 @@ struct Driver {
     handshake_timeout_ms: i64,
     /// When this thread last looked at its clock, in ms of the clock that never goes back: it should every [`SWEEP`].
     awake_ms: Cell<i64>,
+    /// What CPU this thread had used at the last sweep, in ms.
+    cpu_ms: Cell<i64>,
     drop_gone: bool,
     /// Connections closed because of the limit for all that is to be sent, as far as they were told of.
     shed_told: Cell<u64>,
@@ -187,6 +136,7 @@ pub fn run(
         shed_told: Cell::new(0),
         idle_holders_told: Cell::new(0),
         awake_ms: Cell::new(core.clock.now().mono_ms()),
+        cpu_ms: Cell::new(own_cpu_ms()),
         core,
     });
     let local = LocalSet::new();
@@ -241,189 +191,15 @@ impl Driver {
         }
     }
 
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr, admission: Admission) -> io::Result<()> {
-        let stream = TcpStream::from_std(stream)?;
-        let id = self.shard.borrow_mut().open(self.core.clock.now(), peer);
-        self.core.shared.shard_stats[self.number].connections.add(1);
-        let io = Rc::new(Io {
-            stream,
-            id,
-            waker: RefCell::new(None),
-            close: Cell::new(false),
-            is_full: Cell::new(false),
-            is_word: Cell::new(false),
-            has_more: Cell::new(false),
-            closing_rounds: Cell::new(0),
-        });
-        let mut all = self.io.borrow_mut();
-        if all.len() <= id.slot as usize {
-            all.resize_with(id.slot as usize + 1, || None);
-        }
-        all[id.slot as usize] = Some(io.clone());
-        spawn_local(self.clone().serve(io, admission));
-        Ok(())
-    }
-
-    /// A connection, from its first byte to its last. What only some need, or only at the end, is boxed: this is the memory
-    /// that every idle connection holds.
-    async fn serve(self: Rc<Self>, io: Rc<Io>, admission: Admission) {
-        let mut first = FirstBytes::default();
-        if let Some((word, rest)) = std::future::poll_fn(|cx| self.poll_first(cx, &io, &mut first)).await {
-            // A socket that nobody reads from is not waited for.
-            let _ = Box::pin(tokio::time::timeout(WORD_MAX, self.answer_word(&io, word, &rest))).await;
-        } else if !io.close.get() {
-            std::future::poll_fn(|cx| self.poll(cx, &io)).await;
-        }
-        let wants_goodbye = self.wants_goodbye(&io);
-        self.io.borrow_mut()[io.id.slot as usize] = None;
-        self.shard.borrow_mut().closed(&self.core.shared, io.id);
-        self.settle();
-        let stats = &self.core.shared.shard_stats[self.number].connections;
-        stats.set(stats.get().saturating_sub(1));
-        if wants_goodbye {
-            Box::pin(self.say_goodbye(&io)).await;
-        }
-        drop(admission);
-    }
-
-    /// The first four bytes decide: a four-letter word, which is given with what came behind it, or the length of a
-    /// ConnectRequest, which is handed on with what came behind it.
-    fn poll_first(&self, cx: &mut Context<'_>, io: &Io, first: &mut FirstBytes) -> Poll<Option<(Word, Vec<u8>)>> {
-        set_waker(io, cx);
-        loop {
-            if io.close.get() {
-                return Poll::Ready(None);
-            }
-            let mut scratch = self.buffer.borrow_mut();
-            let read = match ready!(io.poll_read(cx, &mut scratch)) {
-                Ok(n) if n > 0 => &scratch[..n],
-                ended => {
-                    self.core.shared.shard_stats[self.number].dropped.add(u64::from(ended.is_ok()));
-                    io.close.set(true);
-                    return Poll::Ready(None);
-                }
-            };
-            let (head, rest) = read.split_at(read.len().min(first.bytes.len() - first.filled));
-            first.bytes[first.filled..][..head.len()].copy_from_slice(head);
-            first.filled += head.len();
-            if first.filled < first.bytes.len() {
-                continue;
-            }
-            if let Some(word) = Word::from_bytes(first.bytes) {
-                return Poll::Ready(Some((word, rest[..rest.len().min(WORD_REST_MAX)].to_vec())));
-            }
-            let (now, shared) = (self.core.clock.now(), &self.core.shared);
-            if head.len() == first.bytes.len() {
-                self.shard.borrow_mut().receive(now, shared, io.id, read);
-            } else {
-                // It came in drops.
-                let whole = [&first.bytes, rest].concat();
-                self.shard.borrow_mut().receive(now, shared, io.id, &whole);
-            }
-            drop(scratch);
-            self.settle();
-            return Poll::Ready(None);
-        }
-    }
-
-    async fn answer_word(&self, io: &Io, word: Word, rest: &[u8]) {
-        io.is_word.set(true);
-        self.shard.borrow_mut().word_received(&self.core.shared, io.id);
-        let mut out = Out::new(&io.stream, &io.close);
-        // A socket that can't be written to has nobody who would read why.
-        let _ = self.words.answer(word, rest, &io.stream, &mut out).await;
-        self.core.shared.shard_stats[self.number].packets_sent.add(out.packets());
-    }
-
-    fn poll(&self, cx: &mut Context<'_>, io: &Rc<Io>) -> Poll<()> {
-        set_waker(io, cx);
-        // A thread that works is awake, however much there is to do.
-        self.wake_up();
-        if io.is_full.get() {
-            match io.stream.poll_write_ready(cx) {
-                Poll::Ready(Ok(())) => {
-                    io.is_full.set(false);
-                    self.write(io);
-                    self.settle();
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => {}
-            }
-        }
-        if self.is_discarding.get() {
-            return self.discard(cx, io);
-        }
-        let mut begun_us = None;
-        for _ in 0..8 {
-            if io.close.get() || self.shard.borrow().get(io.id).is_none() {
-                return Poll::Ready(());
-            }
-            if self.is_draining.get()
-                || !self.shard.borrow().wants_read(io.id)
-                || !self.shard.borrow_mut().may_read(&self.core.shared, io.id)
-            {
-                return Poll::Pending;
-            }
-            let mut scratch = self.buffer.borrow_mut();
-            match io.poll_read(cx, &mut scratch) {
-                Poll::Ready(Ok(0)) => {
-                    self.core.shared.shard_stats[self.number].dropped.add(1);
-                    return Poll::Ready(());
-                }
-                Poll::Ready(Ok(n)) => {
-                    let now = self.core.clock.now();
-                    self.shard.borrow_mut().receive(now, &self.core.shared, io.id, &scratch[..n]);
-                    drop(scratch);
-                    self.settle();
-                    if now.mono_us.saturating_sub(*begun_us.get_or_insert(now.mono_us)) > TURN_US {
-                        break;
-                    }
-                }
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Reads and forgets, until the other end closes.
-    fn discard(&self, cx: &mut Context<'_>, io: &Io) -> Poll<()> {
-        let mut scratch = self.buffer.borrow_mut();
-        loop {
-            match io.poll_read(cx, &mut scratch) {
-                Poll::Ready(Ok(n)) if n > 0 => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-    }
-
-    /// Must the other end be given time to read what it was told last? Who closed its session waits for the reply and for
-    /// nothing else; unless it sent more all the same, the socket may go at once.
-    fn wants_goodbye(&self, io: &Io) -> bool {
-        let shard = self.shard.borrow();
-        shard.wants_close(io.id)
-            && !(shard.has_closed_session(io.id)
-                && rustix::io::ioctl_fionread(&io.stream).is_ok_and(|bytes| bytes == 0))
-    }
-
-    /// Lets the other end read what it was told last, before the socket goes: unread input would make the kernel drop it.
-    async fn say_goodbye(&self, io: &Io) {
-        if shutdown_write(io).is_ok() {
-            let discard = std::future::poll_fn(|cx| self.discard(cx, io));
-            // Whoever does not hang up by then is hung up on.
-            let _ = tokio::time::timeout(GOODBYE, discard).await;
-        }
-    }
-
     /// Looks at the clock: a thread that was stopped, or kept from running, heard nobody meanwhile.
     fn wake_up(&self) {
         let now_ms = self.core.clock.now().mono_ms();
         let due_ms = self.awake_ms.replace(now_ms) + SWEEP.as_millis() as i64;
         let late_ms = now_ms - due_ms;
         if late_ms >= SLEEP_TOLD_MS {
-            tracing::warn!("a thread did not run for {late_ms} ms: that time counts for no session");
+            let worked_ms = own_cpu_ms() - self.cpu_ms.get();
+            let what = if worked_ms >= late_ms / 2 { "was busy with one thing" } else { "did not run" };
+            tracing::warn!("a thread {what} for {late_ms} ms: that time counts for no session");
         }
         if late_ms >= SLEEP_MIN_MS {
             self.shard.borrow_mut().slept(due_ms, now_ms);
@@ -691,6 +467,7 @@ impl Driver {
         loop {
             tokio::time::sleep(SWEEP).await;
             self.wake_up();
+            self.cpu_ms.set(own_cpu_ms());
             if self.shard.borrow().has_submissions() {
                 self.submit.notify_one();
             }
@@ -734,36 +511,10 @@ impl Driver {
     }
 }
 
-fn wake(io: &Io) {
-    if let Some(waker) = io.waker.borrow().as_ref() {
-        waker.wake_by_ref();
-    }
-}
-
-/// Has the other end closed its half, whatever of it is not read yet?
-fn has_hung_up(io: &Io) -> bool {
-    let ready = std::pin::pin!(io.stream.ready(Interest::READABLE));
-    let mut context = Context::from_waker(Waker::noop());
-    matches!(ready.poll(&mut context), Poll::Ready(Ok(ready)) if ready.is_read_closed())
-}
-
-/// Sends what a connection is told last: it travels with the end of the stream, which follows at once, in one segment, so
-/// that the other end is woken once. Should that end not come, the kernel sends the bytes alone after 200 ms.
-fn send_last(io: &Io, bytes: &[u8]) -> io::Result<usize> {
-    let send = || Ok(rustix::net::send(&io.stream, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?);
-    io.stream.try_io(Interest::WRITABLE, send)
-}
-
-fn shutdown_write(io: &Io) -> io::Result<()> {
-    socket2::SockRef::from(&io.stream).shutdown(std::net::Shutdown::Write)
-}
-
-fn set_waker(io: &Io, cx: &Context<'_>) {
-    let mut waker = io.waker.borrow_mut();
-    match &mut *waker {
-        Some(known) => known.clone_from(cx.waker()),
-        None => *waker = Some(cx.waker().clone()),
-    }
+/// The CPU time that the calling thread has used, in ms.
+fn own_cpu_ms() -> i64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    used.tv_sec * 1000 + used.tv_nsec / 1_000_000
 }
 
 /// The address that limits count connections by.
