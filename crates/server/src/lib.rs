@@ -24,6 +24,7 @@ pub mod four_letter;
 pub mod listener;
 pub mod member;
 mod member_start;
+mod oracle;
 pub mod quorum;
 pub mod restore;
 mod set_aside;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use bytes::Bytes;
 use node::{Input, Node, Output, Task};
@@ -51,6 +52,7 @@ pub struct Member {
     pub orders: Arc<Orders>,
     tasks: Mutex<Tasks>,
     task_wake: Condvar,
+    stop_wake: Condvar,
     /// The role that was announced last.
     role: Mutex<RoleId>,
     /// Its own line when it started: its sockets are there.
@@ -63,6 +65,8 @@ pub struct Member {
     /// Observers in sync, while it follows and serves such.
     observers: Mutex<Option<usize>>,
     observer_master_port: Option<u16>,
+    /// The file of the oracle.
+    pub oracle: Option<PathBuf>,
     /// What it serves clients as; LOOKING: it does not.
     state: Mutex<State>,
     /// Whom it follows or observes, or did last.
@@ -115,6 +119,7 @@ impl Member {
             orders: Arc::default(),
             tasks: Mutex::default(),
             task_wake: Condvar::new(),
+            stop_wake: Condvar::new(),
             role: Mutex::new(RoleId(0)),
             own: configuration.committed().member(ensemble.me).cloned(),
             configuration: Mutex::new(configuration),
@@ -122,6 +127,7 @@ impl Member {
             leading: Mutex::new(None),
             observers: Mutex::new(None),
             observer_master_port: ensemble.observer_master_port,
+            oracle: ensemble.oracle.clone(),
             state: Mutex::new(State::Looking),
             leader: Mutex::new(None),
             data_dir,
@@ -323,6 +329,16 @@ impl Member {
     pub fn stop(&self) {
         self.tasks.lock().is_stopping = true;
         self.task_wake.notify_all();
+        self.stop_wake.notify_all();
+    }
+
+    /// Waits; false: the server stops.
+    pub fn pause(&self, time: Duration) -> bool {
+        let mut tasks = self.tasks.lock();
+        if !tasks.is_stopping {
+            self.stop_wake.wait_for(&mut tasks, time);
+        }
+        !tasks.is_stopping
     }
 
     fn disk(&self) -> RealDisk {

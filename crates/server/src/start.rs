@@ -32,6 +32,7 @@ use crate::disk::{DirLock, RealDisk};
 use crate::listener::{self, Limits};
 use crate::member::{self, Member};
 use crate::member_start;
+use crate::oracle;
 use crate::quorum::{self, Listening, QuorumThread};
 use crate::restore::Rebuild;
 use crate::set_aside;
@@ -461,6 +462,10 @@ fn launch(
             for number in 0..TASK_THREADS {
                 let core = core.clone();
                 other_threads.push(spawn(&format!("ostler-disk-{number}"), move || member::run_tasks(&core))?);
+            }
+            if let Some(file) = member.oracle.clone() {
+                let core = core.clone();
+                other_threads.push(spawn("ostler-oracle", move || oracle::watch(&core, &file))?);
             }
             Some(QuorumThread::start(options, listening, core.clone(), member.orders.clone())?)
         }

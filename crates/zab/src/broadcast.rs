@@ -18,12 +18,22 @@ pub struct Broadcast {
     proposed: Zxid,
     committed: Zxid,
     acked: BTreeMap<ServerId, Zxid>,
+    /// An oracle stands in for the missing one of two.
+    oracle: bool,
 }
 
 impl Broadcast {
     /// A leader whose history ends at `last`, all of it committed and on its own disk.
     pub fn new(me: ServerId, verifier: QuorumVerifier, last: Zxid) -> Self {
-        Self { me, verifier, next: None, proposed: last, committed: last, acked: BTreeMap::from([(me, last)]) }
+        Self {
+            me,
+            verifier,
+            next: None,
+            proposed: last,
+            committed: last,
+            acked: BTreeMap::from([(me, last)]),
+            oracle: false,
+        }
     }
 
     /// The zxid of the newest proposal.
@@ -70,6 +80,13 @@ impl Broadcast {
         self.count();
     }
 
+    /// Does an oracle stand in for the missing one of two? See [`QuorumVerifier::contains_quorum_with`]. What waited for that may
+    /// be committed now.
+    pub fn set_oracle(&mut self, oracle: bool) {
+        self.oracle = oracle;
+        self.count();
+    }
+
     /// The reconfig that is committed, and not activated.
     pub fn committed_reconfig(&self) -> Option<&QuorumVerifier> {
         self.next.as_ref().filter(|it| it.version() <= self.committed.0)
@@ -82,7 +99,7 @@ impl Broadcast {
             self.acked.values().map(|&z| within(z)).filter(|&z| z > self.committed).collect();
         candidates.sort_unstable();
         let has = |server: ServerId, z: Zxid| self.acked.get(&server).is_some_and(|&acked| acked >= z);
-        let decides = |verifier: &QuorumVerifier, z: Zxid| verifier.contains_quorum(|s| has(s, z));
+        let decides = |verifier: &QuorumVerifier, z: Zxid| verifier.contains_quorum_with(|s| has(s, z), self.oracle);
         let next = |z: Zxid| self.next.as_ref().filter(|_| z == limit).is_none_or(|next| decides(next, z));
         if let Some(&z) = candidates.iter().rev().find(|&&z| decides(&self.verifier, z) && next(z)) {
             self.committed = z;

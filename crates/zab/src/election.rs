@@ -129,7 +129,7 @@ pub enum Input {
     /// Other configurations hold, and perhaps another role. The logical clock starts again, as a new election object of
     /// Apache's does; a server that looks for a leader starts over.
     Configured(Quorums),
-    /// What the oracle of an ensemble of two says. It must be asked only while no follower is connected.
+    /// What the oracle of an ensemble of two says.
     Oracle(bool),
     /// A reconfig has said who is to lead: there is nothing to be elected. For a server that is in no round.
     Appointed(Proposal),

@@ -45,7 +45,8 @@ pub enum Input {
     Connections(connections::Input),
     /// On the quorum port, or on the disk. [`member::Input::Elected`] and `Timer` are not the driver's.
     Member(member::Input),
-    /// What the oracle of an ensemble of two says; see [`election::Input::Oracle`].
+    /// What the oracle of an ensemble of two says: may this server elect itself, and lead, alone? It counts only while no
+    /// follower is connected.
     Oracle(bool),
     /// It is time.
     Timer,
@@ -131,7 +132,10 @@ impl Ensemble {
         match input {
             Input::Connections(input) => self.connections.handle(input),
             Input::Member(input) => self.member.handle(now_ms, input),
-            Input::Oracle(says) => self.election.handle(now_ms, election::Input::Oracle(says)),
+            Input::Oracle(says) => {
+                self.election.handle(now_ms, election::Input::Oracle(says));
+                self.member.handle(now_ms, member::Input::Oracle(says));
+            }
             Input::Timer => {
                 self.election.handle(now_ms, election::Input::Timeout);
                 self.member.handle(now_ms, member::Input::Timer);

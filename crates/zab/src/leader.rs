@@ -35,6 +35,7 @@
 mod broadcast;
 mod discovery;
 mod handler;
+mod oracle;
 mod queues;
 mod reconfig;
 mod relay;
@@ -109,6 +110,8 @@ pub enum Input {
     },
     /// One of those who elected this server looks for a leader again.
     VoterLooks,
+    /// What the oracle of an ensemble of two says. False until it says otherwise.
+    Oracle(bool),
     /// It is time.
     Timer,
 }
@@ -245,6 +248,8 @@ pub struct Leader {
     /// This one is to lead; nothing is committed here any more.
     successor: Option<ServerId>,
     is_full_tick: bool,
+    /// What the oracle says.
+    oracle: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -272,6 +277,7 @@ impl Leader {
             next_ping_ms: u64::MAX,
             successor: None,
             is_full_tick: false,
+            oracle: false,
             outputs: VecDeque::new(),
             options,
             log,
@@ -302,6 +308,7 @@ impl Leader {
             Input::Sync(tag) => self.on_sync(now_ms, None, tag),
             Input::Revalidated { conn, session, valid } => self.on_revalidated(now_ms, conn, session, valid),
             Input::VoterLooks => self.on_voter_looks(now_ms),
+            Input::Oracle(says) => self.on_oracle(now_ms, says),
             Input::Timer => self.on_timer(now_ms),
         }
     }
@@ -470,7 +477,8 @@ impl Leader {
             // Everybody has heard who is to lead.
             return self.over(LeaderOver::Reconfigured(successor));
         }
-        // Without its syncs others may be answered.
+        // Without it the oracle may stand in, and without its syncs others may be answered.
+        self.ask_oracle(now_ms);
         self.answer_syncs(now_ms);
     }
 

@@ -44,6 +44,8 @@ pub enum Input {
     Learner(RoleId, learner::Input),
     /// One of those who elected this server looks for a leader again.
     VoterLooks,
+    /// What the oracle of an ensemble of two says; see [`leader::Input::Oracle`].
+    Oracle(bool),
     /// Another server has a newer committed configuration. Counts while this one has no role.
     Configured(Box<QuorumVerifier>),
     /// The log is durable up to here.
@@ -165,6 +167,7 @@ pub struct Member {
     /// Who is to lead next, by a reconfig.
     appointed: Option<ServerId>,
     masters: Masters,
+    oracle: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -216,6 +219,7 @@ impl Member {
             leader: me,
             appointed: None,
             masters: Masters::default(),
+            oracle: false,
             outputs: VecDeque::new(),
         };
         this.look_if_drained();
@@ -239,6 +243,10 @@ impl Member {
             }
             Input::Configured(it) => self.on_newer_configuration(*it),
             Input::VoterLooks => self.leader(now_ms, leader::Input::VoterLooks),
+            Input::Oracle(says) => {
+                self.oracle = says;
+                self.leader(now_ms, leader::Input::Oracle(says));
+            }
             Input::Done(done) => self.on_done(now_ms, done),
             Input::NotTruncated(token) => {
                 self.pending.remove(&token);
@@ -363,7 +371,9 @@ impl Member {
         };
         if leader == self.options.me {
             self.outputs.push_back(Output::Lead { role });
-            self.role = Role::Leading(Box::new(Leader::new(options, start, now_ms)));
+            let mut leader = Leader::new(options, start, now_ms);
+            leader.handle(now_ms, leader::Input::Oracle(self.oracle));
+            self.role = Role::Leading(Box::new(leader));
         } else {
             let observes_follower = self.is_observer && self.options.observer_masters;
             let master = if observes_follower { self.masters.next(&self.options, leader) } else { None };

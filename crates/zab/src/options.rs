@@ -292,13 +292,14 @@ impl Options {
         self.last_seen.take_if(is_behind).is_some()
     }
 
-    /// Do the servers for which `is` holds make a quorum?
-    pub(crate) fn is_quorum(&self, is: impl Fn(ServerId) -> bool) -> bool {
+    /// Do the servers for which `is` holds make a quorum? `oracle`: it stands in for the missing one of two.
+    pub(crate) fn is_quorum(&self, is: impl Fn(ServerId) -> bool, oracle: bool) -> bool {
         if self.has(Defect::HalfIsQuorum) {
             let voters = (0..64).map(ServerId).filter(|&it| self.is_voter(it));
             let count = voters.clone().filter(|&it| is(it)).count();
             return count * 2 >= voters.count().saturating_sub(1);
         }
-        self.verifier.contains_quorum(&is) && self.newer().is_none_or(|it| it.contains_quorum(&is))
+        let decides = |it: &QuorumVerifier| it.contains_quorum_with(&is, oracle);
+        decides(&self.verifier) && self.newer().is_none_or(decides)
     }
 }

@@ -43,6 +43,8 @@ pub struct EnsembleConfig {
     pub observer_master_port: Option<u16>,
     /// `observerMaster.sizeLimit`: bytes of the history that a follower keeps in memory for observers.
     pub observer_log_bytes_max: u32,
+    /// `oraclePath`: the file that says whether this one of two participants may lead alone.
+    pub oracle: Option<PathBuf>,
     /// `readonlymode.enabled`: reads are served where there is no leader.
     pub read_only: bool,
     /// How the text of a configuration is read.
@@ -115,10 +117,11 @@ pub(super) fn ensemble(
     data_dir: &Path,
     outside: &dyn Outside,
 ) -> Result<Option<EnsembleConfig>, ConfigError> {
+    let oracle = settings.text("oraclePath")?.map(PathBuf::from);
     let text_rules = TextRules {
         multi_address: settings.bool("multiAddress.enabled")?,
         standalone_enabled: settings.bool("standaloneEnabled")?,
-        oracle: false,
+        oracle: oracle.is_some(),
         other_keys: OtherKeys::Refused,
     };
     // One member, in `zoo.cfg`: `single_server` reads its line, as forgivingly as it always did.
@@ -141,6 +144,15 @@ pub(super) fn ensemble(
         return Ok(None);
     }
     warn_of_numbers(settings, &verifier);
+    if let Some(place) = settings.place("oraclePath") {
+        let two = *verifier.rule() == Rule::OracleMajority && voters == 2;
+        let what = if two {
+            "one of two participants leads alone where that file says so: what it then acknowledges is on one disk"
+        } else {
+            "it counts only with two participants, and without groups"
+        };
+        settings.notes.push(Note::warning(format!("{place}: oraclePath: {what}")));
+    }
     let me = my_id(settings, &verifier, data_dir, outside)?;
     own_client_port(settings, &mut verifier, me, client)?;
     check_role(settings, &verifier, me)?;
@@ -167,6 +179,7 @@ pub(super) fn ensemble(
         },
         observer_master_port: settings.limit("observerMasterPort")?,
         observer_log_bytes_max: settings.limit("observerMaster.sizeLimit")?.unwrap_or(0),
+        oracle,
         read_only: settings.bool("readonlymode.enabled")?,
         leader_serves: settings.bool("leaderServes")?,
         text_rules,

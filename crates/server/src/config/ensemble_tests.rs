@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use peer::LocalSessions;
 use wire::ServerId;
+use zab::quorum_verifier::Rule;
 
 use crate::four_letter::Word;
 use crate::member_start::last_seen;
@@ -173,10 +174,8 @@ fn members_need_their_limits() {
 
 #[test]
 fn what_members_do_not_have_yet_is_refused() {
-    for line in ["syncEnabled=false", "oraclePath=/o"] {
-        let told = bad(&format!("{THREE}clientPort=2181\n{line}"), &[("/data/myid", "1")]);
-        assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
-    }
+    let told = bad(&format!("{THREE}clientPort=2181\nsyncEnabled=false"), &[("/data/myid", "1")]);
+    assert!(told.starts_with("zoo.cfg:9: ") && told.contains("not supported"), "{told}");
 }
 
 #[test]
@@ -245,6 +244,18 @@ fn sessions_and_who_serves() {
         config.four_letter_whitelist.allows(Word::Isro)
     };
     assert!(has_isro("readonlymode.enabled=true") && !has_isro(""));
+}
+
+#[test]
+fn an_oracle_counts_with_two_participants() {
+    let of = |members: &str| member(&format!("{members}\nclientPort=2181\noraclePath=/o"), "1");
+    let told = |config: &Config| texts(config).iter().find(|it| it.contains("oraclePath")).unwrap().to_string();
+    let two = of("server.1=h1:1:2\nserver.2=h2:1:2");
+    assert!(told(&two).contains("leads alone where that file says so"), "{:?}", two.notes);
+    let two = two.ensemble.unwrap();
+    assert_eq!((two.oracle.as_deref(), two.verifier.rule()), (Some(Path::new("/o")), &Rule::OracleMajority));
+    assert!(two.text_rules.oracle, "configurations that come later have it, too");
+    assert!(told(&of("server.1=h1:1:2\nserver.2=h2:1:2\nserver.3=h3:1:2")).contains("only with two participants"));
 }
 
 #[test]

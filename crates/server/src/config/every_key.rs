@@ -86,7 +86,7 @@ const INFORM: &str = "
     metricsProvider.exportJvmInfo=false  metricsProvider.numWorkerThreads=5  metricsProvider.maxQueueSize=5
     metricsProvider.workerShutdownTimeoutMs=5  metricsProvider.httpsPort=5  metricsProvider.ssl.keyStore.location=x
     jvm.pause.monitor=true  jvm.pause.info-threshold.ms=5  jvm.pause.warn-threshold.ms=5  jvm.pause.sleep.time.ms=5
-    server.1=a:1:2  throttled_op_wait_time=5  connection_throttle_freeze_time=5  enforce.auth.schemes=digest
+    oraclePath=x  server.1=a:1:2  throttled_op_wait_time=5  connection_throttle_freeze_time=5  enforce.auth.schemes=digest
     ensembleAuthName=x
 ";
 
@@ -104,7 +104,7 @@ const MEMBER: &str = "
 /// They ask for something that is not there: the start is refused, and the line is named.
 const REFUSE: &str = "
     secureClientPort=2182  secureClientPortAddress=x  client.portUnification=true
-    oraclePath=x  authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider
+    authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider
     authProvider.1=org.apache.zookeeper.server.auth.X509AuthenticationProvider  authProvider.1=com.example.Mine
     ssl.authProvider=x  sessionRequireClientSASLAuth=true  java.security.auth.login.config=x
     quorum.auth.enableSasl=true  quorum.auth.serverRequireSasl=true  quorum.auth.learnerRequireSasl=true

@@ -255,7 +255,9 @@ impl Election {
         }
         let same = |id: &ServerId| round.received.get(id).is_some_and(|it| vote.agrees_with(it));
         let voters = self.quorums.voters();
-        if self.settings.early_end && voters.intersection(&self.up).all(same) {
+        // Where an oracle stands in for somebody, that one may lead already, and needs a moment to say so.
+        let is_whole = self.quorums.contain_quorum(|id| same(&id));
+        if self.settings.early_end && is_whole && voters.intersection(&self.up).all(same) {
             self.decide();
         } else if let Some(round) = &mut self.round {
             round.finalize_at.get_or_insert(now_ms.saturating_add(self.settings.finalize_wait_ms));

@@ -401,6 +401,11 @@ fn an_oracle_stands_for_the_other_one_of_two() {
     assert_eq!(it.next_timeout(), Some(200), "alone it goes on looking");
     after(&mut it, 0, Input::Oracle(true));
     assert_eq!(decided(&after(&mut it, 200, Input::Timeout)), Some((Leading, 1)));
+    // Whom the oracle lets lead alone waits all the same: the other one may do that already.
+    let mut back = Election::new(Settings { early_end: true, ..settings(1) }, quorums.clone());
+    after(&mut back, 0, Input::Oracle(true));
+    assert_eq!(decided(&after(&mut back, 0, Input::Look(proposal(1, 0)))), None);
+    assert_eq!(decided(&after(&mut back, 100, says(2, Leading, proposal(2, 5), 7))), Some((Following, 2)));
     let mut other = Election::new(settings(2), quorums);
     after(&mut other, 0, Input::Look(proposal(2, 0)));
     assert_eq!(decided(&after(&mut other, 0, says(1, Leading, proposal(1, 0), 7))), Some((Following, 1)));

@@ -137,7 +137,7 @@ impl Leader {
     }
 
     /// What was committed since `before` is told.
-    fn advance(&mut self, now_ms: u64, mut before: Zxid) {
+    pub(super) fn advance(&mut self, now_ms: u64, mut before: Zxid) {
         if self.successor.is_some() {
             return;
         }
@@ -297,8 +297,9 @@ impl Leader {
         let mut rounds: Vec<u64> = voters().map(|handler| handler.answered).collect();
         rounds.push(self.syncs.begun);
         rounds.sort_unstable();
+        let oracle = self.oracle_stands_in();
         let confirmed = rounds.into_iter().rev().find(|&round| {
-            round <= self.syncs.confirmed || self.options.is_quorum(|it| it == me || answered(it, round))
+            round <= self.syncs.confirmed || self.options.is_quorum(|it| it == me || answered(it, round), oracle)
         });
         self.syncs.confirmed = self.syncs.confirmed.max(confirmed.unwrap_or(0));
     }
@@ -339,7 +340,7 @@ impl Leader {
         let me = self.options.me;
         let mut synced = self.handlers.values().filter(|it| it.is_voter && now_ms < it.synced_until_ms);
         let synced: Vec<_> = synced.by_ref().filter_map(|handler| handler.server).collect();
-        self.options.is_quorum(|it| it == me || synced.contains(&it))
+        self.options.is_quorum(|it| it == me || synced.contains(&it), self.oracle_stands_in())
     }
 
     pub(super) fn on_revalidated(&mut self, now_ms: u64, conn: ConnId, session: SessionId, valid: bool) {

@@ -63,11 +63,12 @@ impl Leader {
         }
         let is_voter = self.options.is_voter(server);
         let alone = self.options.has(Defect::EpochWithoutQuorum);
+        let oracle = self.oracle_stands_in();
         let Phase::Discovery { heard } = &mut self.phase else { return };
         if is_voter {
             heard.insert(server);
         }
-        if heard.contains(&self.options.me) && (alone || self.options.is_quorum(|it| heard.contains(&it))) {
+        if heard.contains(&self.options.me) && (alone || self.options.is_quorum(|it| heard.contains(&it), oracle)) {
             let token = self.tokens.next();
             self.outputs.push_back(Output::Disk(Command::WriteAcceptedEpoch { token, epoch: self.epoch }));
             self.enter(now_ms, Phase::AcceptingEpoch { token });
@@ -145,9 +146,9 @@ impl Leader {
     }
 
     /// A quorum accepted the epoch and knows no more: this history it is.
-    fn try_to_synchronize(&mut self, now_ms: u64) {
+    pub(super) fn try_to_synchronize(&mut self, now_ms: u64) {
         let Phase::EpochAcks { acked } = &self.phase else { return };
-        if !self.options.is_quorum(|it| acked.contains(&it)) {
+        if !self.options.is_quorum(|it| acked.contains(&it), self.oracle_stands_in()) {
             return;
         }
         let last = self.log.last();
@@ -193,12 +194,14 @@ impl Leader {
     }
 
     /// A quorum has the history: it is committed, and the epoch is established.
-    fn try_to_establish(&mut self, now_ms: u64) {
+    pub(super) fn try_to_establish(&mut self, now_ms: u64) {
         let Phase::Synchronization { acked, .. } = &self.phase else { return };
-        if !acked.contains(&self.options.me) || !self.options.is_quorum(|it| acked.contains(&it)) {
+        let is_quorum = self.options.is_quorum(|it| acked.contains(&it), self.oracle_stands_in());
+        if !acked.contains(&self.options.me) || !is_quorum {
             return;
         }
         self.enter(now_ms, Phase::Broadcast);
+        self.broadcast.set_oracle(self.oracle_stands_in());
         self.next_ping_ms = now_ms + self.options.tick_ms / 2;
         self.outputs.push_back(Output::Serve { epoch: self.epoch });
         self.activate_seen();

@@ -47,6 +47,7 @@ impl Leader {
             next_ping_ms: now_ms + (options.tick_ms / 2).max(1),
             successor: None,
             is_full_tick: false,
+            oracle: false,
             outputs: VecDeque::new(),
             options,
             log: log.with_limits(limits),

@@ -165,6 +165,8 @@ impl Leader {
         handler.stage = Stage::ExpectAckNewLeader;
         handler.read_deadline_ms = now_ms + self.options.init_limit_ms();
         self.outputs.push_back(Output::Ready(conn));
+        // A follower that is there is needed.
+        self.broadcast.set_oracle(self.oracle_stands_in());
     }
 }
 

@@ -32,6 +32,12 @@ struct Question {
 }
 
 impl Observers {
+    /// Syncs, and questions about sessions, that observers wait for.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        let syncs = self.syncs.iter().filter(|asked| asked.is_some()).count();
+        (syncs, self.questions.iter().filter(|asked| asked.conn.is_some()).count())
+    }
+
     pub(super) fn next_timeout(&self) -> Option<u64> {
         self.master.as_ref()?.next_timeout()
     }

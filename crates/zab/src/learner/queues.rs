@@ -10,6 +10,10 @@ impl Learner {
         visit(Queue { what, length: self.held_bytes, max });
         if let Some(master) = self.observers.master() {
             master.each_queue(visit);
+            let (syncs, questions) = self.observers.waiting();
+            visit(Queue { what: "syncs of a follower's observers", length: syncs, max: self.options.syncs_max });
+            let what = "questions of a follower's observers about sessions";
+            visit(Queue { what, length: questions, max: self.options.syncs_max });
         }
     }
 }

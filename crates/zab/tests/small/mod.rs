@@ -4,6 +4,7 @@ use bytes::Bytes;
 use ostler_zab::{CommittedLog, Options, Proposal, QuorumVerifier, Start};
 use wire::{Epoch, ServerId, Zxid};
 
+#[allow(dead_code, reason = "not every test has three")]
 pub fn options(me: i64) -> Options {
     Options::new(ServerId(me), QuorumVerifier::of_participants([1, 2, 3].map(ServerId)))
 }

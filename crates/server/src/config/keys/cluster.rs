@@ -2,7 +2,6 @@
 
 use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
-const NOT_YET: &str = "this part of ensembles is not built yet";
 const ALONE: &str = "there is no such part here";
 
 pub(super) const CHAPTER: Chapter = Chapter {
@@ -37,7 +36,9 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("observerMaster.sizeLimit", Kind::Decoded(I32_MIN, I32_MAX), "33554432", "Bytes of the history that a follower keeps in memory for observers.")
             .ensemble(),
         key("multiAddress.enabled", Kind::StrictBool, "false", "Several addresses of one member.").file_only(),
-        key("oraclePath", Kind::Text, "", "File that says who of two may lead.").file_only().refused(&[], NOT_YET),
+        key("oraclePath", Kind::Text, "", "A file that begins with 1 where this server may lead alone, in an ensemble of two participants. Whoever writes it answers for the data (docs/ensembles.md).")
+            .file_only()
+            .ensemble(),
         key("standaloneEnabled", Kind::StrictBool, "true", "A file with no or one member starts a standalone server.")
             .file_only(),
         key("electionAlg", Kind::Decimal(3, 3), "3", "The election; only 3 exists.").file_only().ensemble(),
