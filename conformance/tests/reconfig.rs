@@ -1,10 +1,11 @@
-//! Ensembles that change while they run: of ours, of Apache's and ours together. The shell reconfigures.
+//! Ensembles that change while they run: of ours, of Apache's and ours together. The shell reconfigures, and Apache's zkCli.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 use std::net::SocketAddr;
 use std::process::Command;
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
+use ostler_conformance::java;
 use ostler_conformance::ostler::binary;
 
 /// One command of the shell: whether it went well, and what it said.
@@ -184,5 +185,76 @@ fn what_is_refused_is_refused_as_apache_does() {
             assert!(!is_good && text.contains(error), "{kind:?} {command:?}: {text}");
         }
         assert_eq!(world.config(1).len(), 3);
+    }
+}
+
+/// One command of Apache's zkCli: its lines, without what it tells of the connection.
+fn zk_cli(at: SocketAddr, command: &[&str]) -> Vec<String> {
+    let mut java = java::program("org.apache.zookeeper.ZooKeeperMain", &["-Dorg.jline.terminal.dumb=true"]).unwrap();
+    let done = java.args(["-server", &at.to_string()]).args(command).output().unwrap();
+    let text = [done.stdout, done.stderr].map(|it| String::from_utf8_lossy(&it).into_owned()).concat();
+    let noise = ["WATCHER::", "WatchedEvent ", "Connecting to "];
+    let lines = text.lines().filter(|line| !line.is_empty() && !noise.iter().any(|it| line.starts_with(it)));
+    lines.filter(|line| !line.contains(" WARN ") && !line.contains(" ERROR ")).map(str::to_owned).collect()
+}
+
+/// What zkCli prints of an ensemble of this kind that grows and shrinks, without what differs: ports and versions.
+fn changed_by_zk_cli(kind: Kind) -> Vec<Vec<String>> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::started(&dir, &[kind; 4]);
+    world.0.start_as(4, kind).unwrap();
+    world.serving(&[4]);
+    let leader = world.leader(&[1, 2, 3]);
+    let (through, at) = ((1..=3).find(|&id| id != leader).unwrap(), |id| world.at(id));
+    let add = world.0.joining(4, "participant").unwrap();
+    let observer = world.0.joining(4, "observer").unwrap();
+    let members: Vec<String> = (1..=3).map(|id| world.0.joining(id, "participant").unwrap()).collect();
+    let mut said = Vec::new();
+    // Until the newcomer is in sync there is no quorum of four with it.
+    let joins = std::cell::RefCell::default();
+    let goes = || {
+        *joins.borrow_mut() = zk_cli(at(through), &["reconfig", "-add", &add]);
+        joins.borrow().iter().any(|line: &String| line.starts_with("Committed new configuration"))
+    };
+    world.0.until("the fourth joins", goes).unwrap();
+    said.push(joins.into_inner());
+    world.have(&[1, 2, 3, 4], &["server.1=", "server.2=", "server.3=", "server.4="]);
+    said.push(zk_cli(at(4), &["config"]));
+    said.push(zk_cli(at(4), &["config", "-c"]));
+    said.push(zk_cli(at(through), &["reconfig", "-v", "77", "-remove", "4"]));
+    said.push(zk_cli(at(through), &["reconfig", "-add", "server.9=127.0.0.1:1:1;2"]));
+    said.push(zk_cli(at(leader), &["reconfig", "-add", &observer]));
+    world.0.until("it observes", || world.mode(4) == "observer").unwrap();
+    said.push(zk_cli(at(through), &["reconfig", "-remove", "4"]));
+    said.push(zk_cli(at(through), &["reconfig", "-members", &members.join(",")]));
+    world.writes("after", &[1, 2, 3]);
+    said.into_iter().map(|lines| lines.iter().map(|line| masked(line)).collect()).collect()
+}
+
+/// Ports and versions are long numbers, and nothing else is.
+fn masked(line: &str) -> String {
+    let (mut out, mut number) = (String::new(), String::new());
+    for it in line.chars().chain([' ']) {
+        if it.is_ascii_hexdigit() {
+            number.push(it);
+            continue;
+        }
+        let is_long = number.len() >= 5 && number.starts_with(|first: char| first.is_ascii_digit());
+        out.push_str(if is_long { "N" } else { &number });
+        number.clear();
+        out.push(it);
+    }
+    out
+}
+
+#[test]
+fn zk_cli_changes_ours_as_it_changes_apaches() {
+    let (apaches, ours) = (changed_by_zk_cli(Kind::Apache), changed_by_zk_cli(Kind::Ostler));
+    assert!(
+        apaches[0].iter().any(|line| line.starts_with("server.4=127.0.0.1:N:N:participant;127.0.0.1:N")),
+        "{apaches:?}"
+    );
+    for (at, (theirs, ours)) in apaches.iter().zip(&ours).enumerate() {
+        assert_eq!(theirs, ours, "command {at}");
     }
 }

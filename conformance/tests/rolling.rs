@@ -1,5 +1,5 @@
-//! Members that are restarted and swapped one after the other while kazoo's clients write: nothing acknowledged is lost, and
-//! clients see nothing else, and not more of it, than when Apache's servers are restarted among themselves.
+//! Members that are restarted and swapped one after the other while clients write, kazoo's or Java's: nothing acknowledged is
+//! lost, and clients see nothing else, and not more of it, than when Apache's servers are restarted among themselves.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tell what it counted")]
 
 use std::collections::BTreeMap;
@@ -10,15 +10,22 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
-use ostler_conformance::python;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{path, watch};
+use ostler_conformance::{java, python};
 
 const CLIENTS: usize = 4;
-/// How long kazoo's clients may take to write some more: longer than any session lives.
+/// How long the clients may take to write some more: longer than any session lives.
 const LIMIT: Duration = Duration::from_mins(1);
 
-/// kazoo at work in a process of its own.
+/// Whose clients write.
+#[derive(Clone, Copy, Debug)]
+enum Clients {
+    Kazoo,
+    Java,
+}
+
+/// Clients at work in a process of their own.
 struct Load {
     child: Child,
     /// Its end ends the clients.
@@ -27,9 +34,12 @@ struct Load {
 }
 
 impl Load {
-    fn start(ensemble: &Ensemble) -> Self {
+    fn start(ensemble: &Ensemble, clients: Clients) -> Self {
         let hosts: Vec<String> = ensemble.members().iter().map(|it| it.client.to_string()).collect();
-        let mut command = python::program("rolling.py").unwrap();
+        let mut command = match clients {
+            Clients::Kazoo => python::program("rolling.py").unwrap(),
+            Clients::Java => java::program("Rolling", &["-Dostler.log.level=OFF"]).unwrap(),
+        };
         command.arg(hosts.join(",")).arg(CLIENTS.to_string());
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
@@ -82,7 +92,7 @@ fn roll(ensemble: &mut Ensemble, load: &Load, kind: Kind) {
 }
 
 /// Rolls through these kinds, begun by Apache's. How many requests of clients failed, by the exception's name.
-fn failures(kinds: &[Kind]) -> BTreeMap<String, u64> {
+fn failures(clients: Clients, kinds: &[Kind]) -> BTreeMap<String, u64> {
     let began = Instant::now();
     let dir = tempfile::tempdir().unwrap();
     let mut ensemble = Ensemble::new(dir.path(), 3, 0, false).unwrap().cfg("tickTime=500").cfg("initLimit=20");
@@ -92,7 +102,7 @@ fn failures(kinds: &[Kind]) -> BTreeMap<String, u64> {
     for id in 1..=3 {
         ensemble.serving(id).unwrap();
     }
-    let load = Load::start(&ensemble);
+    let load = Load::start(&ensemble, clients);
     load.goes_on();
     for kind in kinds {
         roll(&mut ensemble, &load, *kind);
@@ -110,7 +120,7 @@ fn failures(kinds: &[Kind]) -> BTreeMap<String, u64> {
             *failed.entry(name.clone()).or_default() += count.as_u64().unwrap();
         }
     }
-    println!("{kinds:?}: {sent} numbers sent, failed: {failed:?}, {:.1} s", began.elapsed().as_secs_f64());
+    println!("{clients:?} {kinds:?}: {sent} numbers sent, failed: {failed:?}, {:.1} s", began.elapsed().as_secs_f64());
     failed
 }
 
@@ -131,11 +141,20 @@ fn kept(at: SocketAddr, client: usize, result: &serde_json::Value) {
 }
 
 #[test]
-fn a_swap_and_back_costs_clients_no_more_than_restarts() {
+fn a_swap_and_back_costs_kazoo_no_more_than_restarts() {
+    costs_no_more(Clients::Kazoo);
+}
+
+#[test]
+fn a_swap_and_back_costs_java_no_more_than_restarts() {
+    costs_no_more(Clients::Java);
+}
+
+fn costs_no_more(clients: Clients) {
     // A stopped server takes with it what is under way there, one request of each of its clients, and a leader that goes
     // makes followers of Apache's let go of theirs: connection loss, and nothing else.
-    let restart = failures(&[Kind::Apache]);
-    let swap = failures(&[Kind::Ostler, Kind::Apache]);
+    let restart = failures(clients, &[Kind::Apache]);
+    let swap = failures(clients, &[Kind::Ostler, Kind::Apache]);
     for failed in [&restart, &swap] {
         let others: Vec<_> = failed.iter().filter(|(name, _)| *name != "ConnectionLoss").collect();
         assert!(others.is_empty(), "{others:?}");
