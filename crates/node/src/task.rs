@@ -12,8 +12,10 @@ use storage::epoch::EpochFile;
 use storage::log::dir::{ReadLogError, ReadOptions, files_from, read_history};
 use storage::log::truncate::{self, TruncateError};
 use storage::names::{self, numbered};
+use storage::snapshot::decode::{Ignore, decode_file};
 use storage::snapshot::install;
-use storage::{Dir, Disk, Effect, RecoverError, RecoverOptions, recover};
+use storage::snapshot::stream::Compression;
+use storage::{Dir, Disk, Effect, FileRef, RecoverError, RecoverOptions, recover};
 use tree::{Tree, TreeConfig};
 use wire::{Epoch, SessionId, Zxid};
 use zab::{ConnId, LogPart, Proposal, RoleId, Token};
@@ -237,15 +239,22 @@ impl Task {
                 Done::LogRead { role, conn, token, part }
             }
             &Kind::FindSnapshot { role, conn, token, at_least } => {
-                let zxid = disk.list(Dir::Data).ok().and_then(|listing| {
-                    let newest = numbered(&listing, names::SNAPSHOT).last().map(|file| file.zxid);
-                    newest.filter(|&zxid| zxid >= at_least)
-                });
+                let zxid = find_snapshot(disk, at_least, options.recover.length_max);
                 Done::Found { role, conn, token, at_least, zxid }
             }
         };
         Ok(TaskDone(done))
     }
+}
+
+/// The newest snapshot, if it is not older and all of it is as it was written: what a learner gets has no checksum on its
+/// way, and would become its state. Without one, a new one is taken.
+fn find_snapshot(disk: &dyn Disk, at_least: Zxid, length_max: usize) -> Option<Zxid> {
+    let listing = disk.list(Dir::Data).ok()?;
+    let newest = numbered(&listing, names::SNAPSHOT).pop().filter(|file| file.zxid >= at_least)?;
+    let source = disk.open(&FileRef::new(Dir::Data, newest.name.clone())).ok()?;
+    decode_file(source, Compression::of(&newest.name), length_max, &mut Ignore, &mut |_| ()).ok()?;
+    Some(newest.zxid)
 }
 
 fn execute(disk: &mut dyn Disk, effects: &[Effect]) -> Result<(), TaskError> {
@@ -322,7 +331,45 @@ fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: 
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::io::Cursor;
+
+    use storage::disk::{DiskRead, Entry};
+    use storage::snapshot::encode::SnapshotEncoder;
+    use wire::StatPersisted;
+
     use super::*;
+
+    /// The newest snapshot, and nothing else.
+    struct Snapshot(Vec<u8>);
+
+    impl Disk for Snapshot {
+        fn is_separate(&self) -> bool {
+            false
+        }
+        fn list(&self, _: Dir) -> io::Result<Vec<Entry>> {
+            Ok(vec![Entry { name: "snapshot.9".to_owned(), length: self.0.len() as u64 }])
+        }
+        fn open(&self, _: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+            Ok(Box::new(Cursor::new(&self.0[..])))
+        }
+        fn execute(&mut self, _: &Effect) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    #[test]
+    fn a_snapshot_that_is_damaged_is_not_sent() {
+        let (mut encoder, mut bytes) = (SnapshotEncoder::new(), Vec::new());
+        encoder.begin([].into_iter(), [].into_iter(), &mut bytes);
+        encoder.node("", Some(b"data"), -1, &StatPersisted::default(), &mut bytes);
+        let data = bytes.windows(4).position(|it| it == b"data").unwrap();
+        encoder.finish(None, Some(Zxid(9)), &mut bytes);
+        let find = |bytes: &[u8], at_least| find_snapshot(&Snapshot(bytes.to_vec()), Zxid(at_least), 1000);
+        assert_eq!((find(&bytes, 9), find(&bytes, 10)), (Some(Zxid(9)), None));
+        bytes[data] ^= 1;
+        assert_eq!(find(&bytes, 9), None, "what a learner gets has no checksum on its way");
+    }
 
     #[test]
     fn a_snapshot_is_sent_instead_of_a_log_that_is_longer_than_a_part_of_it() {

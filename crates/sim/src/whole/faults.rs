@@ -1,10 +1,13 @@
 //! What goes wrong, and how it ends.
 
 use super::{Event, Message, START_US, World};
-use crate::disk::VirtualDisk;
+use storage::FileName;
+use storage::disk::{Dir, Disk};
+
+use crate::disk::{SECTOR, VirtualDisk};
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
-use crate::world::{Fault, Kind, Span};
+use crate::world::{Damage, Fault, Kind, Span};
 
 impl World {
     pub(super) fn on_fault(&mut self, number: usize) {
@@ -55,10 +58,42 @@ impl World {
                 self.servers[server].disk = VirtualDisk::new(false);
                 self.truth.on_wiped(server);
             }
+            Fault::Damage { server, kind, place } => self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
             Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } => {}
         }
+    }
+
+    /// A sector of a log or a snapshot changes on the medium. Epoch files have no checksum, so nobody could tell.
+    fn damage(&mut self, s: usize, kind: Damage, place: u64) {
+        let disk = &mut self.servers[s].disk;
+        let mut files = disk.files(Dir::Log);
+        if disk.is_separate() {
+            files.extend(disk.files(Dir::Data));
+        }
+        files.retain(|file| matches!(file.name, FileName::Log(_) | FileName::Snapshot(_)));
+        let Some(file) = files.get(place as usize % files.len().max(1)) else { return };
+        let length = disk.length(file).unwrap_or(0);
+        let (at, sector) = (place / 64 % length.max(1), SECTOR as u64);
+        let in_sector = (length - at / sector * sector).min(sector) as usize;
+        disk.damage_sector(file, at / sector, &mut |block| match kind {
+            Damage::Rot => block[(at % sector) as usize] ^= 1 << (place % 8),
+            // No zeros: those may be what a write has not reached yet.
+            Damage::Astray => block[..in_sector].iter_mut().enumerate().for_each(|(i, it)| *it = b'a' + (i % 26) as u8),
+        });
+        let what = format!("{kind:?} at byte {at} of {file}");
+        self.truth.on_damaged(s);
+        self.words(s, Kind::Disk, at, || what);
+    }
+
+    /// A server that does not start, or stops, because of what its disk holds: an operator, or the server itself, sets its files
+    /// aside, and it begins anew without a vote.
+    pub(super) fn set_aside(&mut self, s: usize, why: &str) {
+        self.words(s, Kind::Process, 5, || format!("sets its files aside: {why}"));
+        self.servers[s].disk = VirtualDisk::new(false);
+        self.truth.on_wiped(s);
+        self.start_at(s, self.now_us + START_US);
     }
 
     /// Everything of the process is gone, and perhaps what was not synced; nobody is told.

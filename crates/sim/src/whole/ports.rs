@@ -55,6 +55,7 @@ impl World {
                     }
                 }
                 Output::Note(note) => self.words(s, Kind::Disk, 9, || note),
+                Output::Fatal(why) if self.truth.is_damaged(s) => self.exit(s, &why),
                 Output::Fatal(why) => self.truth.wrong("a node gives up", format!("server {}: {why}", s + 1)),
             }
         }

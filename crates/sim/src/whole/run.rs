@@ -3,7 +3,7 @@
 use zab::{Ensemble, Options, State};
 
 use super::{Sabotage, World};
-use crate::world::{Keep, Outcome, Setup};
+use crate::world::{Keep, Outcome, Setup, Span};
 
 /// How often it is looked whether it is time for something else, in µs.
 const LOOK_US: u64 = 100_000;
@@ -59,6 +59,11 @@ impl World {
             self.run_until(self.now_us + LOOK_US);
             if self.truth.violation.is_some() {
                 return;
+            }
+            if self.tally.answers >= enough {
+                // Until the last server has found the others, a little is enough.
+                self.setup.think = Span::new(20_000, 200_000);
+                self.setup.pipelined = 1;
             }
             if !is_ending && (self.tally.answers >= enough || self.clients.is_empty()) && self.is_serving() {
                 is_ending = true;

@@ -281,6 +281,7 @@ impl World {
             Err(TaskError::Recover(error)) if matches!(*error, storage::RecoverError::Io { .. }) => {
                 self.exit(s, "the disk failed");
             }
+            Err(error) if self.truth.is_damaged(s) => self.exit(s, &error.to_string()),
             Err(error) => self.truth.wrong("recovery", format!("server {}: {error}", s + 1)),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::message::Message;
 use super::net::{ConnNumber, Who};
-use super::setup::{Fault, Span};
+use super::setup::{Damage, Fault, Span};
 use super::trace::{Kind, Words};
 use super::{Event, START_US, World, verifier_of};
 use crate::disk::VirtualDisk;
@@ -62,7 +62,7 @@ impl World {
                 self.truth.on_configuration(verifier);
                 self.kill(server, down_us);
             }
-            Fault::ClockJump { .. } => {}
+            Fault::ClockJump { .. } | Fault::Damage { .. } => {}
             Fault::Sync { server } => {
                 self.sync_at(server);
                 self.settle(server);
@@ -245,6 +245,8 @@ impl Fault {
             Self::SlowDisk { .. } => "slow disk",
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
+            Self::Damage { kind: Damage::Rot, .. } => "bit rot",
+            Self::Damage { kind: Damage::Astray, .. } => "misdirected write",
             Self::Configure { .. } => "configuration",
             Self::ClockJump { .. } => "clock jump",
             Self::Write { .. } => "write",

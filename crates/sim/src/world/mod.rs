@@ -65,7 +65,7 @@ use crate::rng::Rng;
 pub use self::diagram::diagram;
 pub(crate) use self::process::whose;
 pub use self::run::{Outcome, run};
-pub use self::setup::{DiskError, Fault, Setup, Span, Timed};
+pub use self::setup::{Damage, DiskError, Fault, Setup, Span, Timed};
 pub use self::story::{STORIES, Story};
 pub(crate) use self::threads::fault_of;
 pub use self::trace::{Keep, Kind, Line, Trace};

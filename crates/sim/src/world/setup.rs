@@ -111,6 +111,15 @@ pub enum Fault {
         /// After how long it is back.
         down_us: u64,
     },
+    /// A log or a snapshot is not what was written any more. Worlds of whole servers have it, others pass over it.
+    Damage {
+        /// Whose.
+        server: usize,
+        /// How.
+        kind: Damage,
+        /// Which file, and where in it, modulo what there is.
+        place: u64,
+    },
     /// Nothing wrong: the server is started again with another static configuration, in which the first `voters` servers vote.
     Configure {
         /// Whose.
@@ -152,6 +161,15 @@ pub enum DiskError {
     NoSpace,
 }
 
+/// How a medium changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// A bit at rest.
+    Rot,
+    /// A sector holds what was written for another place.
+    Astray,
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let s = |us: &u64| format!("{}.{:03} s", us / 1_000_000, us / 1000 % 1000);
@@ -188,6 +206,7 @@ impl fmt::Display for Fault {
             Self::Wipe { server, down_us } => {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
             }
+            Self::Damage { server, kind, place } => write!(f, "server {}: {kind:?} on its disk ({place})", server + 1),
             Self::Write { server } => write!(f, "a client of server {} writes", server + 1),
             Self::Sync { server } => write!(f, "a client of server {} asks for a sync", server + 1),
             Self::ClockJump { server, by_ms } => write!(f, "server {}: the wall clock jumps by {by_ms} ms", server + 1),

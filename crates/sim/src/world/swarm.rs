@@ -1,6 +1,6 @@
 //! The world of a seed: each draws a random subset of the faults, and random rates.
 
-use super::setup::{DiskError, Fault, Setup, Span, Timed};
+use super::setup::{Damage, DiskError, Fault, Setup, Span, Timed};
 use crate::rng::Rng;
 
 /// The kinds of faults that a seed may have.
@@ -48,6 +48,9 @@ impl Setup {
         }
         setup.draw_faults(&mut rng);
         setup.has_small_queues = rng.chance(300);
+        if rng.chance(200) {
+            setup.draw_damage(&mut rng);
+        }
         setup
     }
 
@@ -65,6 +68,21 @@ impl Setup {
                 }
             }
             at_us += rng.between(pause_us / 10, pause_us * 2);
+        }
+    }
+
+    /// Disks that are wrong: of fewer than a quorum, as those that may be lost.
+    fn draw_damage(&mut self, rng: &mut Rng) {
+        let fragile = (self.voters as u64 - 1) / 2;
+        for _ in 0..rng.between(1, 8) {
+            let (at_us, server) = (rng.below(self.faults_us), rng.below(fragile.max(1)) as usize);
+            let kind = if rng.chance(500) { Damage::Rot } else { Damage::Astray };
+            let place = rng.any();
+            let then = rng.chance(600).then(|| Fault::Kill { server, down_us: rng.between(1000, 1_000_000) });
+            if fragile > 0 {
+                self.schedule.push(Timed { at_us, fault: Fault::Damage { server, kind, place } });
+                self.schedule.extend(then.map(|fault| Timed { at_us: at_us + 1, fault }));
+            }
         }
     }
 

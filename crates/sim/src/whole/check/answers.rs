@@ -81,6 +81,10 @@ impl Truth {
     /// A write's answer.
     pub(in crate::whole) fn on_write(&mut self, client: usize, outcome: Outcome<'_>) {
         let Outcome { session, xid, zxid, err, created, floor } = outcome;
+        if err == ErrorCode::SYSTEM_ERROR {
+            // Its leader's disk was full: it is refused before it has a zxid, and leaves nothing.
+            return self.sessions.on_refused(session, xid);
+        }
         if zxid <= floor {
             let what = format!("client {client}: {floor} was acknowledged before it asked, and its write is {zxid}");
             return self.wrong("writes", what);

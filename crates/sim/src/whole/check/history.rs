@@ -85,6 +85,7 @@ impl Truth {
     /// The machine gets an empty disk.
     pub(in crate::whole) fn on_wiped(&mut self, server: usize) {
         self.wiped.insert(server);
+        self.damaged.remove(&server);
         self.appended[server] = Zxid::ZERO;
         self.durable[server] = Zxid::ZERO;
     }

@@ -45,6 +45,8 @@ pub(super) struct Truth {
     durable: Vec<Zxid>,
     /// Servers that have lost their disk.
     wiped: BTreeSet<usize>,
+    /// Servers whose disk holds something else than was written.
+    damaged: BTreeSet<usize>,
     /// The one committed history.
     committed: Vec<Zxid>,
     /// The digest of the tree at each zxid at which a server was seen.
@@ -68,6 +70,7 @@ impl Truth {
             appended: vec![Zxid::ZERO; servers],
             durable: vec![Zxid::ZERO; servers],
             wiped: BTreeSet::new(),
+            damaged: BTreeSet::new(),
             committed: Vec::new(),
             digests: BTreeMap::new(),
             model: Model::default(),
@@ -81,6 +84,16 @@ impl Truth {
     /// The first thing that is wrong counts.
     pub(super) fn wrong(&mut self, checker: &'static str, what: String) {
         self.violation.get_or_insert(Violation { checker, what });
+    }
+
+    /// The medium of a server's disk has changed.
+    pub(super) fn on_damaged(&mut self, server: usize) {
+        self.damaged.insert(server);
+    }
+
+    /// May a server refuse what its disk holds?
+    pub(super) fn is_damaged(&self, server: usize) -> bool {
+        self.damaged.contains(&server)
     }
 
     /// The end of the committed history.

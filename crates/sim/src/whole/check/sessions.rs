@@ -24,6 +24,13 @@ impl Sessions {
         self.0.entry(session).or_default().sent.insert(xid.0, connection);
     }
 
+    /// It is told that there is no room for it: it may never be committed.
+    pub(super) fn on_refused(&mut self, session: SessionId, xid: Xid) {
+        if let Some(writes) = self.0.get_mut(&session) {
+            writes.sent.remove(&xid.0);
+        }
+    }
+
     /// `Err`: it may not be committed here.
     pub(super) fn on_committed(&mut self, entry: &TxnEntry<'_>) -> Result<(), String> {
         let (session, xid) = (entry.header.session, entry.header.cxid.0);
