@@ -309,7 +309,8 @@ fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: 
     let start = files.first().filter(|file| file.zxid <= from).map_or(from, |file| Zxid(file.zxid.0 - 1));
     let mut before = snapshots.iter().rev().map(|file| file.zxid).find(|&zxid| zxid <= from);
     let (mut proposals, mut bytes) = (Vec::new(), 0);
-    let read = ReadOptions { blob_max: options.recover.length_max, batch_max: options.recover.batch_max };
+    let read =
+        ReadOptions { blob_max: options.recover.length_max, batch_max: options.recover.batch_max, went_on: false };
     let done = read_history::<Stop>(disk, start, &read, &mut |_, record| {
         if record.zxid > up_to || bytes >= options.part_bytes {
             return Err(Stop::Enough);

@@ -6,9 +6,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use storage::names;
+use storage::{Dir, Disk};
+
 use crate::config::{Config, StorageConfig};
 use crate::denied;
-use crate::disk::{DirLock, VERSION_DIR};
+use crate::disk::{DirLock, LOCK_FILE, VERSION_DIR};
 use crate::start::StartError;
 
 /// A `dataLogDir` that is the `dataDir` by another way, a symlink or a mount, is that by name, too: it has one lock, and
@@ -95,6 +98,30 @@ pub fn lock(storage: &StorageConfig) -> Result<Vec<DirLock>, StartError> {
         locks.push(take(&storage.data_log_dir)?);
     }
     Ok(locks)
+}
+
+/// A `dataLogDir` in which this server has never been, beside a `dataDir` in which it has: a disk that is not mounted, or a path
+/// that was changed. Without its logs, what was acknowledged would be missing and nobody would know.
+pub fn look_for_lost(storage: &StorageConfig, locks: &[DirLock], disk: &dyn Disk) -> Result<(), StartError> {
+    let [of_data, of_logs] = locks else { return Ok(()) };
+    let lost = |e: io::Error| StartError::Directory { path: storage.data_log_dir.clone(), reason: e.to_string() };
+    let is_empty = || disk.list(Dir::Log).map(|files| names::numbered(&files, names::LOG).is_empty()).map_err(lost);
+    if !of_data.was_there || of_logs.was_there || !is_empty()? {
+        return Ok(());
+    }
+    let (data, logs) = (storage.data_dir.join(VERSION_DIR), storage.data_log_dir.join(VERSION_DIR));
+    of_logs.forget(&storage.data_log_dir);
+    Err(StartError::Directory {
+        path: storage.data_log_dir.clone(),
+        reason: format!(
+            "there is no log in {}, and this server has never been there, while it has been in {}: is the disk of dataLogDir not \
+             mounted, or was dataLogDir changed? Bring the logs back: without them, whatever was acknowledged behind the newest \
+             snapshot is missing. If there never were any, remove {}",
+            logs.display(),
+            data.display(),
+            data.join(LOCK_FILE).display()
+        ),
+    })
 }
 
 #[cfg(test)]

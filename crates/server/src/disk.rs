@@ -27,6 +27,8 @@ pub struct RealDisk {
 pub const VERSION_DIR: &str = "version-2";
 /// The lock on a folder, in it.
 pub const LOCK_FILE: &str = "ostler.lock";
+/// No more than so much of it is read.
+const NOTE_BYTES_MAX: usize = 4096;
 
 impl RealDisk {
     /// Over `dataDir` and `dataLogDir`.
@@ -163,7 +165,16 @@ impl Disk for RealDisk {
         for entry in listing {
             let entry = entry?;
             // A name that is no text is none of ours.
-            let (Ok(meta), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // A link is as good as the file, so one that leads nowhere is a file that is missing.
+            let meta = match std::fs::metadata(entry.path()) {
+                Ok(meta) => meta,
+                Err(e) if entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
+                    return Err(explain("following the link", &entry.path(), &e));
+                }
+                // It has gone meanwhile.
+                Err(_) => continue,
+            };
             if meta.is_file() {
                 entries.push(Entry { name, length: meta.len() });
             }
@@ -210,17 +221,50 @@ pub fn directory_bytes(dir: &Path) -> u64 {
 }
 
 /// A lock on a data directory, held until it is dropped.
+///
+/// Its file holds what the next start should know of this server: see [`crate::last_stop`].
 #[derive(Debug)]
-pub struct DirLock(#[allow(dead_code, reason = "holding it open is holding the lock")] File);
+pub struct DirLock {
+    file: File,
+    /// The file was there before.
+    pub was_there: bool,
+}
 
 impl DirLock {
+    /// Takes the file away again: a start that ends here was not there.
+    pub fn forget(&self, dir: &Path) {
+        if !self.was_there {
+            // If it stays, the next start only knows less.
+            let _ = std::fs::remove_file(dir.join(VERSION_DIR).join(LOCK_FILE));
+        }
+    }
+
+    /// What the last server has written.
+    pub fn read(&self) -> io::Result<String> {
+        let mut bytes = vec![0; NOTE_BYTES_MAX];
+        let mut length = 0;
+        while let read @ 1.. = self.file.read_at(&mut bytes[length..], length as u64)? {
+            length += read;
+        }
+        bytes.truncate(length);
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Writes what the next one should know, durably. A crash on the way leaves a part of it.
+    pub fn write(&self, text: &str) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(text.as_bytes(), 0)?;
+        self.file.sync_all()
+    }
+
     /// Takes it, or says that another server has it.
     pub fn take(dir: &Path) -> io::Result<Self> {
         let path = dir.join(VERSION_DIR).join(LOCK_FILE);
+        let was_there = path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|e| explain("opening the lock", &path, &e))?;
         match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self { file, was_there }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
                 ErrorKind::AddrInUse,
                 format!(

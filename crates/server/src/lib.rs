@@ -21,6 +21,7 @@ pub mod disk;
 mod disk_watch;
 pub mod dynamic_files;
 pub mod four_letter;
+mod last_stop;
 pub mod listener;
 pub mod member;
 mod member_start;

@@ -38,11 +38,14 @@ pub fn is_mended_by_a_copy(error: &RecoverError) -> bool {
         RecoverError::Log { error, .. } => {
             matches!(error, ReadLogError::Damaged { .. } | ReadLogError::Forked { .. } | ReadLogError::Gap { .. })
         }
-        RecoverError::SuspectTail { .. } | RecoverError::EndsBeforeSnapshot { .. } => true,
+        RecoverError::SuspectTail { .. }
+        | RecoverError::EndsBeforeSnapshot { .. }
+        | RecoverError::NotAsClosed { .. } => true,
         RecoverError::Io { .. }
         | RecoverError::Misplaced { .. }
         | RecoverError::SnapshotMissing { .. }
         | RecoverError::Beheaded { .. }
+        | RecoverError::NamedAhead { .. }
         | RecoverError::TwoDatabases { .. }
         | RecoverError::BadTxn { .. } => false,
     }

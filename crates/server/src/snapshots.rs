@@ -2,7 +2,7 @@
 //!
 //! The thread that reads has the priority of all others: one of a lower priority could lose its core while it has the lock,
 //! and whoever needs the lock would wait until nobody else wants the core. It offers its core after each step instead, and
-//! rests while there are requests ([`pace`]).
+//! rests while there are requests.
 
 mod pace;
 

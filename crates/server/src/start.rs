@@ -29,6 +29,7 @@ use crate::denied;
 use crate::descriptors;
 use crate::directories;
 use crate::disk::{DirLock, RealDisk};
+use crate::last_stop::LastStop;
 use crate::listener::{self, Limits};
 use crate::member::{self, Member};
 use crate::member_start;
@@ -116,7 +117,7 @@ pub struct Running {
     log_disk: RealDisk,
     /// Where it listens.
     pub address: SocketAddr,
-    _lock: Vec<DirLock>,
+    lock: Vec<DirLock>,
 }
 
 /// How a server ends when its disk does: told to whoever runs it, who must end the process.
@@ -154,8 +155,15 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         owner_rules: OwnerRules { extended_types: config.tree.extended_types, emulate_353: config.tree.ttl_layout_353 },
     };
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    directories::look_for_lost(storage, &locks, &disk)?;
+    // The log's is the last.
+    let last_stop = locks.last().map(LastStop::of).unwrap_or_default();
     let recovery_began = Instant::now();
-    let (rebuilt, recovered) = rebuild_or_begin_anew(config, tree_config, &mut disk)?;
+    let (rebuilt, recovered) = rebuild_or_begin_anew(config, tree_config, &mut disk, &last_stop)?;
+    if let Some(lock) = locks.last() {
+        let noted = lock.write(&LastStop::running().to_string());
+        noted.map_err(|e| StartError::Directory { path: storage.data_log_dir.clone(), reason: e.to_string() })?;
+    }
     let start_times = StartTimes {
         recovery: recovery_began.elapsed(),
         snapshot: rebuilt.snapshot_read.map_or(Duration::ZERO, |at| at - recovery_began),
@@ -292,6 +300,7 @@ fn rebuild_or_begin_anew(
     config: &Config,
     tree_config: TreeConfig,
     disk: &mut RealDisk,
+    last_stop: &LastStop,
 ) -> Result<(Rebuild, storage::Recovered), StartError> {
     let (storage, is_member) = (&config.storage, config.ensemble.is_some());
     let tell = |name: &str, why: &str| {
@@ -303,7 +312,7 @@ fn rebuild_or_begin_anew(
     if let Some(name) = set_aside::resume(storage, is_member)? {
         tell(&name, "damaged files were being moved when this server stopped");
     }
-    match rebuild(config, tree_config, disk) {
+    match rebuild(config, tree_config, disk, last_stop) {
         Err(StartError::Recover { error, .. }) if is_member && set_aside::is_mended_by_a_copy(&error) => {
             let name = set_aside::set_aside(storage).map_err(|denied| StartError::Directory {
                 path: storage.data_dir.clone(),
@@ -311,7 +320,7 @@ fn rebuild_or_begin_anew(
             })?;
             tell(&name, &error.to_string());
             *disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
-            rebuild(config, tree_config, disk)
+            rebuild(config, tree_config, disk, last_stop)
         }
         done => done,
     }
@@ -321,10 +330,12 @@ fn rebuild(
     config: &Config,
     tree_config: TreeConfig,
     disk: &mut RealDisk,
+    last_stop: &LastStop,
 ) -> Result<(Rebuild, storage::Recovered), StartError> {
     let storage = &config.storage;
     let mut rebuilt = Rebuild::new(tree_config, config.tree.digest);
-    let options = recover_options(config);
+    let went_on = last_stop.is_of_this_boot();
+    let options = RecoverOptions { went_on, closed: last_stop.closed.clone(), ..recover_options(config) };
     let (began, mut told) = (Instant::now(), Instant::now());
     let mut progress = |progress: Progress| {
         // Only a start that takes long enough to wonder about says how far it is.
@@ -473,7 +484,7 @@ fn launch(
     };
     // What a member wanted when it was made: now there is somebody to do it.
     core.with(|_| ());
-    Ok(Running { core, shards, shard_threads, log_thread, other_threads, quorum, log_disk, address, _lock: lock })
+    Ok(Running { core, shards, shard_threads, log_thread, other_threads, quorum, log_disk, address, lock })
 }
 
 /// Bytes of requests in the pipeline beyond which nothing is read: a disk that is slower than the clients.
@@ -516,7 +527,7 @@ fn random() -> [u64; 4] {
 
 impl Running {
     /// Ends it in order: what clients were promised is written and told, then connections close. The
-    /// directory is left as Apache would leave it, and with an empty `ostler.lock`.
+    /// directory is left as Apache would leave it, and with an `ostler.lock`.
     pub fn stop(mut self) -> io::Result<()> {
         let drained = Instant::now();
         for shard in &self.shards {
@@ -550,7 +561,10 @@ impl Running {
             let _ = thread.join();
         }
         match self.core.with(|machines| (machines.node.log.has_failed(), machines.node.log.close())) {
-            (false, Some(effects)) => threads::execute(&mut self.log_disk, &effects),
+            (false, Some(effects)) => {
+                threads::execute(&mut self.log_disk, &effects)?;
+                self.lock.last().map_or(Ok(()), |lock| lock.write(&LastStop::in_order(&self.log_disk)?.to_string()))
+            }
             _ => Err(io::Error::other("the txn log could not be written to its end")),
         }
     }

@@ -7,7 +7,7 @@ use wire::Zxid;
 use crate::disk::{Dir, Disk, Entry, FileRef};
 use crate::names::{self, FileName, Numbered};
 use crate::recover::looks_valid;
-use crate::snapshot::decode::{Ignore, decode_file};
+use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
 use crate::snapshot::stream::Compression;
 
 /// The least number of snapshots that are kept, as in Apache.
@@ -45,38 +45,42 @@ pub fn purgeable(
         .collect()
 }
 
-/// [`purgeable`] of a disk, with the test that a load makes first. Remove the files in any order.
+/// [`purgeable`] of a disk: what may go so that `retain` snapshots stay that were read whole just now. Remove the files in
+/// any order.
 ///
-/// That test looks at a file's end only, or, if it is compressed, at its beginning. So before anything may go, one of the
-/// snapshots that stay is read whole, the newest first; if none is whole, that is the error, and the older ones and their
-/// logs are what is left. `length_max` is that of [`RecoverOptions`](crate::RecoverOptions::length_max).
+/// Nothing is read where nothing could go. If no snapshot is whole, that is the error. `length_max` is that of
+/// [`RecoverOptions`](crate::RecoverOptions::length_max).
 pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize) -> io::Result<Vec<FileRef>> {
     let (data, log) = (disk.list(Dir::Data)?, disk.list(Dir::Log)?);
-    let mut counted = Vec::new();
-    let files = purgeable(&data, &log, retain, &mut |file| {
-        let is_valid = looks_valid(disk, file).unwrap_or(false);
-        if is_valid {
-            counted.push(file.clone());
-        }
-        is_valid
-    });
-    let mut tried = Vec::new();
-    // The newest first.
-    for file in &counted {
-        if files.is_empty() {
-            return Ok(files);
-        }
-        let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
-        match decode_file(source, Compression::of(&file.name), length_max, &mut Ignore, &mut |_| ()) {
-            Ok(_) => return Ok(files),
-            Err(error) => tried.push(format!("{}: {error}", file.name)),
-        }
+    // What a look at the end of each says is as much as could go.
+    let could_go = purgeable(&data, &log, retain, &mut |file| looks_valid(disk, file).unwrap_or(false));
+    if could_go.is_empty() {
+        return Ok(could_go);
     }
-    if files.is_empty() {
+    let (mut whole, mut tried) = (0u32, Vec::new());
+    let files = purgeable(&data, &log, retain, &mut |file| match read_whole(disk, file, length_max) {
+        Ok(()) => {
+            whole += 1;
+            true
+        }
+        Err(error) => {
+            tried.push(format!("{}: {error}", file.name));
+            false
+        }
+    });
+    if whole > 0 {
         return Ok(files);
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("none of the snapshots that would stay can be loaded, so nothing is removed; {}", tried.join("; ")),
+        format!("none of the snapshots can be loaded, so nothing is removed; {}", tried.join("; ")),
     ))
+}
+
+fn read_whole(disk: &dyn Disk, file: &Numbered, length_max: usize) -> Result<(), LoadSnapshotError> {
+    if !looks_valid(disk, file)? {
+        return Err(LoadSnapshotError::CutOff { offset: file.length });
+    }
+    let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
+    decode_file(source, Compression::of(&file.name), length_max, &mut Ignore, &mut |_| ()).map(|_| ())
 }

@@ -67,6 +67,11 @@ pub struct RecoverOptions {
     /// Its bytes are kept in a file `ostler.cut.<hex>`, named by the last txn before it. Without it such a record ends
     /// the recovery, unless nothing is to be repaired anyway.
     pub accept_suspect_tail: bool,
+    /// The machine has not failed since the log was written last: what a write has left was left by the end of the process
+    /// alone, which loses nothing that was handed to the kernel.
+    pub went_on: bool,
+    /// The newest log when its server stopped, and how long it was: all of it was whole.
+    pub closed: Option<(FileRef, u64)>,
     /// Cut torn tails and remove leftovers. Without it nothing on the disk changes.
     pub repair: bool,
 }
@@ -79,6 +84,8 @@ impl Default for RecoverOptions {
             length_max: 2 * wire::jute::MAX_BUFFER_DEFAULT,
             batch_max: 8 << 20,
             accept_suspect_tail: false,
+            went_on: false,
+            closed: None,
             repair: true,
         }
     }
@@ -175,6 +182,10 @@ pub fn recover(
     let may_lose = !options.repair || options.accept_suspect_tail;
     if let Some(tail) = suspect.filter(|_| !may_lose) {
         return Err(RecoverError::SuspectTail { tail: tail.clone() });
+    }
+    check_names(disk, &history)?;
+    if !may_lose {
+        check_closed(disk, options, &history)?;
     }
     let newer = failed.last().filter(|(newer, _)| history.last < newer.zxid);
     if let Some((newer, reason)) = newer {
@@ -347,6 +358,9 @@ fn load(
         return Err(LoadSnapshotError::Refused { path, reason });
     }
     let end = decoded?;
+    if let Some(last) = end.last_processed.filter(|last| *last < zxid) {
+        return Err(LoadSnapshotError::Renamed { last, named: zxid });
+    }
     // A digest from before the name's zxid says nothing about this tree.
     let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
@@ -391,7 +405,7 @@ impl SnapshotVisitor for Visitor<'_> {
 }
 
 pub(crate) fn read_options(options: &RecoverOptions) -> ReadOptions {
-    ReadOptions { blob_max: options.length_max, batch_max: options.batch_max }
+    ReadOptions { blob_max: options.length_max, batch_max: options.batch_max, went_on: options.went_on }
 }
 
 /// The first record that any log holds, whatever its state.
@@ -442,6 +456,35 @@ fn check_logs_alone(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<
         Some((offset, first)) if first.counter() != 1 => Err(RecoverError::Beheaded { file, offset, first }),
         txn => Ok(txn.map(|(_, first)| first)),
     }
+}
+
+/// A log is called by its first txn, so none that holds anything can be called by one behind the end of the history: it was
+/// renamed, or is another's, and the next log would take its name from it.
+fn check_names(disk: &dyn Disk, history: &History) -> Result<(), RecoverError> {
+    let is_removed = |file: &Numbered| {
+        let is_it = |tail: &log::dir::Tail| tail.file.name == file.name && matches!(tail.cut(), Effect::Remove(_));
+        history.tails.iter().any(is_it)
+    };
+    let logs = names::numbered(&list(disk, Dir::Log)?, names::LOG);
+    match logs.into_iter().find(|file| file.zxid > history.last && !is_removed(file)) {
+        Some(file) => {
+            Err(RecoverError::NamedAhead { last: history.last, named: file.zxid, file: file.name.to_string() })
+        }
+        None => Ok(()),
+    }
+}
+
+/// A log that was whole when its server stopped, and to which nobody has logged since, is as long as it was.
+fn check_closed(disk: &dyn Disk, options: &RecoverOptions, history: &History) -> Result<(), RecoverError> {
+    let Some((file, length)) = &options.closed else { return Ok(()) };
+    if names::numbered(&list(disk, Dir::Log)?, names::LOG).last().is_none_or(|newest| newest.name != file.name) {
+        return Ok(());
+    }
+    let end = history.newest.as_ref().filter(|(newest, _)| newest == file).map_or(0, |(_, end)| *end);
+    if end >= *length || *length <= log::record::HEADER_LENGTH {
+        return Ok(());
+    }
+    Err(RecoverError::NotAsClosed { file: file.clone(), end, length: *length, last: history.last })
 }
 
 /// Nobody goes by what headers name, but two that contradict each other are of two databases.

@@ -488,7 +488,7 @@ fn a_log_without_records_hides_none() {
     for empty in [&HEADER[..], &[&HEADER[..], &[0; 900]].concat()] {
         let (a, _) = log_of(&[1, 2, epoch, epoch + 1], 10, 100);
         let mut disk = disk_of(&[(1, &a), (epoch, empty)]);
-        disk.put(&FileRef::snapshot(Zxid(epoch)), &snapshot_bytes(3, true, true));
+        disk.put(&FileRef::snapshot(Zxid(epoch)), &snapshot_ended_at(epoch, 3, true, true));
         let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
         assert_eq!((memory.zxids(), found.last_zxid), (vec![epoch + 1], Zxid(epoch + 1)));
         // And it goes: a purge would take the file before it for one that is not needed.

@@ -4,13 +4,14 @@ use clap::Args;
 use wire::txn::{SubTxn, Txn, TxnEntry};
 use wire::{OpCode, Zxid};
 
+use crate::log::line::is_op;
 use crate::text::{parse_hex, parse_time};
 
 /// Conditions that all have to hold.
 #[derive(Debug, Clone, Default, Args)]
 pub struct TxnFilter {
     /// Only txns that touch this znode, or one below it
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = parse_path)]
     pub path: Option<String>,
     /// With --path: the znode itself, not what is below it
     #[arg(long, requires = "path")]
@@ -31,8 +32,18 @@ pub struct TxnFilter {
     #[arg(long, value_name = "ZXID", value_parser = parse_hex)]
     pub to: Option<i64>,
     /// Only txns of these kinds: create,delete,setData,setACL,multi,createSession,closeSession,error,…
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = parse_op)]
     pub op: Vec<String>,
+}
+
+/// Txns name znodes from the root on: another path would be met by none.
+fn parse_path(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err(format!("a path begins with /: /{text}?")) }
+}
+
+fn parse_op(text: &str) -> Result<String, String> {
+    let known = "there are no such txns; they are called create, create2, createTTL, setData, multi, …";
+    if is_op(text) { Ok(text.to_owned()) } else { Err(known.to_owned()) }
 }
 
 impl TxnFilter {

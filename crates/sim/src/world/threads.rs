@@ -419,7 +419,8 @@ fn read_part(disk: &crate::disk::VirtualDisk, from: Zxid, up_to: Zxid) -> Option
     let snapshots = numbered(&disk.list(Dir::Data).ok()?, SNAPSHOT);
     let base = snapshots.iter().rev().map(|it| it.zxid).find(|&it| it <= from)?;
     let mut part = LogPart { before: base, proposals: Vec::new() };
-    let options = ReadOptions { blob_max: recover_options().length_max, batch_max: recover_options().batch_max };
+    let options =
+        ReadOptions { blob_max: recover_options().length_max, batch_max: recover_options().batch_max, went_on: false };
     let read = read_history(disk, base, &options, &mut |_, record| {
         if record.zxid > up_to || part.proposals.len() >= LOG_PART_TXNS {
             return Err(Stop::Enough);

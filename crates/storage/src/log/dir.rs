@@ -158,6 +158,8 @@ pub struct ReadOptions {
     pub blob_max: usize,
     /// The most bytes that one batch of the writer had, whoever it was.
     pub batch_max: u64,
+    /// The machine has not failed since the last write: only the process may have.
+    pub went_on: bool,
 }
 
 /// Reads all txns behind `last`, in order, and shows each to `visit`; an error of `visit` ends it.
@@ -295,8 +297,12 @@ impl Reading<'_> {
         if is_whole && behind.record.is_some() {
             return Err(damage().into());
         }
-        let is_explained =
-            !is_whole && self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(io)?;
+        let is_explained = !is_whole
+            && if self.options.went_on {
+                behind.is_beginning()
+            } else {
+                self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(io)?
+            };
         if !behind.is_torn(self.options.batch_max, is_explained) {
             return Err(damage().into());
         }

@@ -10,6 +10,9 @@
 //! A sector that held the record's checksum or its last byte was never zeros. A sector of zeros elsewhere may be a znode's
 //! data: then it explains nothing if a single other bit would make the record whole.
 //!
+//! If the machine itself has not failed since ([`ReadOptions::went_on`](super::dir::ReadOptions::went_on)), it is less: what was
+//! handed to the kernel is there, so the end of a write may be missing, and nothing in its middle.
+//!
 //! Everything else was there once and has changed: damage. In doubt it is damage: a server that does not start costs less
 //! than one that forgets.
 
@@ -63,6 +66,13 @@ impl Behind {
     /// if a write that was interrupted explains it, where whole records are behind.
     pub fn is_torn(&self, batch_max: u64, is_explained: bool) -> bool {
         self.record.is_none() || (is_explained && self.records_end - self.offset <= batch_max)
+    }
+
+    /// Is it the beginning of a record and nothing else: what a process leaves that ends during a write, while the machine goes
+    /// on?
+    pub fn is_beginning(&self) -> bool {
+        let end = self.claimed_end.unwrap_or(self.offset + PREFIX_LENGTH as u64 + 1);
+        self.record.is_none() && (self.length < end || self.dirty_end < end)
     }
 
     /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise

@@ -69,6 +69,26 @@ pub enum RecoverError {
         /// Why it can't be loaded.
         reason: String,
     },
+    /// A log is called by a txn behind the last one, and holds earlier ones only.
+    NamedAhead {
+        /// The last txn there is.
+        last: Zxid,
+        /// The one in the name.
+        named: Zxid,
+        /// The file.
+        file: String,
+    },
+    /// The newest log was longer when its server stopped, and all of it was whole.
+    NotAsClosed {
+        /// The file.
+        file: FileRef,
+        /// Where what can be read of it ends.
+        end: u64,
+        /// Where it ended.
+        length: u64,
+        /// The last txn there is.
+        last: Zxid,
+    },
     /// The headers of two files name two databases.
     TwoDatabases {
         /// A file and what it names.
@@ -151,6 +171,18 @@ impl fmt::Display for RecoverError {
                 "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} \
                  were acknowledged and are missing, so nothing was changed; bring the missing log back, or a copy of the \
                  snapshot; {SYNC_ANEW}; to go on without them, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
+            ),
+            Self::NamedAhead { last, named, file } => write!(
+                f,
+                "by its name {file} begins with txn {named}, but the last txn there is is {last}: it was renamed, or is \
+                 another server's; a new log would take its place, so give it back its name (that of its first txn: \
+                 `ostler log verify`) or move it elsewhere; nothing was changed"
+            ),
+            Self::NotAsClosed { file, end, length, last } => write!(
+                f,
+                "{file} was whole up to byte {length} when its server stopped, and now ends at byte {end}, behind txn {last}: \
+                 what was there was acknowledged and is missing, so nothing was changed; bring a copy of it back; {SYNC_ANEW}; \
+                 to go on without it, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
             ),
             Self::TwoDatabases { one: (file, dbid), other: (other, named) } => write!(
                 f,

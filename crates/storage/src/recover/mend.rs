@@ -15,6 +15,10 @@ use crate::snapshot::install::RECEIVED;
 const KEPT_CHUNK: u64 = 1 << 20;
 /// What an interrupted write costs.
 const NOTHING_LOST: &str = "nothing that was acknowledged after a sync is missing";
+/// The same, where records were found behind it: no crash of the process alone leaves that, and damage may.
+const IF_A_CRASH: &str = "if the machine, or its power, failed during a write, that is what is left of it, and nothing that was \
+     acknowledged after a sync is missing; if not, the disk has lost a piece of the log, and what is behind it may have been \
+     acknowledged: compare this server's data with another's or a copy";
 
 /// What to do once txns were given up.
 const TAKE_IT_OUT: &str = "take that line out of zoo.cfg now";
@@ -105,7 +109,7 @@ pub(super) fn mend(
                 }
                 TailEnd::Torn { offset, behind: Some(_), .. } => {
                     let kept = keep(disk, tail, offset)?;
-                    format!("it was cut, and its bytes are kept in {kept}; {NOTHING_LOST}")
+                    format!("it was cut, and its bytes are kept in {kept}; {IF_A_CRASH}")
                 }
                 _ => format!("it was cut; {NOTHING_LOST}"),
             };

@@ -56,7 +56,7 @@ pub struct SnapshotEnd {
     /// The digest section, if there is one.
     pub digest: Option<SnapshotDigest>,
     /// The last zxid the tree had when the section was written, if it is there (since 3.9). A load takes the zxid of
-    /// the file's name instead.
+    /// the file's name instead, which is not later.
     pub last_processed: Option<Zxid>,
     /// How many znodes there were.
     pub nodes: u64,
@@ -100,6 +100,13 @@ pub enum LoadSnapshotError {
         /// Why.
         reason: String,
     },
+    /// It says itself that it ends before the txn in its name.
+    Renamed {
+        /// The last txn that it has.
+        last: Zxid,
+        /// The one in its name.
+        named: Zxid,
+    },
     /// It can't be decompressed.
     Compressed {
         /// How it is compressed.
@@ -121,6 +128,9 @@ impl fmt::Display for LoadSnapshotError {
             Self::Seal { offset } => write!(f, "the checksum at byte {offset} does not match what precedes it"),
             Self::Trailing { offset } => write!(f, "there is something behind its end, at byte {offset}"),
             Self::Refused { path, reason } => write!(f, "znode {path:?}: {reason}"),
+            Self::Renamed { last, named } => {
+                write!(f, "it ends with txn {last}, and its name says {named}: was it renamed? Give it back its name")
+            }
             Self::Compressed { compression, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
                 write!(f, "its {compression} stream ends early")
             }

@@ -2,7 +2,7 @@
 
 mod cut;
 mod follow;
-mod line;
+pub(crate) mod line;
 mod show;
 mod verify;
 

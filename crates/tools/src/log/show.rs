@@ -18,9 +18,6 @@ use crate::{Outcome, text};
 
 /// Prints what `filter` takes.
 pub fn run(paths: &[PathBuf], filter: &TxnFilter, as_json: bool, out: &mut dyn Write) -> Result<Outcome> {
-    if let Some(op) = filter.op.iter().find(|op| !line::is_op(op)) {
-        bail!("--op {op}: there are no such txns; they are called create, create2, createTTL, setData, multi, …");
-    }
     let files = needed(input::logs(paths)?, filter);
     let bar = progress::bar(files.iter().map(|file| file.length).sum(), "reading", wants_progress());
     if !as_json {

@@ -169,6 +169,6 @@ fn history(folder: &Folder) -> Result<(), ReadLogError> {
     let Some(first) = first else { return Ok(()) };
     // From the first txn that is there: what came before is in snapshots.
     let before = Zxid(first.0.saturating_sub(1));
-    let options = ReadOptions { blob_max: RECORD_MAX, batch_max: BATCH_MAX };
+    let options = ReadOptions { blob_max: RECORD_MAX, batch_max: BATCH_MAX, went_on: false };
     read_history::<ReadLogError>(folder, before, &options, &mut |_, _| Ok(())).map(|_| ())
 }
