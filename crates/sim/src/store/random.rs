@@ -615,7 +615,8 @@ impl Play {
 
 /// Does a warning speak of what was found in the logs and snapshots? The others are about files that were never part of them.
 fn tells_of_loss(warning: &str) -> bool {
-    !warning.starts_with(names::CUT) && !warning.ends_with("nothing is missing")
+    let says_none = ["nothing is missing", "nothing that was acknowledged after a sync is missing"];
+    !warning.starts_with(names::CUT) && !says_none.iter().any(|none| warning.ends_with(none))
 }
 
 /// Is the record that the start stumbled over one bit away from being whole? Tried out, bit by bit.

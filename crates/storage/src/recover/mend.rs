@@ -13,9 +13,9 @@ use crate::snapshot::install::RECEIVED;
 
 /// How many bytes of a tail are copied at a time.
 const KEPT_CHUNK: u64 = 1 << 20;
-/// What an interrupted write costs.
+/// What an interrupted write costs, where nothing else can have happened.
 const NOTHING_LOST: &str = "nothing that was acknowledged after a sync is missing";
-/// The same, where records were found behind it: no crash of the process alone leaves that, and damage may.
+/// The same, where the machine may have failed: damage may look like what that leaves.
 const IF_A_CRASH: &str = "if the machine, or its power, failed during a write, that is what is left of it, and nothing that was \
      acknowledged after a sync is missing; if not, the disk has lost a piece of the log, and what is behind it may have been \
      acknowledged: compare this server's data with another's or a copy";
@@ -94,6 +94,8 @@ pub(super) fn mend(
     history: &History,
     warnings: &mut Vec<String>,
 ) -> Result<(), RecoverError> {
+    // Only the end of a process is known to have no other way of leaving this.
+    let cost = if options.went_on { NOTHING_LOST } else { IF_A_CRASH };
     for tail in &history.tails {
         if tail.is_torn() {
             let fate = match tail.end {
@@ -109,9 +111,9 @@ pub(super) fn mend(
                 }
                 TailEnd::Torn { offset, behind: Some(_), .. } => {
                     let kept = keep(disk, tail, offset)?;
-                    format!("it was cut, and its bytes are kept in {kept}; {IF_A_CRASH}")
+                    format!("it was cut, and its bytes are kept in {kept}; {cost}")
                 }
-                _ => format!("it was cut; {NOTHING_LOST}"),
+                _ => format!("it was cut; {cost}"),
             };
             warnings.push(format!("{tail}; {fate}"));
         }
