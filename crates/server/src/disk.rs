@@ -222,7 +222,7 @@ pub fn directory_bytes(dir: &Path) -> u64 {
 
 /// A lock on a data directory, held until it is dropped.
 ///
-/// Its file holds what the next start should know of this server: see [`crate::last_stop`].
+/// Its file holds what the next start should know of this server: see `last_stop`.
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
