@@ -477,7 +477,8 @@ fn check_names(disk: &dyn Disk, history: &History) -> Result<(), RecoverError> {
 /// A log that was whole when its server stopped, and to which nobody has logged since, is as long as it was.
 fn check_closed(disk: &dyn Disk, options: &RecoverOptions, history: &History) -> Result<(), RecoverError> {
     let Some((file, length)) = &options.closed else { return Ok(()) };
-    if names::numbered(&list(disk, Dir::Log)?, names::LOG).last().is_none_or(|newest| newest.name != file.name) {
+    let FileName::Log(closed) = file.name else { return Ok(()) };
+    if names::numbered(&list(disk, Dir::Log)?, names::LOG).last().is_some_and(|newest| newest.zxid > closed) {
         return Ok(());
     }
     let end = history.newest.as_ref().filter(|(newest, _)| newest == file).map_or(0, |(_, end)| *end);

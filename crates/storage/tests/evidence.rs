@@ -6,7 +6,7 @@
 mod common;
 
 use common::*;
-use ostler_storage::disk::{Dir, FileRef};
+use ostler_storage::disk::{Dir, Effect, FileRef};
 use ostler_storage::log::record::HEADER_LENGTH;
 use ostler_storage::names::FileName;
 use ostler_storage::recover::RecoverOptions;
@@ -98,6 +98,14 @@ fn a_log_that_was_whole_when_its_server_stopped_is_as_long_as_it_was() {
         let accept = RecoverOptions { accept_suspect_tail: true, ..closed.clone() };
         assert!(recovered(&mut disk, &accept).unwrap().0.last_zxid < Zxid(TXNS));
     }
+    // It is gone, with all others, or but for an older one.
+    let mut disk = whole.clone();
+    run(&mut disk, &[Effect::Remove(log())]);
+    let why = refusal(&disk, &closed);
+    assert!(why.contains("log.1 was whole") && why.contains("is gone"), "{why}");
+    let newer = RecoverOptions { closed: Some((FileRef::log(Zxid(TXNS + 1)), 300)), ..RecoverOptions::default() };
+    let why = refusal(&whole, &newer);
+    assert!(why.contains("log.29 was whole") && why.contains("is gone"), "{why}");
     // Somebody else has logged since then: what is known of the older file is no news.
     let mut disk = whole.clone();
     disk.put(&FileRef::log(Zxid(TXNS + 1)), &bytes[..HEADER_LENGTH as usize]);
@@ -121,5 +129,20 @@ fn a_file_with_the_name_of_a_later_txn_is_not_believed() {
     assert!(why.contains("by its name log.29 begins with txn 0x29, but the last txn there is is 0x28"), "{why}");
     // One without a single record is the rest of a start.
     disk.put(&FileRef::new(Dir::Log, FileName::Log(Zxid(TXNS + 1))), &whole.bytes(&log()).unwrap()[..16]);
+    assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(TXNS));
+}
+
+#[test]
+fn zeros_in_place_of_a_header_are_damage_if_the_machine_went_on() {
+    let mut disk = written(true);
+    let next = FileRef::log(Zxid(TXNS + 1));
+    disk.put(&next, &[0; 5000]);
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    let why = refusal(&disk, &went_on);
+    assert!(why.contains("log.29"), "{why}");
+    // A file that has just been made, and has nothing in it, is what the end of a process leaves of Apache's.
+    disk.put(&next, b"");
+    assert_eq!(recovered(&mut disk.clone(), &went_on).unwrap().0.last_zxid, Zxid(TXNS));
+    disk.put(&next, &[0; 5000]);
     assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(TXNS));
 }

@@ -93,6 +93,8 @@ fn what_a_start_says() {
     let accept = RecoverOptions { accept_suspect_tail: true, ..RecoverOptions::default() };
     let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
     let look = RecoverOptions { repair: false, ..RecoverOptions::default() };
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    let closed = RecoverOptions { closed: Some((FileRef::log(Zxid(1)), 200)), ..RecoverOptions::default() };
     let (at, third) = (16 + RECORD, 16 + 2 * RECORD);
     let epoch = 0x1_0000_0001;
     assert_eq!(log([1, 2]).len(), 16 + 2 * RECORD);
@@ -112,6 +114,11 @@ fn what_a_start_says() {
     let dbid = |bytes, dbid| changed(bytes, 15, dbid);
     let cases: &[(&str, VirtualDisk, &RecoverOptions)] = &[
         ("a torn tail", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &ask),
+        ("a torn tail, and the machine went on", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &went_on),
+        ("a torn tail, and the server had stopped in order", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &closed),
+        ("a batch without a sector, and the machine went on", begun(&[("log.1", batch.clone())]), &went_on),
+        ("the name of a later txn", begun(&[("log.1", log([1, 2])), ("log.3", log([1, 2]))]), &ask),
+        ("a snapshot with the name of a later txn", begun(&[("log.1", log([1, 2])), ("snapshot.b", snapshot())]), &ask),
         ("a torn tail, looked at", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &look),
         ("a batch without a sector", begun(&[("log.1", batch)]), &ask),
         ("kept from an earlier start", begun(&[("log.1", log([1])), ("ostler.cut.1", vec![7; 99])]), &ask),

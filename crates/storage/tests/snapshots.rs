@@ -146,7 +146,7 @@ fn falls_back_to_an_older_snapshot_and_says_why() {
 fn a_digest_older_than_the_name_is_dropped() {
     for (zxid, kept) in [(9, true), (10, false)] {
         let mut disk = VirtualDisk::new(false);
-        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_bytes(4, true, true));
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_bytes(4, true, false));
         let (_, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
         assert_eq!(memory.snapshot.unwrap().1.is_some(), kept);
     }

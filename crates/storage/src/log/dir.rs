@@ -365,7 +365,9 @@ impl Reading<'_> {
             HeaderFlaw::Magic(_) | HeaderFlaw::Foreign { .. } => None,
         };
         match length {
-            Some(length) if is_last => {
+            // Our files and Apache's get their header before anything else: zeros in its place are what a machine leaves that
+            // fails.
+            Some(length) if is_last && !(self.options.went_on && flaw == HeaderFlaw::Magic(0)) => {
                 let end = TailEnd::NoHeader { length };
                 self.history.tails.push(Tail { file: file.clone(), end, after: self.history.last });
                 Ok(())

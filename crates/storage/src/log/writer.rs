@@ -312,9 +312,11 @@ impl LogWriter {
         let Some(current) = &self.current else { return true };
         let limit = self.options.size_limit;
         if self.roll_wanted || (limit > 0 && current.end > limit) {
-            // While the next file is being made, staying costs less than going without; where there is no room for it, the
+            // Until the next file is made, staying costs less than going without; where there is no room for it, the
             // current one has all the room there is, and what was said to fit was said of it.
-            let stays = self.spare == Spare::Filling || self.shortage.is_short() || self.shortage.was_short();
+            let comes =
+                matches!(self.spare, Spare::Missing | Spare::Filling) && self.options.preallocate > HEADER_LENGTH;
+            let stays = comes || self.shortage.is_short() || self.shortage.was_short();
             return !stays || current.end + bytes > current.filled;
         }
         match self.spare {

@@ -180,9 +180,10 @@ impl fmt::Display for RecoverError {
             ),
             Self::NotAsClosed { file, end, length, last } => write!(
                 f,
-                "{file} was whole up to byte {length} when its server stopped, and now ends at byte {end}, behind txn {last}: \
+                "{file} was whole up to byte {length} when its server stopped, and now {}, and the last txn there is is {last}: \
                  what was there was acknowledged and is missing, so nothing was changed; bring a copy of it back; {SYNC_ANEW}; \
-                 to go on without it, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
+                 to go on without it, start once with ostler.log.acceptSuspectTail=true in zoo.cfg",
+                if *end > 0 { format!("ends at byte {end}") } else { "is gone, or has no record".to_owned() }
             ),
             Self::TwoDatabases { one: (file, dbid), other: (other, named) } => write!(
                 f,
