@@ -88,7 +88,7 @@ public final class Reconnect {
     private static ZooKeeper connect(String server) throws Exception {
         CountDownLatch connected = new CountDownLatch(1);
         boolean first = states.isEmpty();
-        ZooKeeper zk = new ZooKeeper(server, 30000, event -> {
+        ZooKeeper zk = new ZooKeeper(server, 40000, event -> {
             if (event.getState() == KeeperState.SyncConnected) {
                 connected.countDown();
             }
@@ -96,7 +96,7 @@ public final class Reconnect {
                 states.add(event.getState());
             }
         });
-        check(connected.await(20, TimeUnit.SECONDS), "no connection");
+        check(connected.await(60, TimeUnit.SECONDS), "no connection");
         return zk;
     }
 
@@ -120,13 +120,13 @@ public final class Reconnect {
                 answered.countDown();
             }, null);
         }
-        check(answered.await(30, TimeUnit.SECONDS), "answers are missing: " + answered.getCount());
+        check(answered.await(60, TimeUnit.SECONDS), "answers are missing: " + answered.getCount());
         check(wrong.get() == 0, wrong.get() + " answers are wrong");
     }
 
     private static void expect(KeeperState state) throws Exception {
         for (int i = 0; i < 20; i++) {
-            KeeperState found = states.poll(30, TimeUnit.SECONDS);
+            KeeperState found = states.poll(90, TimeUnit.SECONDS);
             check(found != null, "never " + state);
             if (found == state) {
                 return;
@@ -138,7 +138,7 @@ public final class Reconnect {
     private static WatchedEvent next() throws Exception {
         WatchedEvent event;
         do {
-            event = events.poll(20, TimeUnit.SECONDS);
+            event = events.poll(60, TimeUnit.SECONDS);
             check(event != null, "an event is missing");
         } while (event.getType() == EventType.None);
         return event;
