@@ -169,7 +169,7 @@ impl Disk for RealDisk {
             // A link is as good as the file, so one that leads nowhere is a file that is missing.
             let meta = match std::fs::metadata(entry.path()) {
                 Ok(meta) => meta,
-                Err(e) if entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
+                Err(e) if is_history(&name) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
                     return Err(explain("following the link", &entry.path(), &e));
                 }
                 // It has gone meanwhile.
@@ -207,6 +207,11 @@ impl Disk for RealDisk {
             io::Error::new(e.kind(), format!("{} in {}: {e}{hint}", effect.describe(), dir.display()))
         })
     }
+}
+
+/// Is that the name of a log or a snapshot? Other links are an operator's own matter.
+fn is_history(name: &str) -> bool {
+    matches!(FileName::parse(name), FileName::Log(_)) || name.starts_with("snapshot.")
 }
 
 /// The sum of the lengths of the files in a directory, for `dirs` and `conf`.
@@ -274,6 +279,32 @@ impl DirLock {
                 ),
             )),
             Err(e) => Err(io::Error::new(io::Error::from(e).kind(), format!("can't lock {}: {e}", path.display()))),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_link_is_as_good_as_its_file_and_a_log_that_leads_nowhere_is_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let version = dir.path().join(VERSION_DIR);
+        std::fs::create_dir(&version).unwrap();
+        std::fs::write(dir.path().join("elsewhere"), b"12345").unwrap();
+        symlink(dir.path().join("elsewhere"), version.join("log.1")).unwrap();
+        symlink("nowhere", version.join("notes")).unwrap();
+        let disk = RealDisk::new(dir.path(), dir.path());
+        assert_eq!(disk.list(Dir::Log).unwrap(), [Entry { name: "log.1".to_owned(), length: 5 }]);
+        for name in ["log.2", "snapshot.3.gz"] {
+            symlink("nowhere", version.join(name)).unwrap();
+            let why = disk.list(Dir::Log).unwrap_err().to_string();
+            assert!(why.contains("following the link") && why.contains(name), "{why}");
+            std::fs::remove_file(version.join(name)).unwrap();
         }
     }
 }

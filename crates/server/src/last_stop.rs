@@ -72,6 +72,13 @@ impl LastStop {
         self.boot.is_some() && self.boot == Self::running().boot
     }
 
+    /// Leaves it for the next start. Where there is no room for it, that one only knows less.
+    pub fn leave(&self, lock: &DirLock) {
+        if let Err(e) = lock.write(&self.to_string()) {
+            tracing::warn!("the next start will know less of how this server ended: {e}");
+        }
+    }
+
     /// Reads it.
     pub fn of(lock: &DirLock) -> Self {
         match lock.read() {

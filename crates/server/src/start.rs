@@ -161,8 +161,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let recovery_began = Instant::now();
     let (rebuilt, recovered) = rebuild_or_begin_anew(config, tree_config, &mut disk, &last_stop)?;
     if let Some(lock) = locks.last() {
-        let noted = lock.write(&LastStop::running().to_string());
-        noted.map_err(|e| StartError::Directory { path: storage.data_log_dir.clone(), reason: e.to_string() })?;
+        LastStop::running().leave(lock);
     }
     let start_times = StartTimes {
         recovery: recovery_began.elapsed(),
@@ -563,7 +562,10 @@ impl Running {
         match self.core.with(|machines| (machines.node.log.has_failed(), machines.node.log.close())) {
             (false, Some(effects)) => {
                 threads::execute(&mut self.log_disk, &effects)?;
-                self.lock.last().map_or(Ok(()), |lock| lock.write(&LastStop::in_order(&self.log_disk)?.to_string()))
+                if let Some(lock) = self.lock.last() {
+                    LastStop::in_order(&self.log_disk)?.leave(lock);
+                }
+                Ok(())
             }
             _ => Err(io::Error::other("the txn log could not be written to its end")),
         }
