@@ -452,7 +452,13 @@ impl Node {
                 return woken;
             }
             leader::Output::Synced(tag, is_through) => {
-                return self.pipeline.synced(shared, tag, is_through, consensus.ensemble.member().log().committed());
+                return self.pipeline.synced(
+                    now,
+                    shared,
+                    tag,
+                    is_through,
+                    consensus.ensemble.member().log().committed(),
+                );
             }
             output @ (leader::Output::Ready(_)
             | leader::Output::Close(..)
@@ -472,7 +478,7 @@ impl Node {
             learner::Output::Serve { .. } => self.pipeline.learn(now, shared),
             learner::Output::Revalidated { session, valid } => self.pipeline.revalidated(now, shared, session, valid),
             learner::Output::Synced => {
-                self.pipeline.synced(shared, 0, true, consensus.ensemble.member().log().committed())
+                self.pipeline.synced(now, shared, 0, true, consensus.ensemble.member().log().committed())
             }
             output @ (learner::Output::Send(_)
             | learner::Output::ServeObservers

@@ -295,6 +295,11 @@ impl Pipeline {
     }
 
     fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
+        if let Role::Learning(learning) = &self.role
+            && learning.is_unsure(write.session)
+        {
+            return self.held.push(Submission::Write(write));
+        }
         if write.op == OpCode::Sync {
             return self.submit_sync(shared, write);
         }

@@ -5,11 +5,12 @@
 //! has another number, or comes when nothing is remembered. Source: `FollowerRequestProcessor`, `CommitProcessor`,
 //! `LearnerSessionTracker`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use tree::Tree;
 use wire::quorum::{Forwarded, Touch};
+use wire::request::PathRequest;
 use wire::txn::TxnHeader;
 use wire::{Field, OpCode, Reader, SessionId, Xid};
 
@@ -27,7 +28,9 @@ pub(crate) struct Learning {
     /// What was forwarded, by session, oldest first.
     in_flight: BTreeMap<SessionId, VecDeque<InFlight>>,
     /// Syncs that were forwarded, oldest first.
-    pub syncs: VecDeque<SyncWait>,
+    pub syncs: VecDeque<LearnersSync>,
+    /// Sessions that went on from an earlier role, until it is known that their clients are still here.
+    unsure: BTreeSet<SessionId>,
     /// Questions about sessions, oldest first, and who asked; nobody, if the session was here when the role began.
     questions: VecDeque<Question>,
     /// When the shards are asked next what they heard, on the clock that never goes back.
@@ -43,6 +46,15 @@ enum InFlight {
     Answer(Pending),
 }
 
+/// Who waits for the answer to a sync.
+#[derive(Debug, Clone)]
+pub(crate) enum LearnersSync {
+    /// A client.
+    Client(SyncWait),
+    /// The sessions that are [`unsure`](Learning::unsure).
+    Unsure,
+}
+
 #[derive(Debug, Clone)]
 struct Question {
     session: SessionId,
@@ -52,7 +64,13 @@ struct Question {
 
 impl Learning {
     pub(crate) fn new(now_ms: i64) -> Self {
-        Self { in_flight: BTreeMap::new(), syncs: VecDeque::new(), questions: VecDeque::new(), collect_ms: now_ms }
+        Self {
+            in_flight: BTreeMap::new(),
+            syncs: VecDeque::new(),
+            unsure: BTreeSet::new(),
+            questions: VecDeque::new(),
+            collect_ms: now_ms,
+        }
     }
 
     /// A txn is about to be applied: whose is it?
@@ -68,6 +86,17 @@ impl Learning {
         let entry = std::mem::replace(&mut pending.entry, Entry::NONE);
         let (zxid, proposed_us) = (pending.zxid, pending.proposed_us);
         *pending = Pending { zxid, entry, proposed_us, ..waits };
+    }
+
+    /// Is a txn with this number what becomes of something that was forwarded in this session's name?
+    fn has_asked_for(&self, session: SessionId, cxid: Xid) -> bool {
+        let is_it = |it: &InFlight| matches!(it, InFlight::Forwarded { cxid: asked, .. } if *asked == cxid);
+        self.in_flight.get(&session).is_some_and(|queue| queue.iter().any(is_it))
+    }
+
+    /// Has this session's client to be found here first?
+    pub(crate) fn is_unsure(&self, session: SessionId) -> bool {
+        self.unsure.contains(&session)
     }
 
     /// The next answer that waits for no txn any more.
@@ -108,8 +137,10 @@ impl Learning {
             }
         }
         for sync in self.syncs {
-            shared.end_request(sync.body.len());
-            closed.push(sync.conn);
+            if let LearnersSync::Client(sync) = sync {
+                shared.end_request(sync.body.len());
+                closed.push(sync.conn);
+            }
         }
         closed.extend(self.questions.into_iter().filter_map(|question| question.conn));
     }
@@ -178,6 +209,65 @@ impl Pipeline {
         }
     }
 
+    /// Goes on with the sessions that have connections here from an earlier role. A client may have gone to another server
+    /// while this one knew no leader, and what it had sent here before may still come, or may have waited here: it must not be
+    /// written behind what the client has written there since. So the sessions are asked for, which takes them from whoever has
+    /// them, and their writes wait for a sync behind the answers. By its answer, the log was given all that was proposed before; a txn
+    /// in a session's name among that shows that its client has gone. Apache closes all connections instead.
+    pub(crate) fn go_on_with_sessions(&mut self) {
+        self.close_strayed();
+        let sessions = self.tracker.owned();
+        for &(session, timeout_ms, _) in &sessions {
+            self.ask_for_session(session, timeout_ms, None);
+        }
+        if let Role::Learning(learning) = &mut self.role {
+            learning.unsure = sessions.into_iter().map(|(session, ..)| session).collect();
+        }
+    }
+
+    /// All of them are asked for and answered: what the leader had proposed by then comes before the answer to a sync.
+    fn sync_the_unsure(&mut self, session: SessionId) {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.syncs.push_back(LearnersSync::Unsure);
+            let (op, body) = (OpCode::Sync.code(), PathRequest { path: Some("/".into()) }.to_vec());
+            let request = Forwarded { session, cxid: Xid(0), op, body: body.into(), identities: Some(Vec::new()) };
+            self.wishes.push(Wish::Request(request));
+        }
+    }
+
+    /// Those that are left are sure: what waited for that goes on.
+    pub(crate) fn be_sure(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.unsure.clear();
+        }
+        let mut held = std::mem::take(&mut self.held);
+        self.process(now, shared, &mut held)
+    }
+
+    /// The log is given a txn in this session's name. Did its client ask for it elsewhere?
+    pub(crate) fn look_for_strayed(&mut self, session: SessionId, cxid: Xid) {
+        let Some(conn) = self.tracker.get(session).and_then(|s| s.owner) else { return };
+        if let Role::Learning(learning) = &mut self.role {
+            if learning.has_asked_for(session, cxid) {
+                return;
+            }
+            if learning.unsure.remove(&session) {
+                self.tracker.disown(session);
+                return self.send(conn, InboxEntry::Close { conn, why: STRAYED });
+            }
+        }
+        // The leader knows where it is; at the next one, nothing of it goes on here. It may be its write by an earlier
+        // connection: an observer hears of the session's return before it hears of that.
+        self.tracker.set_strayed(session);
+    }
+
+    /// Closes the connections of sessions whose clients may be elsewhere.
+    pub(crate) fn close_strayed(&mut self) {
+        for conn in self.tracker.take_strayed() {
+            self.send(conn, InboxEntry::Close { conn, why: STRAYED });
+        }
+    }
+
     /// The leader's answer to the oldest question about a session.
     pub fn revalidated(&mut self, now: Now, shared: &Shared, session: SessionId, valid: bool) -> ShardSet {
         let Role::Learning(learning) = &mut self.role else { return ShardSet::default() };
@@ -187,11 +277,14 @@ impl Pipeline {
         };
         let owner = self.tracker.get(session).and_then(|s| s.owner);
         match question.conn {
-            None if valid => {}
             None => {
-                if let Some(conn) = owner {
+                let is_last = learning.questions.iter().all(|question| question.conn.is_some());
+                if let Some(conn) = owner.filter(|_| !valid) {
                     self.tracker.disown(session);
                     self.send(conn, InboxEntry::Close { conn, why: "its session is over" });
+                }
+                if is_last {
+                    self.sync_the_unsure(session);
                 }
             }
             Some(conn) if !valid => self.send(conn, InboxEntry::Expired { conn }),
@@ -199,6 +292,7 @@ impl Pipeline {
                 // It may be that this server has not heard of its beginning yet.
                 self.tracker.add_proposed(session, question.timeout_ms, None, now.mono_ms());
                 self.tracker.renew(session, question.timeout_ms, conn, now.mono_ms());
+                learning.unsure.remove(&session);
                 if let Some(old) = owner.filter(|&old| old != conn) {
                     self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
                 }
@@ -220,3 +314,5 @@ impl Pipeline {
         }
     }
 }
+
+const STRAYED: &str = "its session was written to at another server";

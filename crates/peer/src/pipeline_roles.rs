@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tree::Tree;
 use wire::quorum::{Forwarded, Touch};
-use wire::txn::TxnEntry;
+use wire::txn::{TxnEntry, TxnHeader};
 use wire::{OpCode, Reader, SessionId, Xid, Zxid};
 use zab::Broadcast;
 
@@ -32,7 +32,7 @@ use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
 use crate::pipeline::Pipeline;
-use crate::pipeline_learning::Learning;
+use crate::pipeline_learning::{LearnersSync, Learning};
 use crate::session_tracker::Expires;
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
@@ -170,6 +170,7 @@ impl Pipeline {
         assert!(self.pending.is_empty(), "a leader has applied its history before it leads");
         let leading = Leading { proposed, syncs: VecDeque::new(), last_tag: 0 };
         self.begin(now, shared, Role::Leading(leading), Expires::All);
+        self.close_strayed();
         self.close_orphans(now, shared);
         let mut woken = ShardSet::default();
         if self.only_leads() {
@@ -192,10 +193,7 @@ impl Pipeline {
     pub fn learn(&mut self, now: Now, shared: &Shared) -> ShardSet {
         let learning = Learning::new(now.mono_ms());
         self.begin(now, shared, Role::Learning(learning), Expires::Local);
-        // Behind these, and so right for the leader, comes whatever their clients write.
-        for (session, timeout_ms, _) in self.tracker.owned() {
-            self.ask_for_session(session, timeout_ms, None);
-        }
+        self.go_on_with_sessions();
         self.serve(now, shared)
     }
 
@@ -252,12 +250,14 @@ impl Pipeline {
         if entry.header.zxid != zxid {
             return Err(format!("what was proposed as txn {zxid} is txn {}", entry.header.zxid));
         }
+        let TxnHeader { session, cxid, .. } = entry.header;
+        self.look_for_strayed(session, cxid);
         self.pending.push_back(Pending {
             zxid,
             entry: Entry::Shared(txn.clone()),
             origin: Origin::Elsewhere,
             reads_before: Vec::new(),
-            session: entry.header.session,
+            session,
             bytes: 0,
             received_us: now.mono_us,
             proposed_us: now.mono_us,
@@ -379,7 +379,7 @@ impl Pipeline {
                     body: wait.body.clone(),
                     identities: Some(identities.as_slice().to_vec()),
                 }));
-                learning.syncs.push_back(wait);
+                learning.syncs.push_back(LearnersSync::Client(wait));
             }
             Role::Standalone(_) | Role::Looking => self.answer_sync(shared, &shared.tree.read(), &wait),
         }
@@ -387,7 +387,7 @@ impl Pipeline {
 
     /// A sync is through: a leader's with this tag, a learner's oldest (the tag means nothing there). It is answered when all
     /// that is known to be committed, `committed`, is applied. False: too many wait, and its connection is closed.
-    pub fn synced(&mut self, shared: &Shared, tag: u64, is_through: bool, committed: Zxid) -> ShardSet {
+    pub fn synced(&mut self, now: Now, shared: &Shared, tag: u64, is_through: bool, committed: Zxid) -> ShardSet {
         let wait = match &mut self.role {
             Role::Leading(leading) => leading
                 .syncs
@@ -395,7 +395,11 @@ impl Pipeline {
                 .position(|(it, _)| *it == tag)
                 .and_then(|at| leading.syncs.remove(at))
                 .map(|(_, wait)| wait),
-            Role::Learning(learning) => learning.syncs.pop_front(),
+            Role::Learning(learning) => match learning.syncs.pop_front() {
+                Some(LearnersSync::Client(wait)) => Some(wait),
+                Some(LearnersSync::Unsure) => return self.be_sure(now, shared),
+                None => None,
+            },
             Role::Standalone(_) | Role::Looking => None,
         };
         let Some(wait) = wait else { return ShardSet::default() };

@@ -48,6 +48,8 @@ pub struct Session {
     pub owner: Option<ConnId>,
     /// Its closeSession is on its way.
     pub closing: bool,
+    /// The log was given a txn in its name that did not come by its owner: its client may be elsewhere.
+    pub strayed: bool,
 }
 
 /// Whose end this server decides.
@@ -216,7 +218,8 @@ impl SessionTracker {
     fn track(&mut self, id: SessionId, timeout_ms: i32, owner: Option<ConnId>, now_ms: i64, scope: Scope) {
         self.remove(id);
         let expires_ms = self.boundary(now_ms, timeout_ms);
-        let session = Session { scope, timeout_ms, logged_timeout_ms: timeout_ms, expires_ms, owner, closing: false };
+        let (logged_timeout_ms, closing, strayed) = (timeout_ms, false, false);
+        let session = Session { scope, timeout_ms, logged_timeout_ms, expires_ms, owner, closing, strayed };
         self.sessions.insert(id, session);
         if self.expires == Expires::All || scope == Scope::Local {
             self.buckets.entry(expires_ms).or_default().insert(id);
@@ -231,6 +234,7 @@ impl SessionTracker {
             Some(session) if !session.closing => {
                 session.timeout_ms = timeout_ms;
                 session.owner = Some(owner);
+                session.strayed = false;
                 let expires_ms = self.boundary(now_ms, timeout_ms);
                 self.rebucket(id, expires_ms);
                 self.learners.remove(&id);
@@ -360,6 +364,21 @@ impl SessionTracker {
         let session = self.sessions.get_mut(&id)?;
         self.learners.insert(id, learner);
         session.owner.take()
+    }
+
+    /// A txn in its name came, and not by the connection that it has here, if it has one.
+    pub fn set_strayed(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.strayed = true;
+        }
+    }
+
+    /// The connections of the sessions that have strayed, in ascending order. They have none any more.
+    pub fn take_strayed(&mut self) -> Vec<ConnId> {
+        let strayed = self.sessions.values_mut().filter(|session| session.strayed);
+        let mut conns: Vec<_> = strayed.filter_map(|session| session.owner.take()).collect();
+        conns.sort_unstable();
+        conns
     }
 
     /// Its client is nowhere any more, as far as is known here.

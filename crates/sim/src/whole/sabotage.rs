@@ -31,7 +31,7 @@ impl Sabotage {
     pub const ALL: &[(Self, &[&str])] = &[
         (Self::SyncsLie, &["recovery", "committed is never lost", "agreement"]),
         (Self::RequestsOvertake, &["session order", "answers"]),
-        (Self::ForgetsSeen, &["reads"]),
+        (Self::ForgetsSeen, &["reads", "watches"]),
         (Self::SyncsAreReads, &["sync"]),
         (Self::LosesEvents, &["watches"]),
         (Self::RepeatsEvents, &["watches"]),
