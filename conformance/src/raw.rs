@@ -201,11 +201,19 @@ impl Connection {
 
     /// Sends a request: header and record.
     pub fn send(&mut self, xid: i32, op: i32, record: &[u8]) -> Result<()> {
-        let mut frame = Vec::with_capacity(8 + record.len());
-        frame.extend(xid.to_be_bytes());
-        frame.extend(op.to_be_bytes());
-        frame.extend(record);
-        self.send_frame(&frame)
+        self.send_together(&[(xid, op, record)])
+    }
+
+    /// Sends requests (xid, opcode, record) in one write.
+    pub fn send_together(&mut self, requests: &[(i32, i32, &[u8])]) -> Result<()> {
+        let mut out = Vec::new();
+        for (xid, op, record) in requests {
+            out.extend((8 + record.len() as i32).to_be_bytes());
+            out.extend(xid.to_be_bytes());
+            out.extend(op.to_be_bytes());
+            out.extend(*record);
+        }
+        self.send_bytes(&out)
     }
 
     /// The next frame, without its length.

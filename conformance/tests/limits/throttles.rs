@@ -14,6 +14,16 @@ fn metric(server: &dyn Server, name: &str) -> i64 {
     line.split('\t').nth(1).unwrap().parse().unwrap()
 }
 
+/// Waits until there is something to count. The clients of a server come by several threads, so what was sent first need not
+/// be in process first.
+fn until(server: &dyn Server, name: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while metric(server, name) == 0 {
+        assert!(Instant::now() < deadline, "{}: {name} stays 0", server.name());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
 fn a_bucket_of_tokens_for_new_sessions() {
     // 4 global sessions, one of which the harness spends to see whether the server serves; in the time of this test
@@ -97,10 +107,9 @@ fn requests_above_the_maximum_wait_or_are_refused() {
         let (mut first, _) = Connection::session(server.addr()).unwrap();
         let (mut second, _) = Connection::session(server.addr()).unwrap();
         first.send(1, 1, &create("/first", b"", 0)).unwrap();
-        // The first one's write must be in process before the second one's comes.
-        std::thread::sleep(Duration::from_millis(100));
-        second.send(1, 1, &create("/second", b"", 0)).unwrap();
-        second.send(2, 4, &watch("/", false)).unwrap();
+        until(server, "outstanding_requests");
+        // What comes while the one before it waits is not read, and its time begins later; so they come together.
+        second.send_together(&[(1, 1, &create("/second", b"", 0)), (2, 4, &watch("/", false))]).unwrap();
         let errors = [first.read().unwrap(), second.read().unwrap(), second.read().unwrap()].map(|r| (r.xid, r.err));
         let after = second.call(3, 3, &watch("/second", false)).unwrap().err;
         (errors, after, metric(server, "throttled_ops") > 0, metric(server, "request_throttle_wait_count") > 0)
@@ -115,16 +124,12 @@ fn what_waits_for_a_client_that_has_gone_is_dropped() {
         let (mut first, _) = Connection::session(server.addr()).unwrap();
         let (mut second, _) = Connection::session(server.addr()).unwrap();
         first.send(1, 1, &create("/first", b"", 0)).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        until(server, "outstanding_requests");
         second.send(1, 1, &create("/second", b"", 0)).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        until(server, "request_throttle_wait_count");
         drop(second);
         let done = first.read().unwrap().err;
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while metric(server, "stale_requests_dropped") == 0 {
-            assert!(Instant::now() < deadline, "{}: nothing was dropped", server.name());
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(server, "stale_requests_dropped");
         (done, first.call(2, 3, &watch("/second", false)).unwrap().err)
     }));
     assert_eq!(seen, (0, -101));

@@ -237,6 +237,49 @@ fn a_connection_outlives_the_leader() {
     });
 }
 
+/// A client goes from one server to another, and the first one does not hear of it; what it had sent there waits for a leader,
+/// and must not be written behind what it writes at the other.
+#[test]
+fn what_waits_where_a_client_was_is_not_written_behind_its_later_writes() {
+    let lived = Cell::new(0);
+    for_seeds(40, |seed| {
+        let mut world = started(seed, 1);
+        world.clients[0].rests = true;
+        let leader = world.leader().unwrap();
+        let [from, to] = [1, 2].map(|n| (leader + n) % 3);
+        // The observer hears of proposals later than a follower.
+        let from = if seed % 2 == 0 { from } else { 3 };
+        world.connect(0, from);
+        world.until("connected", |world| world.clients[0].is_connected);
+        world.create(0, "/before", 0);
+        world.until("created", |world| world.clients[0].is_idle());
+        world.isolate(from);
+        world.until("it has lost its leader", |world| !world.is_serving(from));
+        world.create(0, "/early", 0);
+        // Its connection there stays.
+        world.connect(0, to);
+        let is_there = |world: &World| world.clients[0].place.is_some_and(|(s, _)| s == to);
+        let is_told = |world: &World| world.clients[0].is_connected || world.clients[0].expired > 0;
+        world.until("it is told", |world| is_told(world) || !is_there(world));
+        if world.clients[0].expired > 0 || !is_there(&world) {
+            // Its session ran out of time, or the other server was behind.
+            return;
+        }
+        world.create(0, "/late", 0);
+        world.until("created there", |world| world.clients[0].is_idle());
+        world.unite();
+        world.until("it is back", |world| world.is_serving(from));
+        world.create(0, "/later", 0);
+        world.until("all are quiet", World::is_quiet);
+        let tree = world.servers[to].process.as_ref().unwrap().shared.tree.read();
+        let created = |path| tree.get(path).map(|node| node.stat_persisted().czxid);
+        let order = ["/early", "/late", "/later"].map(created);
+        assert!(order[1].is_some() && order.iter().flatten().is_sorted(), "{order:?}");
+        lived.set(lived.get() + 1);
+    });
+    assert!(lived.get() > 0, "all sessions ran out of time");
+}
+
 #[test]
 fn a_refused_write_is_refused_the_same_way_everywhere() {
     let mut world = started(1, 2);

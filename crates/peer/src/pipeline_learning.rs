@@ -212,8 +212,8 @@ impl Pipeline {
     /// Goes on with the sessions that have connections here from an earlier role. A client may have gone to another server
     /// while this one knew no leader, and what it had sent here before may still come, or may have waited here: it must not be
     /// written behind what the client has written there since. So the sessions are asked for, which takes them from whoever has
-    /// them, and their writes wait for a sync behind the answers. By its answer, the log was given all that was proposed before; a txn
-    /// in a session's name among that shows that its client has gone. Apache closes all connections instead.
+    /// them, and their writes wait for a sync behind the answers. By its answer, the log was given all that was proposed
+    /// before; a txn in a session's name among that shows that its client has gone. Apache closes all connections instead.
     pub(crate) fn go_on_with_sessions(&mut self) {
         self.close_strayed();
         let sessions = self.tracker.owned();

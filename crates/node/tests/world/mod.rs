@@ -108,6 +108,8 @@ pub struct World {
     links: BTreeMap<u64, Link>,
     last_link: u64,
     verifier: QuorumVerifier,
+    /// A server that nobody reaches but its clients.
+    alone: Option<usize>,
     pub committed_log_txns: usize,
     pub snap_count: u64,
     pub local_sessions: LocalSessions,
@@ -137,6 +139,7 @@ impl World {
             links: BTreeMap::new(),
             last_link: 0,
             verifier,
+            alone: None,
             committed_log_txns: 500,
             snap_count: 100_000,
             local_sessions: LocalSessions::Off,
@@ -258,6 +261,22 @@ impl World {
         for client in &mut self.clients {
             client.lost_server(s);
         }
+    }
+
+    /// Cuts a server off from the others.
+    pub fn isolate(&mut self, s: usize) {
+        self.alone = Some(s);
+        let gone: Vec<u64> = self.links.iter().filter(|(_, it)| it.a == s || it.b == s).map(|(&n, _)| n).collect();
+        gone.into_iter().for_each(|link| self.cut(link, None));
+    }
+
+    /// Nobody is cut off any more.
+    pub fn unite(&mut self) {
+        self.alone = None;
+    }
+
+    fn are_apart(&self, a: usize, b: usize) -> bool {
+        self.alone.is_some_and(|s| s == a || s == b)
     }
 
     /// A link ends; everybody but `silent` hears of it.
@@ -459,7 +478,7 @@ impl World {
         if let Some(to) = process.wishes_to_connect.pop() {
             let b = to.0 as usize - 1;
             let a_id = self.servers[s].id;
-            if self.servers[b].process.is_none() {
+            if self.servers[b].process.is_none() || self.are_apart(s, b) {
                 return self.hand(s, ensemble::Input::Connections(connections::Input::Failed { to }));
             }
             let number = self.link(s, b, None);
@@ -474,6 +493,9 @@ impl World {
             return;
         }
         let b = leader.0 as usize - 1;
+        if self.are_apart(s, b) {
+            return;
+        }
         let Some(leading) = self.servers[b].process.as_ref().and_then(|process| process.leading) else { return };
         let number = self.link(s, b, Some((role, leading)));
         self.hand(
