@@ -267,7 +267,9 @@ impl World {
     pub fn isolate(&mut self, s: usize) {
         self.alone = Some(s);
         let gone: Vec<u64> = self.links.iter().filter(|(_, it)| it.a == s || it.b == s).map(|(&n, _)| n).collect();
-        gone.into_iter().for_each(|link| self.cut(link, None));
+        for link in gone {
+            self.cut(link, None);
+        }
     }
 
     /// Nobody is cut off any more.
