@@ -205,6 +205,11 @@ impl Pipeline {
         self.tracker.for_snapshot()
     }
 
+    /// The sessions whose end is on its way: a client that comes for one is told that it is over. In no order.
+    pub fn closing_sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.tracker.closing()
+    }
+
     /// When a session ends that is told by [`sessions_after`](Self::sessions_after), on the clock that never goes back.
     pub fn to_mono_ms(&self, expires_ms: i64) -> i64 {
         self.tracker.to_mono_ms(expires_ms)

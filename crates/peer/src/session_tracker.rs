@@ -141,6 +141,11 @@ impl SessionTracker {
         all
     }
 
+    /// Those whose closeSession is on its way, in no order.
+    pub fn closing(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.iter().filter(|(_, session)| session.closing).map(|(&id, _)| id)
+    }
+
     pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
         let mut all: Vec<_> = self.sessions.iter().collect();
         all.sort_unstable_by_key(|(id, _)| **id);

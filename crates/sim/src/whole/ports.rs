@@ -44,6 +44,9 @@ impl World {
 
     /// Does what a node wants, until it wants nothing more.
     pub(super) fn drain(&mut self, s: usize) {
+        if let Some(process) = &self.servers[s].process {
+            self.truth.on_closing(process.node.pipeline.closing_sessions());
+        }
         while let Some(output) = self.servers[s].process.as_mut().and_then(|it| it.node.next_output()) {
             match output {
                 Output::Ensemble(ensemble::Output::Connections(output)) => self.on_connections(s, output),

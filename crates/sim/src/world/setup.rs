@@ -148,6 +148,29 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Does it concern none but the first so many servers?
+    pub(crate) fn is_of_first(&self, servers: usize) -> bool {
+        match self {
+            Self::Block { pairs, .. } => pairs.iter().all(|&(from, to)| from < servers && to < servers),
+            Self::Reset { .. } | Self::HalfOpen { .. } => true,
+            Self::PowerOff { server, .. }
+            | Self::PowerOffAtEffect { server, .. }
+            | Self::Kill { server, .. }
+            | Self::PowerOffInRecovery { server, .. }
+            | Self::Pause { server, .. }
+            | Self::SlowDisk { server, .. }
+            | Self::DiskError { server, .. }
+            | Self::Wipe { server, .. }
+            | Self::Damage { server, .. }
+            | Self::Configure { server, .. }
+            | Self::Write { server }
+            | Self::Sync { server }
+            | Self::ClockJump { server, .. } => *server < servers,
+        }
+    }
+}
+
 /// How an effect fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DiskError {

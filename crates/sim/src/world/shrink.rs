@@ -61,6 +61,17 @@ impl Search<'_> {
         }
     }
 
+    /// What concerns those that are left out goes with them.
+    fn fewer_servers(&mut self, change: impl FnOnce(&mut Setup)) -> bool {
+        self.change(|it| {
+            change(it);
+            let servers = it.servers();
+            it.clock_ppm.truncate(servers);
+            it.start_us.truncate(servers);
+            it.schedule.retain(|timed| timed.fault.is_of_first(servers));
+        })
+    }
+
     fn simpler(&mut self) {
         let last_us = self.best.schedule.iter().map(|it| it.at_us).max().unwrap_or(0);
         for faults_us in [last_us + 100_000, last_us + 1_000_000, self.best.faults_us / 2, self.best.faults_us * 3 / 4]
@@ -70,15 +81,9 @@ impl Search<'_> {
         for clients in [0, 1, 2, self.best.clients / 2, self.best.clients.saturating_sub(1)] {
             self.change(|it| it.clients = clients.min(it.clients));
         }
-        let servers = self.best.servers();
-        self.change(|it| it.observers = 0);
+        self.fewer_servers(|it| it.observers = 0);
         for voters in [1, 2, 3, self.best.voters.saturating_sub(1)] {
-            self.change(|it| it.voters = voters.clamp(1, it.voters));
-        }
-        if self.best.servers() < servers {
-            let now = self.best.servers();
-            self.best.clock_ppm.truncate(now);
-            self.best.start_us.truncate(now);
+            self.fewer_servers(|it| it.voters = voters.clamp(1, it.voters));
         }
         self.change(|it| it.pipelined = 1);
         self.change(|it| it.late_per_mille = 0);

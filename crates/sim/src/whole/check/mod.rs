@@ -53,7 +53,7 @@ pub(super) struct Truth {
     digests: BTreeMap<Zxid, i64>,
     pub(super) model: Model,
     pub(super) sessions: Sessions,
-    /// Sessions whose end somebody has logged.
+    /// Sessions whose end somebody has proposed.
     closing: BTreeSet<SessionId>,
     /// The last zxid that was acknowledged to any client.
     pub(super) acknowledged: Zxid,
@@ -99,6 +99,11 @@ impl Truth {
     /// The end of the committed history.
     pub(super) fn end(&self) -> Zxid {
         self.committed.last().copied().unwrap_or(Zxid::ZERO)
+    }
+
+    /// A server has decided that these end, or its client has.
+    pub(super) fn on_closing(&mut self, sessions: impl Iterator<Item = SessionId>) {
+        self.closing.extend(sessions);
     }
 
     /// May a client be told that this session is over? As in Apache, from when its end is proposed; should that be lost, what hung
