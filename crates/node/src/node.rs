@@ -220,6 +220,11 @@ impl Node {
         !self.snapshots.waiting.is_empty()
     }
 
+    /// Lets a snapshot be taken soon, because what is in memory is to be counted.
+    pub fn want_snapshot(&mut self) {
+        self.snapshots.wanted = true;
+    }
+
     /// A snapshot to be taken now, if one is due: the cut is begun, at what is applied.
     pub fn next_snapshot(&mut self, shared: &Shared, image_bytes_max: usize) -> Option<CutHeader> {
         let is_due = self.snapshots.wanted && shared.is_serving() || self.is_snapshot_awaited();

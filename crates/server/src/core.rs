@@ -187,6 +187,12 @@ impl Core {
         let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
         let mut woken = machines.node.tick(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
+        let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
+        let told = self.mismatches_told.swap(mismatches, Relaxed);
+        if mismatches > 0 && told == 0 {
+            // It counts what is in memory.
+            machines.node.want_snapshot();
+        }
         if machines.node.log.look_for_room(self.clock.now().mono_ms()) {
             self.offer_fill(&mut machines);
         }
@@ -199,13 +205,7 @@ impl Core {
             tracing::warn!("{line}");
         }
         self.tell_rejected_sessions();
-        let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
-        if mismatches > self.mismatches_told.swap(mismatches, Relaxed) {
-            tracing::error!(
-                "{mismatches} txns led to another digest than was predicted: the tree in memory is not to be trusted; \
-                 restart this server, and report this with its log and snapshots"
-            );
-        }
+        tell_mismatches(mismatches, told);
     }
 
     /// One line a tick, however many are turned away.
@@ -366,5 +366,16 @@ impl Core {
     /// Is the server stopping?
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Acquire)
+    }
+}
+
+fn tell_mismatches(mismatches: u64, told: u64) {
+    if mismatches > told {
+        tracing::error!(
+            "{mismatches} txns led to another digest than their leader predicted. The znodes in memory are counted again with \
+             the next snapshot, and this server stops if they are damaged; else its history or its leader's is wrong: compare \
+             the members' digests (the word `hash`), let the odd one begin anew with an empty directory, and report this \
+             with its log and snapshots"
+        );
     }
 }

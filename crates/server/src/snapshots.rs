@@ -3,9 +3,13 @@
 //! The thread that reads has the priority of all others: one of a lower priority could lose its core while it has the lock,
 //! and whoever needs the lock would wait until nobody else wants the core. It offers its core after each step instead, and
 //! rests while there are requests.
+//!
+//! Each snapshot is a scan, too: the znodes that are read are counted into a digest, from their bytes and not from what is
+//! remembered of each, and that has to be the tree's. Memory that lost a bit is found so, and what is in it gets into no file.
 
 mod pace;
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -20,8 +24,9 @@ use storage::snapshot::stream::{Compression, Compressor};
 use storage::snapshot::write::SnapshotWriter;
 use storage::{Disk, Effect};
 use tree::cut::{Chunk, CutHeader};
-use wire::AclVec;
+use tree::digest::{TreeDigest, node_digest};
 use wire::txn::DIGEST_VERSION;
+use wire::{AclVec, Zxid};
 
 use self::pace::{Load, Pace};
 use crate::core::Core;
@@ -50,8 +55,51 @@ pub struct SnapshotOptions {
     pub last_processed: bool,
 }
 
-/// Writes snapshots until the server stops.
-pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) {
+/// Why there is no snapshot.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The disk did not take it.
+    Disk(io::Error),
+    /// The znodes in memory are not what the txns made of them. The files are untouched.
+    Memory {
+        /// Where the snapshot stands.
+        zxid: Zxid,
+        /// What was counted.
+        found: TreeDigest,
+        /// The sum that was kept while txns were applied.
+        due: TreeDigest,
+    },
+}
+
+impl From<io::Error> for SnapshotError {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+impl fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::Memory { zxid, found, due } => write!(
+                f,
+                "the znodes in memory are not what their txns made of them: at {zxid} their digest is {:x}, and has to be {:x}. \
+                 Nothing of them got into a file; start the server again, it reads its snapshot and log anew. If this comes \
+                 again, look at the memory of this machine",
+                found.0, due.0
+            ),
+        }
+    }
+}
+
+/// Writes snapshots until the server stops, or until the tree turns out to be damaged: then the server has to stop, for the
+/// reason that is returned.
+///
+/// # Errors
+/// Only [`SnapshotError::Memory`].
+pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) -> Result<(), SnapshotError> {
     while let Some(header) = core.next_snapshot() {
         let (zxid, nodes, began) = (header.zxid, header.node_count, Instant::now());
         let done = write_snapshot(&core.shared, &mut disk, header, options, &core.snapshot_awaited);
@@ -63,21 +111,26 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
             Ok(None) => tracing::warn!(
                 "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later"
             ),
+            Err(e @ SnapshotError::Memory { .. }) => return Err(e),
             Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
         }
         core.snapshot_done(written, began.elapsed());
     }
+    Ok(())
 }
 
 /// Writes the cut that is under way; `None` if it was given up. Returns its length in bytes. As long as `awaited` is true, no
 /// request comes first.
+///
+/// # Errors
+/// The disk's, or the tree is damaged; no file is left behind.
 pub fn write_snapshot(
     shared: &Arc<Shared>,
     disk: &mut RealDisk,
     header: CutHeader,
     options: SnapshotOptions,
     awaited: &AtomicBool,
-) -> io::Result<Option<u64>> {
+) -> Result<Option<u64>, SnapshotError> {
     let mut writer = SnapshotWriter::compressed(header.zxid, options.compression, options.force_sync);
     match walk(shared, disk, &mut writer, &header, options, awaited) {
         Ok(true) => {
@@ -88,7 +141,7 @@ pub fn write_snapshot(
             })?;
             Ok(Some(bytes))
         }
-        Ok(false) => execute(disk, &writer.abandon()).map(|()| None),
+        Ok(false) => Ok(execute(disk, &writer.abandon()).map(|()| None)?),
         Err(e) => {
             shared.tree.read().end_cut();
             // The first error says more than one while cleaning up.
@@ -107,7 +160,7 @@ fn walk(
     header: &CutHeader,
     options: SnapshotOptions,
     awaited: &AtomicBool,
-) -> io::Result<bool> {
+) -> Result<bool, SnapshotError> {
     execute(disk, &writer.start())?;
     let (to, pieces) = sync_channel(WAITING);
     let (give_back, back) = sync_channel(WAITING + 1);
@@ -120,7 +173,8 @@ fn walk(
         drop(to);
         let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         // Where the writing failed, the reading has only noticed it.
-        written.and(read)
+        written?;
+        read
     })
 }
 
@@ -151,7 +205,7 @@ fn read_cut(
     options: SnapshotOptions,
     pace: &mut Pace<'_>,
     (to, back): (&SyncSender<Vec<u8>>, &Receiver<Vec<u8>>),
-) -> io::Result<bool> {
+) -> Result<bool, SnapshotError> {
     let mut encoder = SnapshotEncoder::new();
     let mut compressor = Compressor::new(options.compression);
     let mut out = Vec::with_capacity(OUT_BYTES);
@@ -159,10 +213,12 @@ fn read_cut(
     let acls: Vec<_> = header.acls.iter().map(|(id, encoded)| (*id, AclVec::of_encoded(encoded))).collect();
     encoder.begin(header.sessions.iter().copied(), acls.iter().copied(), &mut out);
     let mut began = Instant::now();
+    let mut found = TreeDigest::default();
     loop {
         let state = {
             let tree = shared.tree.read();
             tree.read_cut(CHUNK_BYTES, |node| {
+                found = found.replace(0, node_digest(node.path, node.data, &node.stat));
                 encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
             })
         };
@@ -194,6 +250,9 @@ fn read_cut(
                 }
             }
         }
+    }
+    if options.digest && found != header.digest {
+        return Err(SnapshotError::Memory { zxid: header.zxid, found, due: header.digest });
     }
     let digest = SnapshotDigest { zxid: header.zxid, version: DIGEST_VERSION, digest: header.digest.0 };
     let last_processed = options.last_processed.then_some(header.zxid);

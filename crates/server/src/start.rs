@@ -406,8 +406,12 @@ fn launch(
             move || threads::run_fill(&core, disk)
         })?,
         spawn("ostler-snapshot", {
-            let (core, disk) = (core.clone(), disk());
-            move || snapshots::run_snapshots(&core, disk, snapshot_options)
+            let (core, disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());
+            move || {
+                if let Err(e) = snapshots::run_snapshots(&core, disk, snapshot_options) {
+                    on_fatal(e.to_string());
+                }
+            }
         })?,
     ];
     if let Some(purge) = &storage.purge {

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ostler_server::disk::{RealDisk, VERSION_DIR};
 use ostler_server::restore::Rebuild;
-use ostler_server::snapshots::{SnapshotOptions, write_snapshot};
+use ostler_server::snapshots::{SnapshotError, SnapshotOptions, write_snapshot};
 use peer::Shared;
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, RecoverOptions, recover};
@@ -140,4 +140,16 @@ fn a_cut_that_keeps_too_much_leaves_nothing_behind_and_the_next_one_is_whole() {
     let (tree, last) = world.recovered();
     assert_eq!((tree.digest(), last), (digest, Zxid(world.zxid)));
     assert_eq!(tree.get(&path(7)).unwrap().data(), Some(&b"meanwhile"[..]));
+}
+
+#[test]
+fn a_tree_that_is_not_what_its_txns_made_of_it_gets_into_no_file() {
+    let mut world = World::new(300, 100);
+    let mut header = world.shared.tree.write().begin_cut(Vec::new(), usize::MAX);
+    // As if a bit of a znode had changed by itself.
+    header.digest = header.digest.replace(1, 2);
+    let written = write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None), &AWAITED);
+    let found = written.unwrap_err();
+    assert!(matches!(found, SnapshotError::Memory { zxid: Zxid(300), .. }), "{found}");
+    assert_eq!(world.names(), Vec::<String>::new());
 }
