@@ -9,6 +9,7 @@ pub mod reader;
 pub mod record;
 pub mod room;
 pub mod stall;
+mod sums;
 pub mod tail;
 pub mod truncate;
 pub mod writer;

@@ -22,6 +22,7 @@ use wire::Zxid;
 
 use super::reader::{LogReader, split_prefix};
 use super::record::{self, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
+use super::sums::Sums;
 
 /// What a device writes as a whole, at least.
 const SECTOR: u64 = 512;
@@ -133,6 +134,10 @@ enum Evidence {
 impl<R: Read> LogReader<R> {
     /// Reads the rest of the file, behind an end that [`step`](Self::step) has given. `after` is the last zxid before.
     pub fn look_behind(&mut self, after: Zxid) -> io::Result<Behind> {
+        self.look_behind_with(after, &mut Sums::default())
+    }
+
+    fn look_behind_with(&mut self, after: Zxid, sums: &mut Sums) -> io::Result<Behind> {
         let mut behind = self.look_here()?;
         let mut after = after;
         loop {
@@ -151,7 +156,7 @@ impl<R: Read> LogReader<R> {
                 self.window.consume(zeros - 7);
                 continue;
             }
-            if let Some((zxid, length)) = self.later_record(after)? {
+            if let Some((zxid, length)) = self.later_record(after, sums)? {
                 behind.record.get_or_insert((offset, zxid));
                 behind.records_end = offset + length as u64;
                 behind.dirty_end = behind.records_end;
@@ -208,19 +213,20 @@ impl<R: Read> LogReader<R> {
 
     /// The record that begins just here, if it is whole and its txn may come after `after`: its zxid and length. It may
     /// be longer than the limit: it was written under another one.
-    fn later_record(&mut self, after: Zxid) -> io::Result<Option<(Zxid, usize)>> {
+    fn later_record(&mut self, after: Zxid, sums: &mut Sums) -> io::Result<Option<(Zxid, usize)>> {
         let head = self.window.peek(PREFIX_LENGTH + record::BLOB_MIN)?;
         let Some((prefix, blob)) = head.split_first_chunk::<PREFIX_LENGTH>() else { return Ok(None) };
         let Some(blob_length) = plausible_length(prefix) else { return Ok(None) };
         // Before anything is read for the sake of a length that may be none.
         let Some(zxid) = record::zxid_of(blob).filter(|zxid| may_be_near(after, *zxid)) else { return Ok(None) };
         let (sum, _) = split_prefix(prefix);
+        let offset = self.window.offset;
         let bytes = self.window.peek(blob_length + OVERHEAD)?;
         if bytes.get(PREFIX_LENGTH + blob_length) != Some(&TERMINATOR) {
             return Ok(None);
         }
-        let blob = &bytes[PREFIX_LENGTH..PREFIX_LENGTH + blob_length];
-        Ok((i64::from(record::checksum(blob)) == sum).then_some((zxid, blob_length + OVERHEAD)))
+        let found = sums.of(offset, bytes, PREFIX_LENGTH, PREFIX_LENGTH + blob_length);
+        Ok((i64::from(found) == sum).then_some((zxid, blob_length + OVERHEAD)))
     }
 }
 
@@ -312,4 +318,44 @@ fn leading_zeros(bytes: &[u8]) -> usize {
     let zero_blocks = bytes.chunks_exact(256).take_while(|block| block.iter().fold(0, |a, b| a | b) == 0).count();
     let from = 256 * zero_blocks;
     from + bytes[from..].iter().take_while(|b| **b == 0).count()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    /// What looks like the prefix of a record, and the beginning of its txn.
+    fn head(sum: u32, length: usize, zxid: Zxid) -> Vec<u8> {
+        let mut bytes = vec![0; 4];
+        bytes.extend_from_slice(&sum.to_be_bytes());
+        bytes.extend_from_slice(&(length as i32).to_be_bytes());
+        bytes.extend_from_slice(&[7; 12]);
+        bytes.extend_from_slice(&zxid.0.to_be_bytes());
+        bytes.extend_from_slice(&[7; 12]);
+        bytes
+    }
+
+    #[test]
+    fn data_that_looks_like_many_long_records_costs_no_more_than_its_length() {
+        // Each reaches to the middle of the file or further, and ends with what ends a record.
+        let (count, size) = (4000, 400_000);
+        let mut bytes = vec![TERMINATOR; size];
+        bytes[..record::HEADER.len()].copy_from_slice(&record::HEADER);
+        bytes[16..28].copy_from_slice(&[0xff; 12]);
+        for i in 0..count {
+            let at = 40 + 44 * i;
+            bytes[at..at + 44].copy_from_slice(&head(0x1234_5678, size / 2, Zxid(2 + i as i64)));
+        }
+        let (real, mut record, mut blob) = (Zxid(9000), Vec::new(), [7; 64]);
+        blob[12..20].copy_from_slice(&real.0.to_be_bytes());
+        record::encode(&blob, &mut record);
+        bytes.extend_from_slice(&record);
+        let mut reader = LogReader::open(bytes.as_slice(), 1 << 20).unwrap().unwrap();
+        reader.step().unwrap();
+        let mut sums = Sums::default();
+        let behind = reader.look_behind_with(Zxid(1), &mut sums).unwrap();
+        assert_eq!(behind.record, Some((size as u64, real)), "the one that is whole is found");
+        assert!(sums.summed < 20 * size as u64, "{} bytes were summed up", sums.summed);
+    }
 }
