@@ -67,6 +67,9 @@ pub(crate) fn member(
     let unusable = |reason: String| StartError::Directory { path: config.storage.data_dir.clone(), reason };
     let epochs = epoch::read(disk, last).map_err(|e| unusable(e.to_string()))?;
     execute(disk, &epochs.effects).map_err(|e| unusable(e.to_string()))?;
+    for warning in &epochs.warnings {
+        tracing::warn!("{warning}");
+    }
     let mut options = zab::Options::new(ensemble.me, (*ensemble.verifier).clone());
     options.config = ensemble.verifier.to_string().into();
     options.config_version = ensemble.verifier.version();

@@ -64,6 +64,8 @@ pub struct Epochs {
     pub current: Epoch,
     /// To be executed before anything else: writes what was missing.
     pub effects: Vec<Effect>,
+    /// What an operator should know of it, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Why a server may not start with these files.
@@ -131,19 +133,37 @@ impl std::error::Error for EpochError {}
 /// `currentEpoch.tmp` (ZOOKEEPER-4269), which is there or not by chance.
 pub fn read(disk: &dyn Disk, last: Zxid) -> Result<Epochs, EpochError> {
     let of_last = Epoch(last.epoch().0.max(0));
-    let mut effects = Vec::new();
+    let (mut effects, mut warnings) = (Vec::new(), Vec::new());
+    let found = [EpochFile::Current, EpochFile::Accepted].map(|file| read_one(disk, &file.file()));
+    let [found_current, found_accepted] = found;
+    let (found_current, found_accepted) = (found_current?, found_accepted?);
+    // A first start has neither.
+    let is_new = found_current.is_none() && found_accepted.is_none() && last <= Zxid::ZERO;
     let mut or_write = |file: EpochFile, found: Option<Epoch>| {
         found.unwrap_or_else(|| {
+            if !is_new {
+                warnings.push(format!(
+                    "{} is missing, and was written anew with {of_last}, the epoch of the last txn, {last}; that is right for a \
+                     standalone server that becomes a member; if this one was a member before, somebody has removed the file, \
+                     and a vote for a later epoch may be forgotten: let it sync from the others, with an empty data directory",
+                    file.file()
+                ));
+            }
             effects.extend(file.write(of_last));
             of_last
         })
     };
-    let mut current = or_write(EpochFile::Current, read_one(disk, &EpochFile::Current.file())?);
-    let accepted = or_write(EpochFile::Accepted, read_one(disk, &EpochFile::Accepted.file())?);
+    let mut current = or_write(EpochFile::Current, found_current);
+    let accepted = or_write(EpochFile::Accepted, found_accepted);
     if of_last > current {
         if accepted < of_last {
             return Err(EpochError::Behind { current, last });
         }
+        warnings.push(format!(
+            "{} was {current}, and the last txn is {last}: this server ended while it took over the history of epoch {of_last}, \
+             and the file says {of_last} now; nothing needs to be done",
+            EpochFile::Current.file()
+        ));
         current = of_last;
         effects.extend(EpochFile::Current.write(current));
     }
@@ -158,7 +178,7 @@ pub fn read(disk: &dyn Disk, last: Zxid) -> Result<Epochs, EpochError> {
             Err(error) => return Err(EpochError::Io { file: temp, error }),
         }
     }
-    Ok(Epochs { accepted, current, effects })
+    Ok(Epochs { accepted, current, effects, warnings })
 }
 
 /// The number in the first line.

@@ -267,6 +267,18 @@ fn what_epoch_files_and_truncations_say() {
         let error = epoch::read(&without_snapshot(&files), last).unwrap_err();
         let _ = write!(all, "# {situation}\nNO START: {error}\n\n");
     }
+    let written_anew = [
+        ("both are missing", &[][..]),
+        ("accepted is missing", &[("currentEpoch", "3")]),
+        ("the history is ahead of current", &[("acceptedEpoch", "4"), ("currentEpoch", "2")]),
+    ];
+    for (situation, files) in written_anew {
+        let files: Vec<(&str, Vec<u8>)> = files.iter().map(|(name, text)| (*name, text.as_bytes().to_vec())).collect();
+        let told = epoch::read(&without_snapshot(&files), last).unwrap().warnings;
+        let _ = write!(all, "# {situation}\n{}\n\n", told.join("\n"));
+    }
+    // A first start has neither, and no txn.
+    assert_eq!(epoch::read(&without_snapshot(&[]), Zxid(0)).unwrap().warnings, Vec::<String>::new());
     // The one of 5 was ended at 7, when two more had been applied.
     let of = |last: i64| snapshot_ended_at(last, 2, true, true);
     let files = [
