@@ -130,6 +130,48 @@ fn a_sync_that_fails_ends_the_server_and_is_never_tried_again() {
     ends(&format!("sync version-2/log. errno {ENOSPC}"), &["fdatasync log.", "No space left"]);
 }
 
+/// What a server has left word of for the next one.
+fn word(faulty: &Faulty) -> String {
+    std::fs::read_to_string(faulty.server.data_dir().join("version-2/ostler.lock")).unwrap()
+}
+
+#[test]
+fn after_a_sync_that_failed_nobody_says_that_the_machine_has_kept_everything() {
+    for (faults, is_known) in [("sync version-2/log. errno 5", false), ("write version-2/log. errno 5", true)] {
+        let mut faulty = Faulty::start(&[]);
+        let mut client = faulty.session();
+        assert!(faulty.create(&mut client));
+        assert!(word(&faulty).starts_with("boot "), "{}", word(&faulty));
+        faulty.set(faults);
+        assert!((0..2000).any(|_| !faulty.create(&mut client)));
+        faulty.wait_for_end();
+        assert_eq!(word(&faulty).starts_with("boot "), is_known, "{faults}: {}", word(&faulty));
+        faulty.check();
+    }
+}
+
+#[test]
+fn a_word_for_the_next_start_that_can_not_be_written_stops_nobody() {
+    for faults in ["write ostler.lock errno 28", "half write ostler.lock errno 28", "sync ostler.lock errno 28"] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Faulty::options(dir.path(), &[]);
+        std::fs::write(dir.path().join("faults"), faults).unwrap();
+        let server = ostler::Server::start(&options).unwrap();
+        let mut faulty = Faulty { dir, server, acknowledged: 0 };
+        faulty.wait_for("the next start will know less of how this server ended");
+        // It holds the lock all the same.
+        let why = format!("{:#}", ostler::Server::start(&options).unwrap_err());
+        assert!(why.contains("another server uses it"), "{faults}: {why}");
+        let mut client = faulty.session();
+        for _ in 0..5 {
+            assert!(faulty.create(&mut client), "{faults}");
+        }
+        assert!(faulty.server.stop().unwrap().success(), "{faults}: a stop in order");
+        assert_eq!(word(&faulty).is_empty(), faults.starts_with("write"), "{faults}: {}", word(&faulty));
+        faulty.check();
+    }
+}
+
 #[test]
 fn a_write_that_fails_ends_the_server() {
     ends(&format!("write version-2/log. errno {EIO}"), &["write ", "of log.", "Input/output error"]);

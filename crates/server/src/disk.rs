@@ -21,12 +21,13 @@ pub struct RealDisk {
     open: HashMap<FileRef, File>,
     dirs: HashMap<Dir, File>,
     direct: Direct,
+    /// Has a sync failed? The kernel may have dropped what it did not write.
+    pub has_failed_sync: bool,
 }
 
 /// The directory inside `dataDir` and `dataLogDir`.
 pub const VERSION_DIR: &str = "version-2";
-/// The lock on a folder, in it.
-pub const LOCK_FILE: &str = "ostler.lock";
+pub use storage::last_stop::LOCK_FILE;
 /// No more than so much of it is read.
 const NOTE_BYTES_MAX: usize = 4096;
 
@@ -39,6 +40,7 @@ impl RealDisk {
             open: HashMap::new(),
             dirs: HashMap::new(),
             direct: Direct::default(),
+            has_failed_sync: false,
         }
     }
 
@@ -189,6 +191,7 @@ impl Disk for RealDisk {
 
     fn execute(&mut self, effect: &Effect) -> io::Result<()> {
         self.do_it(effect).map_err(|e| {
+            self.has_failed_sync |= matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
             let (dir, path) = match effect {
                 Effect::FsyncDir(dir) => (self.dir(*dir), self.dir(*dir)),
                 Effect::Create(file)

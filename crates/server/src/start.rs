@@ -29,7 +29,7 @@ use crate::denied;
 use crate::descriptors;
 use crate::directories;
 use crate::disk::{DirLock, RealDisk};
-use crate::last_stop::LastStop;
+use crate::last_stop::{self, LastStop};
 use crate::listener::{self, Limits};
 use crate::member::{self, Member};
 use crate::member_start;
@@ -117,7 +117,7 @@ pub struct Running {
     log_disk: RealDisk,
     /// Where it listens.
     pub address: SocketAddr,
-    lock: Vec<DirLock>,
+    lock: Arc<[DirLock]>,
 }
 
 /// How a server ends when its disk does: told to whoever runs it, who must end the process.
@@ -137,7 +137,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     directories::make(storage)?;
     let config = directories::once(config)?;
     let (config, storage) = (&*config, &config.storage);
-    let locks = directories::lock(storage)?;
+    let locks: Arc<[DirLock]> = directories::lock(storage)?.into();
     for dir in directories::folders(storage) {
         if let Some(warning) = denied::other_owner(&dir) {
             tracing::warn!("{warning}");
@@ -157,12 +157,17 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
     directories::look_for_lost(storage, &locks, &disk)?;
     // The log's is the last.
-    let last_stop = locks.last().map(LastStop::of).unwrap_or_default();
+    let word = locks.last().map(last_stop::of).unwrap_or_default();
     let recovery_began = Instant::now();
-    let (rebuilt, recovered) = rebuild_or_begin_anew(config, tree_config, &mut disk, &last_stop)?;
+    let rebuilt = rebuild_or_begin_anew(config, tree_config, &mut disk, &word);
     if let Some(lock) = locks.last() {
-        LastStop::running().leave(lock);
+        match &rebuilt {
+            Ok(_) => last_stop::leave(&last_stop::running(), lock),
+            Err(_) if disk.has_failed_sync => last_stop::leave(&word.without_boot(), lock),
+            Err(_) => {}
+        }
     }
+    let (rebuilt, recovered) = rebuilt?;
     let start_times = StartTimes {
         recovery: recovery_began.elapsed(),
         snapshot: rebuilt.snapshot_read.map_or(Duration::ZERO, |at| at - recovery_began),
@@ -319,7 +324,8 @@ fn rebuild_or_begin_anew(
             })?;
             tell(&name, &error.to_string());
             *disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
-            rebuild(config, tree_config, disk, last_stop)
+            // What the last server said was said of files that are elsewhere now.
+            rebuild(config, tree_config, disk, &LastStop::default())
         }
         done => done,
     }
@@ -333,7 +339,7 @@ fn rebuild(
 ) -> Result<(Rebuild, storage::Recovered), StartError> {
     let storage = &config.storage;
     let mut rebuilt = Rebuild::new(tree_config, config.tree.digest);
-    let went_on = last_stop.is_of_this_boot();
+    let went_on = last_stop.is_of(last_stop::boot().as_deref());
     let options = RecoverOptions { went_on, closed: last_stop.closed.clone(), ..recover_options(config) };
     let (began, mut told) = (Instant::now(), Instant::now());
     let mut progress = |progress: Progress| {
@@ -378,7 +384,7 @@ fn launch(
     snapshot_options: SnapshotOptions,
     start_times: StartTimes,
     on_fatal: OnFatal,
-    lock: Vec<DirLock>,
+    lock: Arc<[DirLock]>,
 ) -> io::Result<Running> {
     let storage = &config.storage;
     let disk = || RealDisk::new(&storage.data_dir, &storage.data_log_dir);
@@ -391,9 +397,16 @@ fn launch(
         },
     };
     let log_thread = spawn("ostler-log", {
-        let (core, disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());
+        let (core, mut disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());
+        let lock = Arc::downgrade(&lock);
         move || {
-            if let Err(e) = threads::run_log(&core, disk, how) {
+            if let Err(e) = threads::run_log(&core, &mut disk, how) {
+                if disk.has_failed_sync
+                    && let Some(locks) = lock.upgrade()
+                    && let Some(lock) = locks.last()
+                {
+                    last_stop::leave(&LastStop::default(), lock);
+                }
                 on_fatal(format!(
                     "the txn log can't be written, and nothing that is not in it may be acknowledged: {e}"
                 ));
@@ -567,7 +580,7 @@ impl Running {
             (false, Some(effects)) => {
                 threads::execute(&mut self.log_disk, &effects)?;
                 if let Some(lock) = self.lock.last() {
-                    LastStop::in_order(&self.log_disk)?.leave(lock);
+                    last_stop::leave(&LastStop::in_order(&self.log_disk, last_stop::boot())?, lock);
                 }
                 Ok(())
             }

@@ -25,12 +25,12 @@ pub fn execute(disk: &mut RealDisk, effects: &[Effect]) -> io::Result<()> {
 }
 
 /// Writes the log until the server stops. An error is final: it is returned, and nothing is called durable any more.
-pub fn run_log(core: &Core, mut disk: RealDisk, how: LogThread) -> io::Result<()> {
+pub fn run_log(core: &Core, disk: &mut RealDisk, how: LogThread) -> io::Result<()> {
     core.disk_watch.warn_after(how.warn_after);
     let mut next = core.next_job(how.group);
     while let Some(mut job) = next {
         let began_us = core.clock.now().mono_us;
-        let took = write_batch(core, &mut disk, &mut job);
+        let took = write_batch(core, disk, &mut job);
         core.disk_watch.ends();
         let took = match took {
             Ok(took) => took,
@@ -130,10 +130,9 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
 /// buffer of a snapshot, in bytes.
 pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, length_max: usize, interval: Duration) {
     yield_to_others();
-    let mut next = Instant::now();
+    let mut schedule = Schedule { next: Instant::now(), interval };
     while !core.is_stopping() {
-        if Instant::now() >= next {
-            next += interval;
+        if schedule.is_due(Instant::now()) {
             let done = storage::purge::plan(&disk, retain, length_max).and_then(|files| {
                 for file in &files {
                     disk.execute(&Effect::Remove(file.clone()))?;
@@ -147,5 +146,40 @@ pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, length_max: usi
             }
         }
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// When something is done that is done at once and then once an interval.
+#[derive(Debug, Clone, Copy)]
+struct Schedule {
+    next: Instant,
+    interval: Duration,
+}
+
+impl Schedule {
+    /// Is it time? What was missed, while the process was stopped, is not made up for.
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next;
+        while !self.interval.is_zero() && now >= self.next {
+            self.next += self.interval;
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_once_and_then_once_an_interval() {
+        let began = Instant::now();
+        let at = |minutes: u64| began + Duration::from_mins(minutes);
+        let mut schedule = Schedule { next: began, interval: Duration::from_hours(2) };
+        let due: Vec<u64> = (0..600).filter(|minute| schedule.is_due(at(*minute))).collect();
+        assert_eq!(due, [0, 120, 240, 360, 480]);
+        // Stopped for eleven hours: once, and not once for each interval; then as before.
+        let due: Vec<u64> = (1260..1600).filter(|minute| schedule.is_due(at(*minute))).collect();
+        assert_eq!(due, [1260, 1320, 1440, 1560]);
     }
 }

@@ -27,7 +27,7 @@ fn nothing_is_lost_or_wrong_in_silence() {
     assert!(violations.is_empty(), "{} violations\n{}", violations.len(), shown.join("\n\n"));
     if from.is_none() {
         // Everything that can happen has happened, and more than once.
-        let counts = [tally.refused, tally.told, tally.no_room];
+        let counts = [tally.refused, tally.told, tally.no_room, tally.knowing];
         assert!(counts.iter().chain([&tally.waited, &tally.went_on, &tally.full_starts]).all(|count| *count > 1));
         assert_eq!(tally.faults.len(), 15, "{:?}", tally.faults.keys());
     }

@@ -12,6 +12,7 @@
 //! | [`snapshot`] | snapshot files: encoding, writing, decoding |
 //! | [`mod@recover`] | from a directory to a tree: which snapshot, which txns, what is cut |
 //! | [`epoch`] | the files `acceptedEpoch` and `currentEpoch` |
+//! | [`last_stop`] | what a server leaves word of for the next start |
 //! | [`policy`] | when to take a snapshot |
 //! | [`purge`] | which old files may go |
 //!
@@ -19,6 +20,7 @@
 
 pub mod disk;
 pub mod epoch;
+pub mod last_stop;
 pub mod log;
 pub mod names;
 pub mod policy;

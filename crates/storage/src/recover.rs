@@ -244,6 +244,20 @@ pub fn recover(
     })
 }
 
+/// The logs alone, from the first txn that is there on, as [`recover`] would read them behind a snapshot from before it: for those
+/// who have no snapshots at hand.
+pub fn read_logs(disk: &dyn Disk, options: &RecoverOptions) -> Result<History, RecoverError> {
+    let first = names::numbered(&list(disk, Dir::Log)?, names::LOG).first().map_or(0, |file| file.zxid.0);
+    let before = Zxid(first.saturating_sub(1).max(0));
+    let history = read_history::<RecoverError>(disk, before, &read_options(options), &mut |_, _| Ok(()))?;
+    if let Some(tail) = history.tails.iter().find(|tail| tail.is_suspect()) {
+        return Err(RecoverError::SuspectTail { tail: tail.clone() });
+    }
+    check_names(disk, &history)?;
+    check_closed(disk, options, &history)?;
+    Ok(history)
+}
+
 fn list(disk: &dyn Disk, dir: Dir) -> Result<Vec<crate::disk::Entry>, RecoverError> {
     disk.list(dir).map_err(|error| RecoverError::Io { what: format!("the {dir} directory"), error })
 }

@@ -113,6 +113,20 @@ fn a_log_that_was_whole_when_its_server_stopped_is_as_long_as_it_was() {
 }
 
 #[test]
+fn the_zeros_of_a_log_go_when_the_empty_one_behind_it_goes() {
+    let whole = written(true).bytes(&log()).unwrap();
+    for length in [HEADER_LENGTH as usize, 3] {
+        let mut disk = written(false);
+        assert!(disk.bytes(&log()).unwrap().len() > whole.len(), "room was made for more");
+        disk.put(&FileRef::log(Zxid(TXNS + 1)), &whole[..length]);
+        assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(TXNS));
+        // A server that stops now without having logged anything leaves word of this file and its length.
+        assert_eq!(disk.bytes(&FileRef::log(Zxid(TXNS + 1))), None);
+        assert!(disk.bytes(&log()).unwrap() == whole, "{length}");
+    }
+}
+
+#[test]
 fn a_file_with_the_name_of_a_later_txn_is_not_believed() {
     let whole = written(true);
     // A snapshot that says that it ends earlier.
@@ -145,4 +159,19 @@ fn zeros_in_place_of_a_header_are_damage_if_the_machine_went_on() {
     assert_eq!(recovered(&mut disk.clone(), &went_on).unwrap().0.last_zxid, Zxid(TXNS));
     disk.put(&next, &[0; 5000]);
     assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(TXNS));
+}
+
+#[test]
+fn a_hole_in_the_last_records_is_judged_when_all_behind_them_is_torn() {
+    // The next file has a header and the rest of a first record: it goes, and this one is the last.
+    let whole = written(true).bytes(&log()).unwrap();
+    let mut disk = written(false);
+    disk.damage_sector(&log(), 3, &mut |sector| sector.fill(0));
+    disk.put(&FileRef::log(Zxid(TXNS + 1)), &whole[..HEADER_LENGTH as usize + 30]);
+    let why = refusal(&disk, &RecoverOptions { went_on: true, ..RecoverOptions::default() });
+    assert!(why.contains("log.1") && why.contains("at byte"), "{why}");
+    let (found, _) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+    assert!(found.last_zxid < Zxid(TXNS));
+    let told = told(&found).join("\n");
+    assert!(told.contains("log.1 ends at byte") && told.contains("the disk has lost a piece of the log"), "{told}");
 }

@@ -397,6 +397,20 @@ fn a_file_system_that_keeps_no_room_makes_batches_wait_too() {
     disk.capacity = 6 << 20;
     assert!(disk.go_on(&mut writer, &mut job));
     assert_eq!(writer.job_done(job), Zxid(2));
+    // A stop in order gives back all zeros, also those that a page would have had behind the batch.
+    let effects = writer.close().unwrap();
+    for effect in &effects {
+        disk.execute(effect).unwrap();
+    }
+    let log = disk.disk.bytes(&FileRef::log(Zxid(1))).unwrap();
+    assert_eq!(log.last(), Some(&b'B'), "of {} bytes", log.len());
+    assert_eq!(
+        recovered(&mut disk.disk, &RecoverOptions { trust_empty: true, ..RecoverOptions::default() })
+            .unwrap()
+            .1
+            .zxids(),
+        [1, 2]
+    );
 }
 
 #[test]

@@ -275,6 +275,19 @@ fn txns_behind_zeros_at_the_end_of_an_epoch_are_missed() {
 }
 
 #[test]
+fn a_torn_end_before_the_middle_of_another_epoch_is_damage() {
+    let (a, offsets) = log_of(&[1, 2, 3], 10, 0);
+    let torn = &a[..offsets[2] + 20];
+    let (b, _) = log_of(&[0x1_0000_0001, 0x1_0000_0002], 10, 0);
+    let history = recover_logs(&[(1, torn), (0x1_0000_0001, &b)]).unwrap().0;
+    assert_eq!(history, [1, 2, 0x1_0000_0001, 0x1_0000_0002]);
+    // The first txn of that epoch is missing, and it stood before this one.
+    let (b, _) = log_of(&[0x1_0000_0002], 10, 0);
+    let error = refused(&mut disk_of(&[(1, torn), (0x1_0000_0002, &b)]), &options());
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+}
+
+#[test]
 fn a_batch_of_which_a_sector_is_missing_is_torn() {
     let (whole, offsets) = log_of(&[1, 2, 3, 4], 700, 4096);
     // Of the batch of 2, 3 and 4 a sector is missing that held the end of a record, the rest is there.

@@ -81,6 +81,7 @@ struct Report {
     starts: u64,
     acknowledged_txns: u64,
     crash_states: u64,
+    knowing_starts: u64,
     enumerated_crash_states: u64,
     faults: Vec<(String, u64)>,
     starts_refused: u64,
@@ -227,6 +228,7 @@ fn report(found: Found, took: Duration, first_seed: u64, enumerated: u64) -> Rep
         starts: tally.starts,
         acknowledged_txns: tally.acknowledged,
         crash_states: tally.crash_states,
+        knowing_starts: tally.knowing,
         enumerated_crash_states: enumerated,
         faults: tally.faults.iter().map(|(kind, count)| (format!("{kind:?}"), *count)).collect(),
         starts_refused: tally.refused,
@@ -253,6 +255,7 @@ fn print_table(report: &Report) {
     for (kind, count) in &report.faults {
         line(&format!("fault: {kind}"), *count);
     }
+    line("starts that knew how the last server ended", report.knowing_starts);
     line("starts refused after a fault or damage", report.starts_refused);
     line("losses by damage that a start told", report.losses_told);
     line("losses that no start can see", report.losses_nobody_can_see);

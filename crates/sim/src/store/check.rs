@@ -3,7 +3,7 @@
 //! Each state is judged once, however many ways lead to it: what a recovery does depends on nothing but the disk.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::io;
 use std::rc::Rc;
 
@@ -91,6 +91,28 @@ impl Judge {
         self.rng = rng;
         self.count(covered);
         Ok(())
+    }
+
+    /// Ends the process, while the machine goes on, and starts again with what its server has left word of.
+    pub fn kill(&mut self, disk: &VirtualDisk, memory: &Memory) -> Result<(), String> {
+        let mut hasher = DefaultHasher::new();
+        (disk.state_hash(), memory.closed, "knowing").hash(&mut hasher);
+        let hash = hasher.finish();
+        let seen = match self.seen.get(&hash) {
+            Some(known) => known.clone(),
+            None => {
+                self.counts.recoveries += 1;
+                let mut setup = self.setup.clone();
+                setup.recover.went_on = true;
+                setup.recover.closed = if memory.closed { life::newest_log(disk) } else { None };
+                let mut disk = disk.clone();
+                let outcome = life::start(&mut disk, &setup);
+                let seen = Rc::new(self.look_at(&disk, outcome));
+                self.seen.insert(hash, seen.clone());
+                seen
+            }
+        };
+        Self::compare(&seen, disk, memory).map_err(|e| format!("killed, and the machine has gone on: {e}"))
     }
 
     fn count(&mut self, covered: Coverage) {

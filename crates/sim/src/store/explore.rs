@@ -126,7 +126,9 @@ impl Scenario {
                 }
                 life.sites(&mut sites);
                 let way = Some(Rc::new(Way { step, before: way.clone() }));
-                judge.crash(&life.disk, &life.memory).map_err(|e| violation(e, way.as_ref()))?;
+                let (disk, memory) = (&life.disk, &life.memory);
+                let judged = judge.kill(disk, memory).and_then(|()| judge.crash(disk, memory));
+                judged.map_err(|e| violation(e, way.as_ref()))?;
                 open.push((life, at, way));
             }
         }

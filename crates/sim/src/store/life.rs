@@ -8,10 +8,11 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::io;
 
-use storage::disk::{Disk, Effect, FileRef, is_no_room};
+use storage::disk::{Dir, Disk, Effect, FileRef, is_no_room};
 use storage::epoch::EpochFile;
 use storage::log::record::OVERHEAD;
 use storage::log::truncate;
+use storage::names;
 use storage::recover::{Origin, Recovered};
 use storage::snapshot::write::SnapshotWriter;
 use storage::{Bulk, FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
@@ -214,6 +215,12 @@ pub fn start(disk: &mut dyn Disk, setup: &Setup) -> Result<Start, RecoverError> 
     let mut rebuilt = Rebuilt::default();
     let recovered = recover(disk, &setup.recover, &mut rebuilt, &mut |_| ())?;
     Ok(Start { recovered, rebuilt })
+}
+
+/// The newest log, and its length in bytes: what a server that stops in order leaves word of.
+pub fn newest_log(disk: &VirtualDisk) -> Option<(FileRef, u64)> {
+    let newest = names::numbered(&disk.list(Dir::Log).ok()?, names::LOG).pop()?;
+    Some((FileRef::new(Dir::Log, newest.name), newest.length))
 }
 
 impl Life {

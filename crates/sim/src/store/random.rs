@@ -8,10 +8,14 @@
 //! * A full disk is none of those that end a server. What the log has said to fit fits; a batch that finds no room waits,
 //!   unacknowledged, and when there is room again it is written, and writes are taken again, without a new start.
 //! * With damage: the same, or the start says so: it refuses, or it warns. It never shows a txn that was not logged.
+//! * With damage, and a start that knows that the machine has gone on, or how long the log was when its server stopped in order:
+//!   it refuses, or nothing is missing.
 //!
 //! Two things no server can know. A sector of the last records, or of the last ones of an epoch, that the disk has silently
 //! never written looks as if it had not been acknowledged ([`Tally::unseen`]). And a hole that a crash leaves may look like a single changed bit in a txn
 //! that was acknowledged; then the start is refused ([`Tally::in_doubt`]).
+
+mod faults;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -30,11 +34,9 @@ use super::sabotage::Sabotage;
 use super::scenarios::directory;
 use super::tally::{DAMAGE, HONEST};
 pub use super::tally::{Kind, Tally};
-use crate::disk::{BadRead, Fault, SECTOR, VirtualDisk};
+use crate::disk::VirtualDisk;
 use crate::rng::Rng;
 
-/// How many states of one power failure are looked at.
-const DRAWS: u64 = 4;
 /// The most steps of one life.
 const STEPS_MAX: u64 = 220;
 /// The most lives of a history.
@@ -62,6 +64,15 @@ pub fn history(seed: u64) -> Outcome {
 /// How a history ends early: nothing can be said of the directory any more.
 struct Over;
 
+/// What a server leaves word of for the next start, as `ostler-server` does in `ostler.lock`.
+#[derive(Debug, Clone, Default)]
+struct Word {
+    /// Which run of the machine it was on; `None` after a sync that failed: the kernel may have dropped what it did not write.
+    boot: Option<u64>,
+    /// Its newest log when it stopped in order, and that file's length in bytes.
+    closed: Option<(FileRef, u64)>,
+}
+
 struct Play {
     rng: Rng,
     setup: Setup,
@@ -70,6 +81,10 @@ struct Play {
     rate: u64,
     disk: VirtualDisk,
     memory: Memory,
+    /// Which run of the machine this is.
+    boot: u64,
+    /// What the last server has left word of.
+    word: Word,
     tally: Tally,
     trace: DefaultHasher,
     /// The last steps, for people.
@@ -126,6 +141,8 @@ impl Play {
             kinds,
             disk,
             memory,
+            boot: 0,
+            word: Word::default(),
             tally: Tally::default(),
             trace: DefaultHasher::new(),
             steps: Vec::new(),
@@ -174,8 +191,13 @@ impl Play {
             let before = self.disk.clone();
             self.tally.starts += 1;
             self.tally.full_starts += u64::from(is_full);
-            let outcome = life::start(&mut self.disk, &self.setup);
+            let setup = self.knowing();
+            self.tally.knowing += u64::from(setup.recover.went_on || setup.recover.closed.is_some());
+            let outcome = life::start(&mut self.disk, &setup);
             self.disk.faults.heal_reads();
+            if outcome.as_ref().is_err_and(is_failed_sync) {
+                self.word.boot = None;
+            }
             // A full disk is a reason not to start, but none to forget anything.
             if is_full
                 && !is_disturbed
@@ -187,7 +209,7 @@ impl Play {
                 self.disk.faults.capacity = None;
                 continue;
             }
-            match self.judge(outcome, is_disturbed, &before) {
+            match self.judge(outcome, &setup.recover, is_disturbed, &before) {
                 Ok(Some(life)) => return Ok(Some(life)),
                 Ok(None) => {}
                 Err(Ok(Over)) => return Ok(None),
@@ -201,10 +223,19 @@ impl Play {
         Err("no start although nothing is wrong any more".to_owned())
     }
 
+    /// The setup of a start that has read what the last server has left word of.
+    fn knowing(&self) -> Setup {
+        let mut setup = self.setup.clone();
+        setup.recover.went_on = self.word.boot == Some(self.boot);
+        setup.recover.closed.clone_from(&self.word.closed);
+        setup
+    }
+
     /// What a start came to. `Ok(None)`: another try.
     fn judge(
         &mut self,
         outcome: Result<life::Start, RecoverError>,
+        knew: &RecoverOptions,
         is_disturbed: bool,
         before: &VirtualDisk,
     ) -> Result<Option<Life>, Result<Over, String>> {
@@ -235,20 +266,16 @@ impl Play {
         };
         let (last, link) = (start.recovered.last_zxid, start.rebuilt.link);
         self.note(format!("started at {last}, {} txns", start.recovered.txns_replayed));
-        if let Err(what) = compare_history(last, link, &self.memory.history, self.memory.floor) {
+        // A directory in which nothing was ever logged holds nothing that can be missing.
+        let is_nothing = is_wrong && last.0 < 0 && self.memory.floor <= Zxid::ZERO;
+        if !is_nothing && let Err(what) = compare_history(last, link, &self.memory.history, self.memory.floor) {
             // Without any state it has nothing that is wrong.
             let is_prefix = last.0 < 0 || compare_history(last, link, &self.memory.history, Zxid(i64::MIN)).is_ok();
             // A write that the disk has lost at the end of an epoch leaves a hole that no number shows.
             if !is_wrong || (!is_prefix && !self.lost_writes) {
                 return Err(Err(format!("{what}; it warned: {:?}", start.recovered.warnings)));
             }
-            if start.recovered.warnings.iter().any(|warning| tells_of_loss(warning)) {
-                self.tally.told += 1;
-            } else if self.lost_writes {
-                self.tally.unseen += 1;
-            } else {
-                return Err(Err(format!("{what}, and nothing is said of it")));
-            }
+            self.judge_loss(&what, last, is_prefix, knew, &start.recovered.warnings).map_err(Err)?;
             if !is_prefix {
                 return Err(Ok(Over));
             }
@@ -257,10 +284,41 @@ impl Play {
         self.memory.history.cut(last);
         self.memory.floor = last;
         self.memory.closed = false;
+        self.word = Word { boot: Some(self.boot), closed: None };
         if self.setup.member && !self.epochs(last).map_err(Err)? {
             return Ok(None);
         }
         Ok(Some(Life::new(self.disk.clone(), &start, self.memory.clone(), &self.setup, &Sabotage::None)))
+    }
+
+    /// Txns are missing after damage. Is it said, or is it a loss that no start can see?
+    fn judge_loss(
+        &mut self,
+        what: &str,
+        last: Zxid,
+        is_prefix: bool,
+        knew: &RecoverOptions,
+        warnings: &[String],
+    ) -> Result<(), String> {
+        let is_told = warnings.iter().any(|warning| tells_of_loss(warning));
+        // While the machine goes on, only zeros in place of the last records look like the end of a process, and not even they
+        // do if it is known where the log ended.
+        let looks_killed = self.lost_writes && !is_told && !warnings.iter().any(|warning| warning.contains(REST));
+        let is_short = is_prefix && knew.closed.is_some();
+        if (knew.went_on && !looks_killed) || is_short {
+            let (went_on, closed) = (knew.went_on, &knew.closed);
+            return Err(format!(
+                "{what}; the start goes on at {last} although it knows better ({went_on}, {closed:?}): {warnings:?}"
+            ));
+        }
+        if is_told {
+            self.tally.told += 1;
+        } else if self.lost_writes {
+            self.tally.unseen += 1;
+        } else {
+            return Err(format!("{what}, and nothing is said of it: {warnings:?}"));
+        }
+        Ok(())
     }
 
     /// The epoch files, as a member reads them at its start. False: there is no room for what has to be written, so it ends,
@@ -297,52 +355,6 @@ impl Play {
         Ok(true)
     }
 
-    /// Makes reading go wrong, or an effect of the recovery.
-    fn disturb_start(&mut self) -> bool {
-        let mut is_disturbed = false;
-        for (kind, per_mille) in [(Kind::ReadError, 300), (Kind::ReadRot, 300)] {
-            if self.has(kind)
-                && self.rng.chance(per_mille)
-                && let Some((file, sectors)) = self.any_file()
-            {
-                let sector = self.rng.below(sectors);
-                let bad = if kind == Kind::ReadError {
-                    BadRead::Error { sector }
-                } else {
-                    let offset = sector * SECTOR as u64 + self.rng.below(SECTOR as u64);
-                    BadRead::Flip { offset, mask: 1 << self.rng.below(8) }
-                };
-                self.count(kind);
-                self.note(format!("{kind:?} of {file}: {bad:?}"));
-                self.disk.faults.bad_read(file, bad);
-                is_disturbed = true;
-            }
-        }
-        for kind in [Kind::Error, Kind::SyncLost] {
-            if self.has(kind) && self.rng.chance(200) {
-                let number = self.disk.effects() + self.rng.below(5);
-                let fault = if kind == Kind::Error { Fault::Error } else { Fault::SyncLost };
-                self.disk.faults.at.insert(number, fault);
-                self.count(kind);
-                self.note(format!("{kind:?} in the recovery"));
-                is_disturbed = true;
-            }
-        }
-        is_disturbed
-    }
-
-    /// A log or a snapshot, and how many sectors it has.
-    fn any_file(&mut self) -> Option<(FileRef, u64)> {
-        let mut files = self.disk.files(Dir::Log);
-        if self.disk.is_separate() {
-            files.extend(self.disk.files(Dir::Data));
-        }
-        files.retain(|file| matches!(file.name, FileName::Log(_) | FileName::Snapshot(_)));
-        let file = self.rng.pick(&files)?.clone();
-        let length = self.disk.length(&file).filter(|length| *length > 0)?;
-        Some((file, length.div_ceil(SECTOR as u64)))
-    }
-
     /// One life, up to its end.
     fn live(&mut self, mut life: Life) -> Result<(), String> {
         let mut script: Vec<Command> = Vec::new();
@@ -376,6 +388,10 @@ impl Play {
                 self.disturb(&mut life, effect);
             }
             let done = life.step(actor);
+            let is_sync = matches!(effect, Some(Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_)));
+            if is_sync && done.is_err() && actor == Actor::Log {
+                self.word.boot = None;
+            }
             let what = effect.map(|effect| effect.describe()).unwrap_or_default();
             let ending = done.as_ref().err().map(|e| format!(": {e}")).unwrap_or_default();
             self.note(format!("{actor:?}: {what}{ending}"));
@@ -397,8 +413,12 @@ impl Play {
         if self.has(Kind::Full) && self.rng.chance(200) {
             life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(2000));
         }
+        self.is_killed(&mut life);
         self.disk = life.disk;
         self.memory = life.memory;
+        if self.memory.closed && self.rng.chance(900) {
+            self.word.closed = life::newest_log(&self.disk);
+        }
         recovered
     }
 
@@ -462,162 +482,21 @@ impl Play {
             _ => vec![Command::Close],
         }
     }
-
-    /// Makes the next effect go wrong, now and then.
-    fn disturb(&mut self, life: &mut Life, effect: &Effect) {
-        if !self.rng.chance(self.rate) {
-            return;
-        }
-        let Some(kind) = self.rng.pick(&self.kinds).copied() else { return };
-        let is_sync = matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_));
-        let number = life.disk.effects();
-        let fault = match (kind, effect) {
-            (Kind::Error, _) => Fault::Error,
-            (Kind::ErrorPartly, Effect::WriteAt { bytes, .. }) => {
-                Fault::ErrorPartly(self.rng.below(bytes.len() as u64 + 1))
-            }
-            (Kind::SyncLost, _) if is_sync => Fault::SyncLost,
-            (Kind::Stall, _) => Fault::Stall(self.rng.between(1, 100_000)),
-            // Somebody else has taken the last room, and gives it back at once.
-            (Kind::Full, _) if self.rng.chance(300) => {
-                life.room.is_unfair = true;
-                Fault::NoSpace
-            }
-            (Kind::Full, _) => {
-                life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(3000));
-                self.count(kind);
-                self.note("the disk is full".to_owned());
-                return;
-            }
-            (Kind::ReadOnly, _) => {
-                life.disk.faults.read_only_from = Some(number);
-                self.count(kind);
-                self.note("the file system is read-only".to_owned());
-                return;
-            }
-            (Kind::Misdirected, Effect::WriteAt { file, .. }) if matches!(file.name, FileName::Log(_)) => {
-                std::mem::swap(&mut self.disk, &mut life.disk);
-                let target = self.any_file();
-                std::mem::swap(&mut self.disk, &mut life.disk);
-                let Some((file, sectors)) = target else { return };
-                self.damaged = true;
-                self.lost_writes = true;
-                Fault::Misdirected { file, sector: self.rng.below(sectors) }
-            }
-            _ => return,
-        };
-        self.count(kind);
-        self.note(format!("{fault:?} for the next"));
-        life.disk.faults.at.insert(number, fault);
-    }
-
-    /// The process is gone, and sometimes the power too; then the disk may be damaged.
-    fn end_of_life(&mut self) -> Result<(), String> {
-        if self.rng.chance(500) {
-            self.disk.faults.capacity = None;
-        }
-        if self.disk.faults.capacity.is_some() && !self.has(Kind::Full) {
-            self.disk.faults.capacity = None;
-        }
-        if self.rng.chance(600) {
-            self.power_fails()?;
-        } else {
-            self.count(Kind::Kill);
-            self.note("killed".to_owned());
-            if self.has(Kind::Evict) && self.disk.has_lost_pages() && self.rng.chance(500) {
-                self.count(Kind::Evict);
-                self.note("clean pages are dropped".to_owned());
-                self.disk.evict(&mut self.rng);
-            }
-        }
-        for kind in [Kind::Rot, Kind::LostSector] {
-            if self.has(kind)
-                && self.rng.chance(300)
-                && let Some((file, sectors)) = self.any_file()
-            {
-                let (sector, at, bit) = (self.rng.below(sectors), self.rng.below(512) as usize, self.rng.below(8));
-                self.disk.damage_sector(&file, sector, &mut |block| {
-                    if kind == Kind::Rot {
-                        block[at] ^= 1 << bit;
-                    } else {
-                        block.fill(0);
-                    }
-                });
-                self.damaged = true;
-                self.lost_writes |= kind == Kind::LostSector;
-                self.count(kind);
-                self.note(format!("{kind:?} in sector {sector} of {file}"));
-            }
-        }
-        Ok(())
-    }
-
-    fn power_fails(&mut self) -> Result<(), String> {
-        self.count(Kind::Power);
-        let before = self.disk.clone();
-        // Several of the states that may be left are looked at; the history goes on with the last.
-        for draw in 0..DRAWS {
-            let mut left = before.clone();
-            left.crash_random(&mut self.rng);
-            self.tally.crash_states += 1;
-            if draw + 1 == DRAWS {
-                self.disk = left;
-                break;
-            }
-            if self.damaged {
-                continue;
-            }
-            let mut disk = left.clone();
-            disk.faults = crate::disk::Faults::default();
-            match life::start(&mut disk, &self.setup) {
-                Ok(start) => {
-                    let (last, link) = (start.recovered.last_zxid, start.rebuilt.link);
-                    if start.recovered.is_suspect {
-                        return Err(format!("a crash is taken for damage: {:?}", start.recovered.warnings));
-                    }
-                    compare_history(last, link, &self.memory.history, self.memory.floor)?;
-                }
-                Err(error) if is_in_doubt(&left, &error) => self.tally.in_doubt += 1,
-                Err(error) => return Err(format!("no start after a crash: {error}")),
-            }
-        }
-        self.note("the power fails".to_owned());
-        if self.has(Kind::TornSector) && self.rng.chance(500) {
-            self.tear(before);
-        }
-        self.disk.state_hash().hash(&mut self.trace);
-        Ok(())
-    }
 }
 
-impl Play {
-    /// Tears a sector that was being written.
-    fn tear(&mut self, before: VirtualDisk) {
-        let mut other = before;
-        other.crash_random(&mut self.rng);
-        let mut torn: Vec<(FileRef, u64)> = Vec::new();
-        for file in self.disk.files(Dir::Log) {
-            let sectors = self.disk.length(&file).unwrap_or(0).div_ceil(SECTOR as u64);
-            let differs = |number: &u64| self.disk.sector(&file, *number) != other.sector(&file, *number);
-            if other.length(&file).is_some() {
-                torn.extend((0..sectors).filter(differs).map(|number| (file.clone(), number)));
-            }
-        }
-        if let Some((file, sector)) = self.rng.pick(&torn).cloned() {
-            let keep = self.rng.below(SECTOR as u64) as usize;
-            self.disk.tear(&other, &file, sector, keep);
-            self.count(Kind::TornSector);
-            self.note(format!("sector {sector} of {file} is torn at {keep}"));
-            self.damaged = true;
-        }
-    }
+/// Did a start end with a sync that failed?
+fn is_failed_sync(error: &RecoverError) -> bool {
+    matches!(error, RecoverError::Io { what, .. } if what.starts_with("fdatasync ") || what.starts_with("fsync "))
 }
 
-/// Does a warning speak of what was found in the logs and snapshots? The others are about files that were never part of them.
+/// Does a warning say that something may be missing? Most say that nothing is, or speak of files that were made up for.
 fn tells_of_loss(warning: &str) -> bool {
-    let says_none = ["nothing is missing", "nothing that was acknowledged after a sync is missing"];
-    !warning.starts_with(names::CUT) && !says_none.iter().any(|none| warning.ends_with(none))
+    let words = ["may have been acknowledged", "is missing; was the", "they are missing", "compare this server's data"];
+    !warning.starts_with(names::CUT) && words.iter().any(|word| warning.contains(word))
 }
+
+/// What is said of a torn end with whole records behind it.
+const REST: &str = "pieces of its batch behind it";
 
 /// Is the record that the start stumbled over one bit away from being whole? Tried out, bit by bit.
 fn is_in_doubt(disk: &VirtualDisk, error: &RecoverError) -> bool {

@@ -65,6 +65,8 @@ pub struct Tally {
     pub crash_states: u64,
     /// How often what went wrong.
     pub faults: BTreeMap<Kind, u64>,
+    /// Starts that knew that the machine had gone on, or how long the log was when its server stopped in order.
+    pub knowing: u64,
     /// Starts that were refused, for a reason.
     pub refused: u64,
     /// Losses after damage that the start has told.
@@ -93,6 +95,7 @@ impl Tally {
         for (kind, count) in &other.faults {
             *self.faults.entry(*kind).or_default() += count;
         }
+        self.knowing += other.knowing;
         self.refused += other.refused;
         self.told += other.told;
         self.unseen += other.unseen;

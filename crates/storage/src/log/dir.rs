@@ -13,6 +13,7 @@ use wire::Zxid;
 pub use super::error::ReadLogError;
 use super::reader::{End, Flaw, Header, HeaderFlaw, LogReader, Record, Step, split_prefix};
 use super::record::{self, BLOB_MIN, HEADER_LENGTH, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
+use super::tail::Behind;
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, Numbered};
@@ -199,11 +200,17 @@ pub fn read_history<E: From<ReadLogError>>(
         recent: VecDeque::new(),
         only_at_the_end: None,
         only_in_epoch: None,
+        only_before_a_first: None,
+        unjudged: None,
     };
     for (i, numbered) in files.iter().enumerate() {
         let file = FileRef::new(Dir::Log, numbered.name.clone());
         let is_last = i + 1 == files.len();
         reading.file(&file, is_last, visit)?;
+    }
+    // Those behind it hold no txn, and go: it is the last one then.
+    if let Some(ending) = reading.unjudged.take() {
+        reading.judge(ending, true)?;
     }
     Ok(reading.history)
 }
@@ -233,6 +240,26 @@ struct Reading<'a> {
     only_at_the_end: Option<ReadLogError>,
     /// Records behind zeros that are acceptable only if the same epoch goes on in a later file, without a gap.
     only_in_epoch: Option<ReadLogError>,
+    /// A torn end that is acceptable only if the next epoch, if one follows, begins with its first txn.
+    only_before_a_first: Option<ReadLogError>,
+    /// The end of an older file that the txns of a later one are to check, if there are any.
+    unjudged: Option<Ending>,
+}
+
+/// Where the records of a file end, and what stands behind them.
+struct Ending {
+    file: FileRef,
+    offset: u64,
+    flaw: Option<Flaw>,
+    behind: Behind,
+    after: Zxid,
+}
+
+impl Ending {
+    fn damage(&self) -> ReadLogError {
+        let Self { file, offset, flaw, behind, after } = self;
+        ReadLogError::Damaged { file: file.clone(), offset: *offset, flaw: *flaw, after: *after, next: behind.record }
+    }
 }
 
 impl Reading<'_> {
@@ -266,6 +293,7 @@ impl Reading<'_> {
         };
         let has_records = end.offset() > HEADER_LENGTH;
         if has_records {
+            self.unjudged = None;
             self.history.newest = Some((file.clone(), end.offset()));
         } else if is_empty(self.disk, file, self.options)? {
             self.history.tails.push(Tail { file: file.clone(), end: TailEnd::NoRecords, after: self.history.last });
@@ -278,24 +306,34 @@ impl Reading<'_> {
         };
         let after = after.max(self.history.last);
         let behind = reader.look_behind(after).map_err(io)?;
-        let damage = || ReadLogError::Damaged { file: file.clone(), offset, flaw, after, next: behind.record };
+        let ending = Ending { file: file.clone(), offset, flaw, behind, after };
         if flaw.is_none() && !is_last {
             // The zeros at the end of an older file are checked by the txns of the next one, but across epochs nothing
             // shows that some are missing.
-            self.only_in_epoch = behind.record.map(|_| damage());
+            self.only_in_epoch = behind.record.map(|_| ending.damage());
+            self.unjudged = has_records.then_some(ending);
             return Ok(());
         }
+        Ok(self.judge(ending, is_last)?)
+    }
+
+    /// Is what stands at the end of a file what a server leaves, or damage?
+    fn judge(&mut self, ending: Ending, is_last: bool) -> Result<(), ReadLogError> {
+        let Ending { file, offset, flaw, behind, after } = &ending;
+        let (offset, flaw, after) = (*offset, *flaw, *after);
+        let io = |error| ReadLogError::Io { what: file.to_string(), error };
+        let damage = || ending.damage();
         if let Some(Flaw::Length(length)) = flaw
             && let Some(length) = u64::try_from(length).ok().filter(|length| *length > self.options.blob_max as u64)
             && let Some(zxid) = whole_record(self.disk, file, offset, offset + length + OVERHEAD as u64).map_err(io)?
         {
             let limit = self.options.blob_max as u64;
-            return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit }.into());
+            return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit });
         }
         // All of it is there, and only its length is wrong: no interrupted write does that.
         let is_whole = whole_record(self.disk, file, offset, behind.whole_end()).map_err(io)?.is_some();
         if is_whole && behind.record.is_some() {
-            return Err(damage().into());
+            return Err(damage());
         }
         let is_explained = !is_whole
             && if self.options.went_on {
@@ -304,7 +342,7 @@ impl Reading<'_> {
                 self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(io)?
             };
         if !behind.is_torn(self.options.batch_max, is_explained) {
-            return Err(damage().into());
+            return Err(damage());
         }
         // Apache leaves the tail of an interrupted write where it is, and goes on in another file.
         if !is_explained || behind.record.is_some() {
@@ -312,6 +350,8 @@ impl Reading<'_> {
         } else if !is_last && matches!(flaw, Some(Flaw::Checksum | Flaw::Length(_))) {
             // At these it stops itself, and does not go on with another epoch.
             self.only_in_epoch = Some(damage());
+        } else if !is_last {
+            self.only_before_a_first = Some(damage());
         }
         let end = match flaw {
             None if !behind.is_dirty() => TailEnd::Padding { offset },
@@ -330,6 +370,12 @@ impl Reading<'_> {
         let (last, next) = (history.last, record.zxid);
         if let Some(error) = self.only_in_epoch.take_if(|_| next > last)
             && next.epoch() != last.epoch()
+        {
+            return Err(error);
+        }
+        if let Some(error) = self.only_before_a_first.take_if(|_| next > last)
+            && next.epoch() != last.epoch()
+            && next.counter() != 1
         {
             return Err(error);
         }

@@ -125,12 +125,15 @@ impl LogJob {
     /// no start could tell it from damage. So it is cut off first, durably. (Zeros over it would not do: they may be
     /// written in part as well.)
     pub(super) fn begin_again(&mut self, force_sync: bool) -> Option<u64> {
-        let Some(Effect::WriteAt { file, offset, .. }) = self.effects.get(self.done) else { return None };
+        let bytes_of_records = self.bytes;
+        let Some(Effect::WriteAt { file, offset, bytes }) = self.effects.get_mut(self.done) else { return None };
         // A header is not written over: its file has no name yet, and is synced before it gets one.
         if !force_sync || !matches!(file.name, FileName::Log(_)) {
             return None;
         }
         let length = *offset;
+        // With the room that was made for it goes what would have been zeros over zeros.
+        bytes.truncate(bytes_of_records);
         if self.cut_at.is_none() {
             let cut = Effect::Truncate { file: file.clone(), length };
             let sync = Effect::Fdatasync(file.clone());

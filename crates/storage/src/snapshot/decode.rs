@@ -111,6 +111,8 @@ pub enum LoadSnapshotError {
     Compressed {
         /// How it is compressed.
         compression: Compression,
+        /// How many bytes of the file were read until then.
+        offset: u64,
         /// What is wrong with it.
         error: io::Error,
     },
@@ -131,10 +133,12 @@ impl fmt::Display for LoadSnapshotError {
             Self::Renamed { last, named } => {
                 write!(f, "it ends with txn {last}, and its name says {named}: was it renamed? Give it back its name")
             }
-            Self::Compressed { compression, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
-                write!(f, "its {compression} stream ends early")
+            Self::Compressed { compression, offset, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
+                write!(f, "its {compression} stream ends early, at byte {offset}")
             }
-            Self::Compressed { compression, error } => write!(f, "its {compression} stream is damaged: {error}"),
+            Self::Compressed { compression, offset, error } => {
+                write!(f, "its {compression} stream is damaged, before byte {offset}: {error}")
+            }
         }
     }
 }
@@ -178,7 +182,7 @@ pub fn decode_file<V: SnapshotVisitor + ?Sized>(
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
             ) =>
         {
-            LoadSnapshotError::Compressed { compression, error }
+            LoadSnapshotError::Compressed { compression, offset: count.get(), error }
         }
         error => error,
     })
