@@ -2,14 +2,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use storage::last_stop::{LOCK_FILE, LastStop};
 use storage::log::reader::{End, LogReader, Step};
 use storage::log::record::{HEADER, encode};
+use storage::names::{LOG, numbered, zxid_of};
+use storage::{Dir, Disk};
 use wire::Zxid;
 
 use super::{Cut, RECORD_MAX, wants_progress};
 use crate::Outcome;
+use crate::folder::Folder;
 use crate::progress::{self, Told};
 
 /// Writes the new file.
@@ -54,6 +59,7 @@ pub fn run(args: &Cut, out: &mut dyn Write) -> Result<Outcome> {
     }
     let output = args.output.display();
     writeln!(out, "{output}: {txns} txns, the last is {last}")?;
+    let mut is_followed = false;
     match end {
         None => {
             if let Some((zxid, offset)) = left_out {
@@ -63,6 +69,7 @@ pub fn run(args: &Cut, out: &mut dyn Write) -> Result<Outcome> {
         Some(End::Eof { .. }) => writeln!(out, "{shown} was not damaged; this is a copy")?,
         Some(End::Padding { offset }) => {
             let behind = reader.look_behind(last)?;
+            is_followed = behind.record.is_some();
             match behind.record {
                 Some((at, zxid)) => {
                     writeln!(out, "left out: zeros at byte {offset}, and txn {zxid} at byte {at} and all behind it")?;
@@ -81,5 +88,42 @@ pub fn run(args: &Cut, out: &mut dyn Write) -> Result<Outcome> {
         out,
         "To use it: stop the server, keep the old file elsewhere, and put this one in its place under the same name."
     )?;
+    // What follows in later files would be behind a gap, and the next start refused.
+    let is_whole = matches!(end, Some(End::Eof { .. })) || matches!(end, Some(End::Padding { .. })) && !is_followed;
+    let later = if is_whole { Vec::new() } else { later_logs(&args.file)? };
+    if !later.is_empty() {
+        writeln!(
+            out,
+            "Later logs go on behind what was left out, and a start with them would be refused: move them elsewhere too: {}. The \
+             txns behind {last} are given up then, but for those that a later snapshot holds.",
+            later.join(", ")
+        )?;
+    }
+    if !is_whole && has_word(&args.file) {
+        writeln!(
+            out,
+            "Remove {LOCK_FILE} beside it as well: it says how long the logs were when the server stopped, and a start would miss \
+             what was left out."
+        )?;
+    }
     Ok(Outcome::Good)
+}
+
+/// The logs beside this one that are later by their names.
+fn later_logs(file: &Path) -> Result<Vec<String>> {
+    let zxid = file.file_name().and_then(|name| zxid_of(&name.to_string_lossy(), LOG));
+    let Some(zxid) = zxid else { return Ok(Vec::new()) };
+    let listing = Folder::new(beside(file)).list(Dir::Log).with_context(|| beside(file).display().to_string())?;
+    let later = numbered(&listing, LOG).into_iter().filter(|log| log.zxid > zxid);
+    Ok(later.map(|log| log.name.to_string()).collect())
+}
+
+/// Has a server left word of how long the newest log was?
+fn has_word(file: &Path) -> bool {
+    let word = std::fs::read(beside(file).join(LOCK_FILE)).unwrap_or_default();
+    LastStop::parse(&String::from_utf8_lossy(&word)).closed.is_some()
+}
+
+fn beside(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

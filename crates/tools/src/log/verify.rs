@@ -5,21 +5,15 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use storage::log::dir::{ReadLogError, ReadOptions, read_history};
 use storage::log::reader::{End, LogReader, Step};
-use storage::names::{LOG, numbered};
-use storage::{Dir, Disk};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
-use super::{RECORD_MAX, Verify, wants_progress};
+use super::{RECORD_MAX, Verify, as_a_start, wants_progress};
 use crate::folder::Folder;
 use crate::input::{self, Input};
 use crate::progress::{self, Told};
 use crate::{Outcome, text};
-
-/// The most bytes that a batch of any server has had: it bounds what an interrupted write explains.
-const BATCH_MAX: u64 = 8 << 20;
 
 /// What was found in one file.
 #[derive(Debug, Serialize)]
@@ -43,17 +37,18 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         reports.push(check(file, Told::new(source, &bar))?);
     }
     bar.finish_and_clear();
-    let mut problems = Vec::new();
+    let mut starts = Vec::new();
     for path in args.paths.iter().filter(|path| path.is_dir()) {
-        problems.extend(history(&Folder::new(path)).err().map(|error| error.to_string()));
+        starts.push(as_a_start::read(Folder::new(path)));
     }
-    let is_bad = !problems.is_empty() || reports.iter().any(|report| report.verdict == "damaged");
+    let is_bad =
+        starts.iter().any(|start| start.is_refused) || reports.iter().any(|report| report.verdict == "damaged");
     if args.json {
         for report in &reports {
             writeln!(out, "{}", serde_json::to_string(report)?)?;
         }
-        for problem in &problems {
-            writeln!(out, "{}", serde_json::json!({ "problem": problem }))?;
+        for start in &starts {
+            writeln!(out, "{}", serde_json::to_string(start)?)?;
         }
     } else {
         let head = ["FILE", "TXNS", "FIRST", "LAST", "BYTES", "VERDICT"];
@@ -70,8 +65,8 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
                 writeln!(out, "{}: {details}", report.file)?;
             }
         }
-        for problem in &problems {
-            writeln!(out, "{problem}")?;
+        for start in &starts {
+            write!(out, "{start}")?;
         }
         if !is_bad {
             let txns: u64 = reports.iter().map(|report| report.txns).sum();
@@ -160,15 +155,4 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
         report.details.get_or_insert(format!("at byte {offset} there is {what}, {why}"));
     }
     Ok(report)
-}
-
-/// The folder as a start reads it.
-fn history(folder: &Folder) -> Result<(), ReadLogError> {
-    let io = |error| ReadLogError::Io { what: folder.path().display().to_string(), error };
-    let first = numbered(&folder.list(Dir::Log).map_err(io)?, LOG).first().map(|file| file.zxid);
-    let Some(first) = first else { return Ok(()) };
-    // From the first txn that is there: what came before is in snapshots.
-    let before = Zxid(first.0.saturating_sub(1));
-    let options = ReadOptions { blob_max: RECORD_MAX, batch_max: BATCH_MAX, went_on: false };
-    read_history::<ReadLogError>(folder, before, &options, &mut |_, _| Ok(())).map(|_| ())
 }

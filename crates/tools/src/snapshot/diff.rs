@@ -4,7 +4,7 @@
 //! compared in a few gigabytes; the right one streams by. Then the left one is read once more, for the names of what only
 //! it has. Two znodes are equal if data, ACL and Stat are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 
@@ -105,8 +105,30 @@ pub fn run(args: &Diff, out: &mut dyn Write) -> Result<Outcome> {
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let sessions = left_sessions.iter().filter(|(id, timeout)| right_sessions.get(id) != Some(timeout)).count()
-        + right_sessions.keys().filter(|id| !left_sessions.contains_key(id)).count();
+    let ids: BTreeSet<i64> = left_sessions.keys().chain(right_sessions.keys()).copied().collect();
+    let mut sessions = 0;
+    for id in ids {
+        let (left, right) = (left_sessions.get(&id), right_sessions.get(&id));
+        if left == right {
+            continue;
+        }
+        sessions += 1;
+        if args.brief {
+            continue;
+        }
+        if args.json {
+            let id = format!("{id:#x}");
+            let session = json!({ "difference": "session", "session": id, "left_ms": left, "right_ms": right });
+            writeln!(out, "{session}")?;
+        } else {
+            let of = match (left, right) {
+                (Some(left), Some(right)) => format!("timeout {left} ms, right {right} ms"),
+                (Some(_), None) => "only left".to_owned(),
+                _ => "only right".to_owned(),
+            };
+            writeln!(out, "{:<13} {id:#x} {of}", "session")?;
+        }
+    }
     let is_same = added + changed + removed == 0 && sessions == 0;
     let digest = |end: &SnapshotEnd| end.digest.map(|digest| digest.digest.to_string());
     if args.json {

@@ -1,0 +1,111 @@
+//! A folder as the next start of a server would read it, with what the last server has left word of: where that start would
+//! begin, and what it would say; or why it would be refused. Nothing is changed.
+
+use std::fmt;
+use std::io;
+
+use serde::Serialize;
+use storage::disk::{Disk, DiskRead, Entry, FileRef};
+use storage::last_stop::{BOOT_ID, LOCK_FILE, LastStop};
+use storage::names::{LOG, SNAPSHOT, numbered};
+use storage::recover::{Origin, read_logs};
+use storage::snapshot::SnapshotDigest;
+use storage::{Dir, Effect, RecoverOptions, Restore, recover};
+use wire::jute::Buffer;
+use wire::txn::TxnEntry;
+use wire::{AclVec, SessionId, StatPersisted, Zxid};
+
+use super::RECORD_MAX;
+use crate::folder::Folder;
+
+/// What a start would come to.
+#[derive(Debug, Serialize)]
+pub struct AsAStart {
+    /// Where it would begin, or why it would not.
+    pub start: String,
+    /// Would it be refused?
+    pub is_refused: bool,
+    /// What it would say.
+    pub says: Vec<String>,
+}
+
+impl fmt::Display for AsAStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "as a start would read it: {}", self.start)?;
+        self.says.iter().try_for_each(|sentence| writeln!(f, "  it would say: {sentence}"))
+    }
+}
+
+/// Reads it.
+pub fn read(folder: Folder) -> AsAStart {
+    let word = std::fs::read(folder.path().join(LOCK_FILE)).unwrap_or_default();
+    let word = LastStop::parse(&String::from_utf8_lossy(&word));
+    let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
+    let went_on = word.is_of(Some(boot.trim()).filter(|boot| !boot.is_empty()));
+    let list = |dir, prefix| folder.list(dir).is_ok_and(|files| !numbered(&files, prefix).is_empty());
+    let (has_snapshots, has_logs) = (list(Dir::Data, SNAPSHOT), list(Dir::Log, LOG));
+    let mut disk = Untouched(folder);
+    let options = RecoverOptions { length_max: RECORD_MAX, went_on, closed: word.closed, ..RecoverOptions::default() };
+    // Logs with a dataLogDir of their own have their snapshots elsewhere.
+    let done = if has_logs && !has_snapshots {
+        read_logs(&disk, &options).map(|found| {
+            let torn = found.tails.iter().filter(|tail| tail.is_torn());
+            let says = torn.map(|tail| format!("{tail}; it was cut")).collect();
+            (format!("{} txns, the last is {}; the snapshots are elsewhere", found.txns, found.last), says)
+        })
+    } else {
+        recover(&mut disk, &options, &mut Nothing, &mut |_| ()).map(|found| {
+            let (last, txns) = (found.last_zxid, found.txns_replayed);
+            let start = match found.origin {
+                Origin::Snapshot { zxid, nodes, .. } => {
+                    format!("snapshot.{:x} with {nodes} znodes, and {txns} txns behind it; the last is {last}", zxid.0)
+                }
+                _ => "there is nothing to begin with".to_owned(),
+            };
+            (start, found.warnings)
+        })
+    };
+    match done {
+        Ok((start, says)) => AsAStart { start, is_refused: false, says },
+        Err(error) => AsAStart { start: format!("refused: {error}"), is_refused: true, says: Vec::new() },
+    }
+}
+
+/// The folder, with a recovery that believes that it has mended what it has not touched.
+struct Untouched(Folder);
+
+impl Disk for Untouched {
+    fn is_separate(&self) -> bool {
+        false
+    }
+
+    fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
+        self.0.list(dir)
+    }
+
+    fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+        self.0.open(file)
+    }
+
+    fn execute(&mut self, _: &Effect) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Nothing is rebuilt.
+struct Nothing;
+
+impl Restore for Nothing {
+    fn reset(&mut self) {}
+    fn session(&mut self, _: SessionId, _: i32) {}
+    fn acl(&mut self, _: i64, _: AclVec<'_>) {}
+    fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
+        Ok(())
+    }
+    fn snapshot_end(&mut self, _: Zxid, _: Option<SnapshotDigest>) -> Result<(), String> {
+        Ok(())
+    }
+    fn txn(&mut self, _: &TxnEntry<'_>) -> Result<(), String> {
+        Ok(())
+    }
+}
