@@ -231,7 +231,7 @@ impl Pipeline {
         if matches!(self.role, Role::Looking) && self.readers.is_none() {
             return self.tick_looking(now, shared);
         }
-        if !self.may_end_sessions() {
+        if !self.may_end_sessions() && self.tracker.local_len() == 0 {
             return ShardSet::default();
         }
         if !self.expiring.is_empty() && self.expiries_under_way == 0 {
@@ -272,15 +272,32 @@ impl Pipeline {
             return;
         }
         self.waiting_for.0 &= !(1 << shard);
-        if self.waiting_for == ShardSet::default() && self.may_end_sessions() {
+        if self.waiting_for != ShardSet::default() {
+            return;
+        }
+        if self.may_end_sessions() {
             let expired = self.tracker.expire(self.round_began_ms);
             shared.pipeline_stats.expired.add(expired.len() as u64);
             self.expiring.extend(expired);
             self.go_on_expiring(now, tree);
+        } else {
+            let expired = self.tracker.expire_local(self.round_began_ms);
+            shared.pipeline_stats.expired.add(expired.len() as u64);
+            for session in expired {
+                self.end_local(session);
+            }
         }
     }
 
-    /// The end of a reader's session is not logged; that of others needs room in the log.
+    /// A local session ran out of time: no txn.
+    fn end_local(&mut self, session: SessionId) {
+        self.forget_reader(session);
+        if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {
+            self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
+        }
+    }
+
+    /// The end of a local session, as a reader's is, is not logged; that of others needs room in the log.
     fn may_end_sessions(&self) -> bool {
         self.readers.is_some() || self.has_room_for_session()
     }
@@ -290,10 +307,7 @@ impl Pipeline {
         while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.may_end_sessions() && self.role.has_zxids(1) {
             let Some(session) = self.expiring.pop_front() else { return };
             if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
-                self.forget_reader(session);
-                if let Some(conn) = self.tracker.remove(session).and_then(|s| s.owner) {
-                    self.send(conn, InboxEntry::Close { conn, why: "its session ran out of time" });
-                }
+                self.end_local(session);
                 continue;
             }
             self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());

@@ -415,6 +415,19 @@ impl SessionTracker {
         }
     }
 
+    /// The local sessions whose time is up, as [`expire`](Self::expire) gives them. The others wait.
+    pub fn expire_local(&mut self, now_ms: i64) -> Vec<SessionId> {
+        let (now_ms, sessions) = (self.clock.at(now_ms), &self.sessions);
+        let is_local = |id: &SessionId| sessions.get(id).is_some_and(|session| session.scope == Scope::Local);
+        let expired: Vec<(i64, SessionId)> = (self.buckets.range(..=now_ms))
+            .flat_map(|(&at, bucket)| bucket.iter().copied().filter(is_local).map(move |id| (at, id)))
+            .collect();
+        for &(at, id) in &expired {
+            self.unbucket(id, at);
+        }
+        expired.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// The sessions whose time is up, bucket by bucket, each in ascending order; they are closing from now on.
     pub fn expire(&mut self, now_ms: i64) -> Vec<SessionId> {
         let now_ms = self.clock.at(now_ms);

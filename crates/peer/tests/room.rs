@@ -6,7 +6,7 @@ extern crate tree as ostler_tree;
 
 mod support;
 
-use ostler_peer::LogRoom;
+use ostler_peer::{LocalSessions, LogRoom};
 use support::talk::{connect, create, read};
 use support::world::{Options, TICK_MS, World};
 use wire::acl::AclVec;
@@ -171,6 +171,26 @@ fn no_session_expires_while_its_end_can_not_be_logged() {
     world.request(back, 1, OpCode::Exists, &read("/lock", false));
     world.settle();
     assert!(answers(&world, back).contains(&(1, ErrorCode::NO_NODE)));
+}
+
+#[test]
+fn a_local_session_expires_without_room_since_its_end_is_not_logged() {
+    let mut world = World::new(1, Options { local_sessions: LocalSessions::Upgrading, ..Options::default() });
+    let (away, _) = joined(&mut world, 0);
+    let (upgraded, _) = joined(&mut world, 1);
+    let (here, _) = joined(&mut world, 0);
+    world.request(upgraded, 1, OpCode::Create, &create("/lock", b"", AclVec::OPEN, 1));
+    world.settle();
+    world.hang_up(away);
+    world.hang_up(upgraded);
+    world.pipeline.set_room(Some(USED_UP));
+    for _ in 0..30 {
+        world.pass(TICK_MS);
+        world.request(here, -2, OpCode::Ping, &[]);
+        world.settle();
+    }
+    assert_eq!((world.pipeline.session_count(), world.pipeline.local_session_count()), (2, 1));
+    assert!(!world.clients[here].closed);
 }
 
 #[test]
