@@ -316,8 +316,9 @@ impl Pipeline {
             return;
         }
         let (conn, session, op) = (write.conn, write.session, write.op);
-        // A closeSession counts from wherever it comes: the client wants the end, and its old connection knew the password.
-        let may = |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession);
+        // A closeSession counts although its connection is gone: the client wants the end. Not if the client is elsewhere by now.
+        let may =
+            |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession && s.owner.is_none());
         if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
             shared.end_request(write.body.len());

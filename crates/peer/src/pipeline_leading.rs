@@ -39,6 +39,10 @@ impl Pipeline {
                 }
                 self.propose_session(now, session, timeout_ms, Origin::Elsewhere, now.mono_us);
             }
+            // It is over already, or its client has gone on elsewhere while this waited where it was.
+            op @ Some(OpCode::CloseSession) if self.check_session(session, learner).is_err() => {
+                self.forwarded_write(now, &tree, learner, op, &request);
+            }
             Some(OpCode::CloseSession) => {
                 self.propose_close(now, &tree, session, Origin::Elsewhere, cxid, now.mono_us, Vec::new());
             }

@@ -7,7 +7,7 @@ use storage::disk::{Dir, Disk};
 use crate::disk::{SECTOR, VirtualDisk};
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
-use crate::world::{Damage, Fault, Kind, Span};
+use crate::world::{Damage, DiskError, Fault, Kind, Span};
 
 impl World {
     pub(super) fn on_fault(&mut self, number: usize) {
@@ -52,7 +52,10 @@ impl World {
             Fault::SlowDisk { server, sync_us, for_us } => {
                 self.servers[server].slow = Some((sync_us, self.now_us + for_us));
             }
-            Fault::DiskError { server, effects, kind } => self.servers[server].error_in = Some((effects, kind)),
+            Fault::DiskError { server, effects, kind } => {
+                self.servers[server].error_in = Some((effects, kind));
+                self.truth.sessions.may_refuse |= kind == DiskError::NoSpace;
+            }
             Fault::Wipe { server, down_us } => {
                 self.power_off(server, down_us);
                 self.servers[server].disk = VirtualDisk::new(false);
