@@ -5,6 +5,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use wire::{AclVec, StatPersisted, Zxid};
 
+use crate::digest::node_digest;
 use crate::node::NodeId;
 use crate::tree::{Tree, TreeConfig};
 
@@ -17,6 +18,8 @@ pub struct TreeBuilder {
     parent: (String, NodeId),
     /// Znodes whose ACL the file does not hold: nobody may touch them until replay brings it (ZOOKEEPER-3306).
     missing_acls: usize,
+    /// The list that gives nobody any right, once it is needed.
+    nobody: Option<Vec<u8>>,
 }
 
 /// Why a snapshot's znode can't be.
@@ -55,6 +58,7 @@ impl TreeBuilder {
             acls: HashMap::with_hasher(config.keys.hasher()),
             parent: (String::new(), NodeId::ROOT),
             missing_acls: 0,
+            nobody: None,
         }
     }
 
@@ -71,13 +75,25 @@ impl TreeBuilder {
         acl_id: i64,
         stat: &StatPersisted,
     ) -> Result<(), RestoreError> {
-        let nobody = nobody();
+        self.node_known(path, data, acl_id, stat, node_digest(path, data, stat))
+    }
+
+    /// [`node`](Self::node), with the [`node_digest`] that somebody else has computed: it is a part of the work that needs no
+    /// tree, and so another thread's.
+    pub fn node_known(
+        &mut self,
+        path: &str,
+        data: Option<&[u8]>,
+        acl_id: i64,
+        stat: &StatPersisted,
+        digest: u32,
+    ) -> Result<(), RestoreError> {
         let acl = match self.acls.get(&acl_id) {
             _ if acl_id == -1 => AclVec::OPEN,
             Some(encoded) => AclVec::of_encoded(encoded),
             None => {
                 self.missing_acls += 1;
-                AclVec::of_encoded(&nobody)
+                AclVec::of_encoded(self.nobody.get_or_insert_with(nobody))
             }
         };
         if self.tree.count == 0 {
@@ -97,10 +113,11 @@ impl TreeBuilder {
             self.parent.1 = parent;
         }
         let parent = self.parent.1;
-        if self.tree.find_child(parent, name).is_some() {
+        let hash = self.tree.index.hash(parent, name.as_bytes());
+        if self.tree.find_child_at(hash, parent, name).is_some() {
             return Err(RestoreError::Twice(path.to_owned()));
         }
-        self.tree.insert(parent, path, name, data, acl, stat);
+        self.tree.insert_known(parent, hash, path, name, data, acl, stat, digest);
         // All are put in order at the end.
         self.tree.unsorted.clear();
         Ok(())

@@ -18,7 +18,7 @@ use crate::children::{NO_WIDE, Wide};
 use crate::cursor::Cursors;
 use crate::cut::Cut;
 use crate::digest::{TreeDigest, node_digest};
-use crate::index::Index;
+use crate::index::{Index, PlaceHash};
 use crate::interest::{Interest, ShardMask};
 use crate::node::{Ext, NO_EXT, Node, NodeId, Slab};
 use crate::owner::{Owner, OwnerRules};
@@ -297,7 +297,11 @@ impl Tree {
     }
 
     pub(crate) fn find_child(&self, parent: NodeId, name: &str) -> Option<NodeId> {
-        let hash = self.index.hash(parent, name.as_bytes());
+        self.find_child_at(self.index.hash(parent, name.as_bytes()), parent, name)
+    }
+
+    /// The same, where the hash of its place is known already.
+    pub(crate) fn find_child_at(&self, hash: PlaceHash, parent: NodeId, name: &str) -> Option<NodeId> {
         self.index.find(hash, |id| self.nodes.get(id.0).parent == parent && self.name_bytes(id) == name.as_bytes())
     }
 
@@ -385,8 +389,25 @@ impl Tree {
         acl: AclVec<'_>,
         stat: &StatPersisted,
     ) -> NodeId {
-        let id = self.insert_slot(parent, name, data, acl, stat);
         let hash = self.index.hash(parent, name.as_bytes());
+        let digest = node_digest(path, data, stat);
+        self.insert_known(parent, hash, path, name, data, acl, stat, digest)
+    }
+
+    /// The same, where the hash of its place and its digest are known already.
+    #[allow(clippy::too_many_arguments, reason = "a znode")]
+    pub(crate) fn insert_known(
+        &mut self,
+        parent: NodeId,
+        hash: PlaceHash,
+        path: &str,
+        name: &str,
+        data: Option<&[u8]>,
+        acl: AclVec<'_>,
+        stat: &StatPersisted,
+        digest: u32,
+    ) -> NodeId {
+        let id = self.insert_slot(parent, name, data, acl, stat);
         self.index.insert(hash, id);
         self.link_child(parent, id);
         match self.config.owner_rules.decode(stat.ephemeral_owner) {
@@ -401,7 +422,8 @@ impl Tree {
             }
             Owner::Void => {}
         }
-        self.redigest(id, path);
+        self.digest = self.digest.replace(0, digest);
+        self.nodes.get_mut(id.0).digest = digest;
         self.count += 1;
         self.data_size += (path.len() + data.map_or(0, <[u8]>::len)) as i64;
         id

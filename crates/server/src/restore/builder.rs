@@ -1,7 +1,8 @@
 //! The tree of a snapshot, built on a thread of its own.
 //!
-//! One thread reads the file, checks it and takes it apart; the znodes go to another, some hundred KiB at a time, which puts
-//! them into the tree: about half of the work each. What the tree refuses is known late, so it is asked for when the file
+//! One thread reads the file, checks it, takes it apart and computes the digests of the znodes; they go to another, some hundred
+//! KiB at a time, which puts them into the tree. That is most of the work, and a third thread would have none: what it could take
+//! over from the first is a small part (`how_long_each_part_takes` in the tests tells), and into the tree they go one by one. What the tree refuses is known late, so it is asked for when the file
 //! was read to its end, or to where it is broken ([`Building::settle`]): the first fault in the file is the one that is
 //! reported, as if there were one thread.
 
@@ -10,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use tree::TreeConfig;
+use tree::digest::node_digest;
 use tree::restore::TreeBuilder;
 use wire::{AclVec, Buffer, StatPersisted};
 
@@ -43,13 +45,16 @@ struct Znode {
     data_length: Option<usize>,
     acl_id: i64,
     stat: StatPersisted,
+    digest: u32,
 }
 
 impl Batch {
     fn push(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) {
         self.bytes.extend_from_slice(path.as_bytes());
         self.bytes.extend_from_slice(data.unwrap_or_default());
-        self.znodes.push(Znode { path_length: path.len(), data_length: data.map(<[u8]>::len), acl_id, stat: *stat });
+        let (path_length, data_length) = (path.len(), data.map(<[u8]>::len));
+        let digest = node_digest(path, data, stat);
+        self.znodes.push(Znode { path_length, data_length, acl_id, stat: *stat, digest });
     }
 
     /// Puts all of them into the tree, and is empty then.
@@ -61,7 +66,8 @@ impl Batch {
             rest = behind;
             // It was text when it was put in.
             let path = str::from_utf8(path).unwrap_or_default();
-            let taken = builder.node(path, znode.data_length.map(|_| data), znode.acl_id, &znode.stat);
+            let data = znode.data_length.map(|_| data);
+            let taken = builder.node_known(path, data, znode.acl_id, &znode.stat, znode.digest);
             taken.map_err(|e| Refusal { path: path.to_owned(), reason: e.to_string() })?;
         }
         self.bytes.clear();

@@ -117,3 +117,59 @@ fn two_threads_report_damage_that_is_no_znode() {
         assert_eq!(error(true), error(false), "byte {at}");
     }
 }
+
+/// How long the parts of a load take, for who wants to make it faster. Run with `cargo test --release -p ostler-server restore --
+/// --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "it prints what it has measured")]
+fn how_long_each_part_takes() {
+    use storage::snapshot::decode::{Ignore, SnapshotVisitor, decode};
+    use tree::restore::TreeBuilder;
+
+    struct Digests(i64);
+    impl SnapshotVisitor for Digests {
+        fn session(&mut self, _: SessionId, _: i32) {}
+        fn acl(&mut self, _: i64, _: AclVec<'_>) {}
+        fn node(&mut self, path: &str, data: Buffer<'_>, _: i64, stat: &StatPersisted) -> Result<(), String> {
+            self.0 += i64::from(tree::digest::node_digest(path, data, stat));
+            Ok(())
+        }
+    }
+    struct Build(TreeBuilder);
+    impl SnapshotVisitor for Build {
+        fn session(&mut self, _: SessionId, _: i32) {}
+        fn acl(&mut self, id: i64, acl: AclVec<'_>) {
+            self.0.acl(id, acl);
+        }
+        fn node(&mut self, path: &str, data: Buffer<'_>, acl: i64, stat: &StatPersisted) -> Result<(), String> {
+            self.0.node(path, data, acl, stat).map_err(|e| e.to_string())
+        }
+    }
+    let million = std::iter::once("/a".to_owned()).chain((0..1_000_000).map(|i| format!("/a/{i:010}")));
+    let bytes = snapshot(million);
+    for _ in 0..3 {
+        let began = Instant::now();
+        decode(bytes.as_slice(), 1 << 20, &mut Ignore).unwrap();
+        let read = began.elapsed();
+        let began = Instant::now();
+        decode(bytes.as_slice(), 1 << 20, &mut Digests(0)).unwrap();
+        let digests = began.elapsed();
+        let began = Instant::now();
+        let mut build = Build(TreeBuilder::new(TreeConfig::default()));
+        decode(bytes.as_slice(), 1 << 20, &mut build).unwrap();
+        let built = began.elapsed();
+        let began = Instant::now();
+        let tree = build.0.finish(Zxid(0x20)).unwrap();
+        let ordered = began.elapsed();
+        println!(
+            "{} znodes: read {read:?}, with digests {digests:?}, built {built:?}, then put in order {ordered:?}",
+            tree.node_count()
+        );
+        for on_two_threads in [false, true] {
+            let began = Instant::now();
+            assert!(load(&bytes, Compression::None, on_two_threads).result.is_ok());
+            println!("  from a file, two threads {on_two_threads}: {:?}", began.elapsed());
+        }
+    }
+}
