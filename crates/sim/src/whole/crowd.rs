@@ -278,7 +278,11 @@ impl World {
             Words::world(format!("client {c}: hears {kind:?} of {path}"))
         });
         let heard = match kind {
-            Some(kind) => self.clients[c].watches.on_event(path, kind, &self.truth.model),
+            Some(kind) => {
+                let client = &mut self.clients[c];
+                let is_setting = client.phase == Phase::SettingWatches;
+                client.watches.on_event(path, kind, is_setting, &self.truth.model)
+            }
             None => Err(format!("an event of kind {}", event.kind)),
         };
         if let Err(what) = heard {
