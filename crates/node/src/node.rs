@@ -397,7 +397,7 @@ impl Node {
         let role = consensus.role;
         match output {
             member::Output::Disk(command) => {
-                self.on_command(now, command);
+                self.on_command(now, shared, command);
                 return ShardSet::default();
             }
             member::Output::Follow { role, .. } | member::Output::Lead { role } => {
@@ -500,14 +500,14 @@ impl Node {
         }
     }
 
-    fn on_command(&mut self, now: Now, command: Command) {
+    fn on_command(&mut self, now: Now, shared: &Shared, command: Command) {
         let Some(consensus) = &mut self.consensus else { return };
         let (token, file, epoch) = match command {
             Command::Append(proposal) => {
                 let zxid = proposal.zxid;
                 let appended = self
                     .pipeline
-                    .appended(now, zxid, &proposal.txn)
+                    .appended(now, shared, zxid, &proposal.txn)
                     .and_then(|()| self.log.append(zxid, &proposal.txn).map_err(|e| e.to_string()));
                 match appended {
                     // After a failed sync nothing is accepted any more, and the disk thread is ending the process.

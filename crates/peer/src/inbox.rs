@@ -46,6 +46,13 @@ pub enum Submission {
     },
     /// A write.
     Write(WriteRequest),
+    /// Of a member: a connection with a session is gone.
+    Gone {
+        /// Which.
+        conn: ConnId,
+        /// Its session.
+        session: SessionId,
+    },
     /// A shard's thread did not run, so it heard nobody: times of the clock that never goes back.
     Slept {
         /// From when.

@@ -294,17 +294,14 @@ impl Pipeline {
                 self.renew(now, shared, tree, conn, session, timeout_ms);
             }
             Submission::Write(write) => self.submit_write(now, shared, tree, write),
+            Submission::Gone { conn, session } => self.on_gone(shared, conn, session),
             Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
             Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),
         }
     }
 
     fn submit_write(&mut self, now: Now, shared: &Shared, tree: &Tree, write: WriteRequest) {
-        if let Role::Learning(learning) = &self.role
-            && learning.is_unsure(write.session)
-        {
-            return self.held.push(Submission::Write(write));
-        }
+        let Some(write) = self.make_sure(write) else { return };
         if write.op == OpCode::Sync {
             return self.submit_sync(shared, write);
         }
@@ -317,8 +314,9 @@ impl Pipeline {
         }
         let (conn, session, op) = (write.conn, write.session, write.op);
         // A closeSession counts although its connection is gone: the client wants the end. Not if the client is elsewhere by now.
-        let may =
-            |s: &Session| !s.closing && (s.owner == Some(conn) || op == OpCode::CloseSession && s.owner.is_none());
+        let is_elsewhere = self.tracker.is_with_learner(session);
+        let may_close = op == OpCode::CloseSession && !is_elsewhere;
+        let may = |s: &Session| !s.closing && (s.owner == Some(conn) || may_close && s.owner.is_none() && !s.strayed);
         if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.
             shared.end_request(write.body.len());

@@ -123,6 +123,13 @@ impl Pipeline {
                 shared.end_request(bytes);
                 let (err, body) = reply_body(op, applied, &parsed.txn);
                 let last = op == OpCode::CloseSession;
+                if matches!(self.role, Role::Learning(_)) {
+                    if !matches!(parsed.txn, Txn::Error(_)) {
+                        self.tracker.is_here(session);
+                    } else if last {
+                        self.tracker.unset_closing(session);
+                    }
+                }
                 if let Some(other) = owner.filter(|&owner| owner != conn) {
                     self.send(
                         other,

@@ -14,7 +14,7 @@ use wire::request::PathRequest;
 use wire::txn::TxnHeader;
 use wire::{Field, OpCode, Reader, SessionId, Xid};
 
-use crate::inbox::{ConnId, InboxEntry, WriteRequest};
+use crate::inbox::{ConnId, InboxEntry, Submission, WriteRequest};
 use crate::pending::{Entry, Origin, Pending};
 use crate::pipeline::Pipeline;
 use crate::pipeline_roles::{Role, SyncWait, Wish};
@@ -29,8 +29,10 @@ pub(crate) struct Learning {
     in_flight: BTreeMap<SessionId, VecDeque<InFlight>>,
     /// Syncs that were forwarded, oldest first.
     pub syncs: VecDeque<LearnersSync>,
-    /// Sessions that went on from an earlier role, until it is known that their clients are still here.
-    unsure: BTreeSet<SessionId>,
+    /// Sessions that went on from an earlier role, and whose clients have written nothing since.
+    unasked: BTreeSet<SessionId>,
+    /// Of those: the ones that the leader is asked for, and what is to be written when it is known that they are here.
+    unsure: BTreeMap<SessionId, Vec<WriteRequest>>,
     /// Questions about sessions, oldest first, and who asked; nobody, if the session was here when the role began.
     questions: VecDeque<Question>,
     /// When the shards are asked next what they heard, on the clock that never goes back.
@@ -51,8 +53,8 @@ enum InFlight {
 pub(crate) enum LearnersSync {
     /// A client.
     Client(SyncWait),
-    /// The sessions that are [`unsure`](Learning::unsure).
-    Unsure,
+    /// A session that is [`unsure`](Learning::unsure).
+    Unsure(SessionId),
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +69,8 @@ impl Learning {
         Self {
             in_flight: BTreeMap::new(),
             syncs: VecDeque::new(),
-            unsure: BTreeSet::new(),
+            unasked: BTreeSet::new(),
+            unsure: BTreeMap::new(),
             questions: VecDeque::new(),
             collect_ms: now_ms,
         }
@@ -94,9 +97,12 @@ impl Learning {
         self.in_flight.get(&session).is_some_and(|queue| queue.iter().any(is_it))
     }
 
-    /// Has this session's client to be found here first?
-    pub(crate) fn is_unsure(&self, session: SessionId) -> bool {
-        self.unsure.contains(&session)
+    /// Its client has gone, or has come again: what was to be written by its connection from an earlier role is not.
+    fn forget_unsure(&mut self, shared: &Shared, session: SessionId) -> bool {
+        let writes = self.unsure.remove(&session);
+        let was = writes.is_some() | self.unasked.remove(&session);
+        writes.into_iter().flatten().for_each(|write| shared.end_request(write.body.len()));
+        was
     }
 
     /// The next answer that waits for no txn any more.
@@ -141,6 +147,10 @@ impl Learning {
                 shared.end_request(sync.body.len());
                 closed.push(sync.conn);
             }
+        }
+        for write in self.unsure.into_values().flatten() {
+            shared.end_request(write.body.len());
+            closed.push(write.conn);
         }
         closed.extend(self.questions.into_iter().filter_map(|question| question.conn));
     }
@@ -209,49 +219,78 @@ impl Pipeline {
         }
     }
 
-    /// Goes on with the sessions that have connections here from an earlier role. A client may have gone to another server
-    /// while this one knew no leader, and what it had sent here before may still come, or may have waited here: it must not be
-    /// written behind what the client has written there since. So the sessions are asked for, which takes them from whoever has
-    /// them, and their writes wait for a sync behind the answers. By its answer, the log was given all that was proposed
-    /// before; a txn in a session's name among that shows that its client has gone. Apache closes all connections instead.
+    /// Goes on with the sessions that have connections here from an earlier role. Their clients may have gone to other servers,
+    /// and then nothing of what they had sent here may be done any more. A client goes when it has heard nothing for two
+    /// thirds of its timeout; before that, connections are closed that nobody served
+    /// ([`tick_looking`](Pipeline::tick_looking)). And who writes, or waited here with a write, is asked for at the leader
+    /// first, which takes the session from whoever has it, and waits for a sync behind the answer. By then the log was given all that
+    /// was proposed before: a txn in the session's name among that, or the end of the connection, shows that the client has
+    /// gone. Apache closes all connections instead.
     pub(crate) fn go_on_with_sessions(&mut self) {
         self.close_strayed();
-        let sessions = self.tracker.owned();
-        for &(session, timeout_ms, _) in &sessions {
-            self.ask_for_session(session, timeout_ms, None);
-        }
+        let owned = self.tracker.owned();
         if let Role::Learning(learning) = &mut self.role {
-            learning.unsure = sessions.into_iter().map(|(session, ..)| session).collect();
+            learning.unasked = owned.into_iter().map(|(session, ..)| session).collect();
         }
     }
 
-    /// All of them are asked for and answered: what the leader had proposed by then comes before the answer to a sync.
+    /// A client writes. `None`: it has to wait until it is known that its client is here.
+    pub(crate) fn make_sure(&mut self, write: WriteRequest) -> Option<WriteRequest> {
+        let Role::Learning(learning) = &mut self.role else { return Some(write) };
+        if let Some(waiting) = learning.unsure.get_mut(&write.session) {
+            waiting.push(write);
+            return None;
+        }
+        let session = write.session;
+        if write.op == OpCode::Sync {
+            return Some(write);
+        }
+        let found = self.tracker.get(session).filter(|found| found.owner == Some(write.conn));
+        let Some(timeout_ms) = found.map(|found| found.timeout_ms) else { return Some(write) };
+        if !learning.unasked.remove(&session) {
+            return Some(write);
+        }
+        learning.unsure.insert(session, vec![write]);
+        self.ask_for_session(session, timeout_ms, None);
+        None
+    }
+
+    /// It is asked for and answered: what the leader had proposed by then comes before the answer to a sync.
     fn sync_the_unsure(&mut self, session: SessionId) {
         if let Role::Learning(learning) = &mut self.role {
-            learning.syncs.push_back(LearnersSync::Unsure);
+            learning.syncs.push_back(LearnersSync::Unsure(session));
             let (op, body) = (OpCode::Sync.code(), PathRequest { path: Some("/".into()) }.to_vec());
             let request = Forwarded { session, cxid: Xid(0), op, body: body.into(), identities: Some(Vec::new()) };
             self.wishes.push(Wish::Request(request));
         }
     }
 
-    /// Those that are left are sure: what waited for that goes on.
-    pub(crate) fn be_sure(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        if let Role::Learning(learning) = &mut self.role {
-            learning.unsure.clear();
+    /// Its client is here: what waited for that goes on.
+    pub(crate) fn be_sure(&mut self, now: Now, shared: &Shared, session: SessionId) -> ShardSet {
+        let Role::Learning(learning) = &mut self.role else { return ShardSet::default() };
+        let Some(writes) = learning.unsure.remove(&session) else { return ShardSet::default() };
+        let mut writes = writes.into_iter().map(Submission::Write).collect();
+        self.process(now, shared, &mut writes)
+    }
+
+    /// A connection is gone.
+    pub(crate) fn on_gone(&mut self, shared: &Shared, conn: ConnId, session: SessionId) {
+        let is_its_own = self.tracker.get(session).is_some_and(|found| found.owner == Some(conn));
+        if is_its_own && let Role::Learning(learning) = &mut self.role {
+            learning.forget_unsure(shared, session);
         }
-        let mut held = std::mem::take(&mut self.held);
-        self.process(now, shared, &mut held)
+        self.tracker.on_gone(session, conn);
     }
 
     /// The log is given a txn in this session's name. Did its client ask for it elsewhere?
-    pub(crate) fn look_for_strayed(&mut self, session: SessionId, cxid: Xid) {
+    pub(crate) fn look_for_strayed(&mut self, shared: &Shared, session: SessionId, cxid: Xid) {
         let Some(conn) = self.tracker.get(session).and_then(|s| s.owner) else { return };
         if let Role::Learning(learning) = &mut self.role {
             if learning.has_asked_for(session, cxid) {
                 return;
             }
-            if learning.unsure.remove(&session) {
+            if learning.forget_unsure(shared, session) {
+                self.tracker.set_strayed(session);
                 self.tracker.disown(session);
                 return self.send(conn, InboxEntry::Close { conn, why: STRAYED });
             }
@@ -277,22 +316,23 @@ impl Pipeline {
         };
         let owner = self.tracker.get(session).and_then(|s| s.owner);
         match question.conn {
+            None if valid => self.sync_the_unsure(session),
             None => {
-                let is_last = learning.questions.iter().all(|question| question.conn.is_some());
-                if let Some(conn) = owner.filter(|_| !valid) {
+                learning.forget_unsure(shared, session);
+                if let Some(conn) = owner {
                     self.tracker.disown(session);
                     self.send(conn, InboxEntry::Close { conn, why: "its session is over" });
-                }
-                if is_last {
-                    self.sync_the_unsure(session);
                 }
             }
             Some(conn) if !valid => self.send(conn, InboxEntry::Expired { conn }),
             Some(conn) => {
                 // It may be that this server has not heard of its beginning yet.
                 self.tracker.add_proposed(session, question.timeout_ms, None, now.mono_ms());
-                self.tracker.renew(session, question.timeout_ms, conn, now.mono_ms());
-                learning.unsure.remove(&session);
+                learning.forget_unsure(shared, session);
+                if !self.tracker.renew(session, question.timeout_ms, conn, now.mono_ms()) {
+                    self.send(conn, InboxEntry::Close { conn, why: "its session is about to end" });
+                    return self.flush(shared);
+                }
                 if let Some(old) = owner.filter(|&old| old != conn) {
                     self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another connection" });
                 }

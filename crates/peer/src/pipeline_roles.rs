@@ -25,8 +25,8 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tree::Tree;
 use wire::quorum::{Forwarded, Touch};
-use wire::txn::{TxnEntry, TxnHeader};
-use wire::{OpCode, Reader, SessionId, Xid, Zxid};
+use wire::txn::{Txn, TxnEntry, TxnHeader};
+use wire::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zab::Broadcast;
 
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
@@ -225,6 +225,7 @@ impl Pipeline {
     pub(crate) fn hold(&mut self, submissions: &mut Vec<Submission>) {
         for submission in submissions.drain(..) {
             match submission {
+                Submission::Gone { conn, session } => self.tracker.on_gone(session, conn),
                 Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
                 // Of a round that is over.
                 Submission::Touches { .. } => {}
@@ -241,7 +242,7 @@ impl Pipeline {
     /// The log was given a txn. A leader's own it knows already.
     ///
     /// Errors: these bytes are no txn with this zxid; they must not be logged.
-    pub fn appended(&mut self, now: Now, zxid: Zxid, txn: &Bytes) -> Result<(), String> {
+    pub fn appended(&mut self, now: Now, shared: &Shared, zxid: Zxid, txn: &Bytes) -> Result<(), String> {
         if matches!(self.role, Role::Leading(_)) {
             return Ok(());
         }
@@ -252,7 +253,9 @@ impl Pipeline {
             return Err(format!("what was proposed as txn {zxid} is txn {}", entry.header.zxid));
         }
         let TxnHeader { session, cxid, .. } = entry.header;
-        self.look_for_strayed(session, cxid);
+        if !matches!(&entry.txn, Txn::Error(error) if is_of_elsewhere(error.err)) {
+            self.look_for_strayed(shared, session, cxid);
+        }
         self.pending.push_back(Pending {
             zxid,
             entry: Entry::Shared(txn.clone()),
@@ -398,7 +401,7 @@ impl Pipeline {
                 .map(|(_, wait)| wait),
             Role::Learning(learning) => match learning.syncs.pop_front() {
                 Some(LearnersSync::Client(wait)) => Some(wait),
-                Some(LearnersSync::Unsure) => return self.be_sure(now, shared),
+                Some(LearnersSync::Unsure(session)) => return self.be_sure(now, shared, session),
                 None => None,
             },
             Role::Standalone(_) | Role::Looking => None,
@@ -438,16 +441,18 @@ impl Pipeline {
         end_sync(shared, wait);
     }
 
-    /// While nobody is served, connections wait as long as their sessions may live.
+    /// While nobody is served, each connection waits for half of its session's timeout. Clients go elsewhere when they have heard
+    /// nothing for two thirds of it, and what they had sent here must not be done when they are there.
     pub(crate) fn tick_looking(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        let connected = self.tracker.connected();
-        let longest_ms = connected.iter().map(|&(_, timeout_ms, _)| timeout_ms).max();
-        if longest_ms.is_none_or(|longest_ms| now.mono_ms() - self.looking_ms < i64::from(longest_ms)) {
-            return ShardSet::default();
-        }
-        for (session, _, conn) in connected {
-            self.tracker.disown(session);
-            self.send(conn, InboxEntry::Close { conn, why: "there was no leader for as long as a session lives" });
+        let waited_ms = now.mono_ms() - self.looking_ms;
+        for (session, timeout_ms, conn) in self.tracker.connected() {
+            if waited_ms >= i64::from(timeout_ms) / 2 {
+                self.tracker.disown(session);
+                self.send(
+                    conn,
+                    InboxEntry::Close { conn, why: "there was no leader for half of its session's timeout" },
+                );
+            }
         }
         self.flush(shared)
     }
@@ -457,6 +462,11 @@ impl Pipeline {
 fn end_sync(shared: &Shared, wait: &SyncWait) -> ConnId {
     shared.end_request(wait.body.len());
     wait.conn
+}
+
+/// The leader refuses who is not where the session is: a sign that it is not there, and none that it is not here.
+fn is_of_elsewhere(err: ErrorCode) -> bool {
+    matches!(err, ErrorCode::SESSION_MOVED | ErrorCode::SESSION_EXPIRED)
 }
 
 pub(crate) const ONLY_LEADS: &str = "this server leads, and leaderServes=no";

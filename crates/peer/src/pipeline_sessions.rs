@@ -231,7 +231,9 @@ impl Pipeline {
         if matches!(self.role, Role::Looking) && self.readers.is_none() {
             return self.tick_looking(now, shared);
         }
-        if !self.may_end_sessions() && self.tracker.local_len() == 0 {
+        // A learner tells its leader who lives, however full its own disk is.
+        let tells = matches!(self.role, Role::Learning(_));
+        if !tells && !self.may_end_sessions() && self.tracker.local_len() == 0 {
             return ShardSet::default();
         }
         if !self.expiring.is_empty() && self.expiries_under_way == 0 {

@@ -84,6 +84,7 @@ impl Pipeline {
                 self.send(conn, InboxEntry::Close { conn, why: "there is no leader, and only readers are served" });
             }
             Submission::Write(write) => self.refuse_write(shared, tree, write),
+            Submission::Gone { conn, session } => self.on_gone(shared, conn, session),
             Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
             Submission::Touches { shard, round, heard } => self.on_touches(now, shared, tree, shard, round, &heard),
         }

@@ -393,6 +393,33 @@ impl SessionTracker {
         }
     }
 
+    /// A connection is gone; if it was this session's, the session has none.
+    pub fn on_gone(&mut self, id: SessionId, conn: ConnId) {
+        if let Some(session) = self.sessions.get_mut(&id).filter(|session| session.owner == Some(conn)) {
+            session.owner = None;
+        }
+    }
+
+    /// Its owner has written, and the leader took it: the client is here.
+    pub fn is_here(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.strayed = false;
+        }
+    }
+
+    /// Its end was refused: it goes on.
+    pub fn unset_closing(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.closing) else { return };
+        session.closing = false;
+        let expires_ms = session.expires_ms;
+        self.rebucket(id, expires_ms);
+    }
+
+    /// At a leader: is its client with a learner?
+    pub fn is_with_learner(&self, id: SessionId) -> bool {
+        self.learners.contains_key(&id)
+    }
+
     /// No session has a connection any more.
     pub fn disown_everybody(&mut self) {
         self.sessions.values_mut().for_each(|session| session.owner = None);

@@ -174,8 +174,12 @@ impl Shard {
     /// A connection is gone: closed by the other end, or by the driver because [`wants_close`](Self::wants_close).
     pub fn closed(&mut self, shared: &Shared, conn: ConnId) {
         let Some(found) = self.get(conn) else { return };
-        if found.heard && found.session.0 != 0 {
-            self.departed.push((found.session, found.heard_ms));
+        let (session, heard, heard_ms) = (found.session, found.heard, found.heard_ms);
+        if heard && session.0 != 0 {
+            self.departed.push((session, heard_ms));
+        }
+        if shared.is_member && session.0 != 0 {
+            self.submit(Submission::Gone { conn, session });
         }
         self.end_long(shared, conn);
         self.out_total -= self.get(conn).map_or(0, |found| found.counted);
