@@ -273,8 +273,12 @@ impl Pipeline {
         self.process(now, shared, &mut writes)
     }
 
-    /// A connection is gone.
+    /// A connection is gone. At a leader its session stays where it was until its client comes again: were it nowhere, what
+    /// comes late from a learner where the client had been before would be taken for its own.
     pub(crate) fn on_gone(&mut self, shared: &Shared, conn: ConnId, session: SessionId) {
+        if matches!(self.role, Role::Leading(_)) {
+            return;
+        }
         let is_its_own = self.tracker.get(session).is_some_and(|found| found.owner == Some(conn));
         if is_its_own && let Role::Learning(learning) = &mut self.role {
             learning.forget_unsure(shared, session);

@@ -18,7 +18,7 @@
 //! When a role is over, connections that wait for a write, a sync or a session are closed, since nobody knows what becomes
 //! of it. The others stay, and go on with the next role: nothing that they were shown can be missing in it, because they were
 //! shown only what is committed. Those of sessions that were written to elsewhere since are closed
-//! ([`go_on_with_sessions`](Pipeline::go_on_with_sessions)).
+//! (`go_on_with_sessions`).
 
 use std::collections::VecDeque;
 

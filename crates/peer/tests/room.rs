@@ -6,7 +6,7 @@ extern crate tree as ostler_tree;
 
 mod support;
 
-use ostler_peer::{LocalSessions, LogRoom};
+use ostler_peer::{LocalSessions, LogRoom, Wish};
 use support::talk::{connect, create, read};
 use support::world::{Options, TICK_MS, World};
 use wire::acl::AclVec;
@@ -191,6 +191,26 @@ fn a_local_session_expires_without_room_since_its_end_is_not_logged() {
     }
     assert_eq!((world.pipeline.session_count(), world.pipeline.local_session_count()), (2, 1));
     assert!(!world.clients[here].closed);
+}
+
+/// Else the leader ends the sessions of clients that live, where there is room for that.
+#[test]
+fn a_learner_tells_its_leader_who_lives_however_full_its_own_disk_is() {
+    let mut world = World::new(1, Options::default());
+    let (client, session) = joined(&mut world, 0);
+    let woken = world.pipeline.look(world.now, &world.shared);
+    world.woken.extend(woken);
+    let woken = world.pipeline.learn(world.now, &world.shared);
+    world.woken.extend(woken);
+    world.pipeline.set_room(Some(USED_UP));
+    let mut wishes = Vec::new();
+    for _ in 0..3 {
+        world.pass(TICK_MS);
+        world.request(client, -2, OpCode::Ping, &[]);
+        world.settle();
+        world.pipeline.take_wishes(&mut wishes);
+    }
+    assert!(wishes.iter().any(|wish| matches!(wish, Wish::Touched(touch) if touch.session == session)), "{wishes:?}");
 }
 
 #[test]

@@ -178,7 +178,7 @@ pub struct World {
     /// The log acknowledges nothing.
     pub holds_log: bool,
     inbox: Vec<Submission>,
-    woken: ShardSet,
+    pub woken: ShardSet,
 }
 
 /// Session timeouts that are granted.
