@@ -314,8 +314,7 @@ impl Pipeline {
         }
         let (conn, session, op) = (write.conn, write.session, write.op);
         // A closeSession counts although its connection is gone: the client wants the end. Not if the client is elsewhere by now.
-        let is_elsewhere = self.tracker.is_with_learner(session);
-        let may_close = op == OpCode::CloseSession && !is_elsewhere;
+        let may_close = op == OpCode::CloseSession && !self.tracker.is_with_learner(session);
         let may = |s: &Session| !s.closing && (s.owner == Some(conn) || may_close && s.owner.is_none() && !s.strayed);
         if !self.tracker.get(session).is_some_and(may) {
             // Expired, closing, or moved: no reply; the client learns of it when it connects again.

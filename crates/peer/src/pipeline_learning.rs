@@ -31,7 +31,8 @@ pub(crate) struct Learning {
     pub syncs: VecDeque<LearnersSync>,
     /// Sessions that went on from an earlier role, and whose clients have written nothing since.
     unasked: BTreeSet<SessionId>,
-    /// Of those: the ones that the leader is asked for, and what is to be written when it is known that they are here.
+    /// Of those: the ones that the leader is asked for, and what is to be written when it is known that they are here. The
+    /// shards bound it, as all that is in flight.
     unsure: BTreeMap<SessionId, Vec<WriteRequest>>,
     /// Questions about sessions, oldest first, and who asked; nobody, if the session was here when the role began.
     questions: VecDeque<Question>,
@@ -223,9 +224,9 @@ impl Pipeline {
     /// and then nothing of what they had sent here may be done any more. A client goes when it has heard nothing for two
     /// thirds of its timeout; before that, connections are closed that nobody served
     /// ([`tick_looking`](Pipeline::tick_looking)). And who writes, or waited here with a write, is asked for at the leader
-    /// first, which takes the session from whoever has it, and waits for a sync behind the answer. By then the log was given all that
-    /// was proposed before: a txn in the session's name among that, or the end of the connection, shows that the client has
-    /// gone. Apache closes all connections instead.
+    /// first, which takes the session from whoever has it, and waits for a sync behind the answer. By then the log was given
+    /// all that was proposed before: a txn in the session's name among that, or the end of the connection, shows that the
+    /// client has gone. Apache closes all connections instead.
     pub(crate) fn go_on_with_sessions(&mut self) {
         self.close_strayed();
         let owned = self.tracker.owned();

@@ -1,10 +1,10 @@
 //! The tree of a snapshot, built on a thread of its own.
 //!
-//! One thread reads the file, checks it, takes it apart and computes the digests of the znodes; they go to another, some hundred
-//! KiB at a time, which puts them into the tree. That is most of the work, and a third thread would have none: what it could take
-//! over from the first is a small part (`how_long_each_part_takes` in the tests tells), and into the tree they go one by one. What the tree refuses is known late, so it is asked for when the file
-//! was read to its end, or to where it is broken ([`Building::settle`]): the first fault in the file is the one that is
-//! reported, as if there were one thread.
+//! One thread reads the file, checks it, takes it apart and computes the digests of the znodes; they go to another, some
+//! hundred KiB at a time, which puts them into the tree. That is most of the work, and a third thread would have none: what it
+//! could take over from the first is a small part (`how_long_each_part_takes` in the tests tells), and into the tree they go
+//! one by one. What the tree refuses is known late, so it is asked for when the file was read to its end, or to where it is
+//! broken ([`Building::settle`]): the first fault in the file is the one that is reported, as if there were one thread.
 
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
