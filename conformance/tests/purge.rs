@@ -51,17 +51,15 @@ fn spoil(file: &Path) {
     fs::write(file, bytes).unwrap();
 }
 
-/// Started again, and stopped: everything that was written is there. `cfg` is added.
-fn starts(dir: &Path, cfg: &[&str], written: i32, purges: Option<&str>) {
+/// Started again, and stopped: everything that was written is there. `cfg` is added, and the server has to say `says`.
+fn starts(dir: &Path, cfg: &[&str], written: i32, says: &str) {
     let options = cfg.iter().fold(options(dir), |options, line| options.cfg(*line));
     let mut server = ostler::Server::start(&options).unwrap();
     let (mut client, _) = Connection::session(server.addr()).unwrap();
     for number in 1..=written {
         assert_eq!(client.call(number, 3, &watch(&format!("/n{number}"), false)).unwrap().err, 0, "/n{number} is gone");
     }
-    if let Some(word) = purges {
-        until(word, || String::from_utf8_lossy(&fs::read(server.log()).unwrap()).contains(word));
-    }
+    until(says, || String::from_utf8_lossy(&fs::read(server.log()).unwrap()).contains(says));
     drop(client);
     assert!(server.stop().unwrap().success());
 }
@@ -98,7 +96,7 @@ fn the_size_of_the_log_makes_snapshots_and_a_purge_keeps_the_last_good_one() {
     for file in bad {
         spoil(file);
     }
-    starts(dir.path(), &purge, written, Some("purged "));
+    starts(dir.path(), &purge, written, "purged ");
     assert_eq!(files(&data, "snapshot."), [&good[good.len() - 3..], bad].concat());
     // With one good one that is left, older than all others, nothing goes.
     let all = files(&data, "snapshot.");
@@ -106,9 +104,9 @@ fn the_size_of_the_log_makes_snapshots_and_a_purge_keeps_the_last_good_one() {
         spoil(file);
     }
     let logs = files(&data, "log.");
-    starts(dir.path(), &purge, written, None);
+    starts(dir.path(), &purge, written, "there is nothing to purge");
     assert_eq!(files(&data, "snapshot."), all);
     assert!(files(&data, "log.").starts_with(&logs), "no log went");
     // It is what the next start depends on.
-    starts(dir.path(), &[], written, Some(&format!("{} with", all[0].file_name().unwrap().to_str().unwrap())));
+    starts(dir.path(), &[], written, &format!("{} with", all[0].file_name().unwrap().to_str().unwrap()));
 }

@@ -140,7 +140,7 @@ pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, length_max: usi
                 Ok(files.len())
             });
             match done {
-                Ok(0) => {}
+                Ok(0) => tracing::info!("there is nothing to purge"),
                 Ok(files) => tracing::info!("purged {files} old files"),
                 Err(e) => tracing::warn!("old files can't be purged: {e}"),
             }
