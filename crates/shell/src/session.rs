@@ -153,12 +153,14 @@ impl Session {
             loop {
                 match connector.clone().connect(&options.hosts.connect_string()).await {
                     Ok(client) => {
+                        let (state, states) = (client.state(), client.state_watcher());
+                        // Before anybody is told: who reads of the session types a command that needs it.
+                        link.send_replace(Link::Up(client));
                         // The prompt that stands there says something else.
                         if options.interactive && (refused || begun.elapsed() > FIRST_LOOK) {
-                            events.session(client.state());
+                            events.session(state);
                         }
-                        tokio::spawn(follow(client.state_watcher(), link.clone(), events));
-                        link.send_replace(Link::Up(client));
+                        tokio::spawn(follow(states, link.clone(), events));
                         return;
                     }
                     Err(Error::AuthFailed) => {
