@@ -85,15 +85,28 @@ const AT_ONCE: usize = 2;
 const CONFORMANCE: &str = "ostler-conformance";
 
 /// Those that take longest, which begin.
-const LONGEST: &[&str] =
-    &["kazoo_suite", "generated", "matrix", "shell", "conversation", "clients", "reconfig", "limits"];
+const LONGEST: &[&str] = &[
+    "kazoo_suite",
+    "directories",
+    "conversation",
+    "shell",
+    "rolling",
+    "generated",
+    "grow",
+    "bad_input",
+    "reconfig",
+    "tools",
+    "clients",
+    "matrix",
+    "limits",
+];
 
 /// One selection for all that is built, or cargo would build what they share anew, with other features.
 const TESTS: &[&str] = &["test", "--workspace", "--locked"];
 
 fn unit() -> Result<Outcome> {
     let chosen = |package: &str| package != CONFORMANCE;
-    let how = Binaries { at_once: AT_ONCE, threads: Some(1), first: &["whole", "worlds"], ostler: None };
+    let how = Binaries { at_once: AT_ONCE, threads: Some(1), first: &["worlds", "whole", "enumerate", "exhaustive"], ostler: None };
     let binaries = binaries::run(cargo(TESTS), chosen, &how)?;
     let mut docs = cargo(TESTS);
     docs.args(["--doc", "--no-fail-fast"]);
