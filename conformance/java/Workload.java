@@ -20,7 +20,7 @@ import org.apache.zookeeper.data.Stat;
  *
  * The same seed against a fresh server gives the same tree, apart from times and session ids. Each operation prints one
  * line when it is answered, with its result or error; half of the sessions are left open at the end (their ephemerals
- * stay until the sessions expire: after 300 s, or as much less as the server allows).
+ * stay until the sessions expire: after half an hour, or as much less as the server allows).
  */
 public final class Workload {
     private static final int SESSIONS = 4;
@@ -57,7 +57,7 @@ public final class Workload {
 
     private ZooKeeper connect(int number) throws Exception {
         CountDownLatch connected = new CountDownLatch(1);
-        ZooKeeper zk = new ZooKeeper(server, 300000, event -> {
+        ZooKeeper zk = new ZooKeeper(server, 1800000, event -> {
             if (event.getState() == Watcher.Event.KeeperState.SyncConnected) {
                 connected.countDown();
             }

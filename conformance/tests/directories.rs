@@ -14,6 +14,8 @@ use ostler_conformance::{Options, Server, apache, java, ostler};
 
 /// Lets `super:secret` see everything.
 const SUPER: &str = "DigestAuthenticationProvider.superDigest=super:lK75jTNcA+U9vtVEw5vB51mj/w4=";
+/// Containers are looked at once a day.
+const NO_CHECKS: &str = "znode.container.checkIntervalMs=86400000";
 /// Snapshots of each directory that are opened one by one.
 const SNAPSHOTS_TRIED: usize = 4;
 
@@ -29,12 +31,13 @@ impl Kind {
     }
 
     fn start_with(self, dir: &Path, line: &str) -> Box<dyn Server> {
-        // No session may run out of time between two looks at what is there.
+        // No session may run out of time between two looks at what is there, and no container be removed.
         let options = Options::new(dir).cfg(SUPER).cfg("snapCount=100").cfg("preAllocSize=64");
-        let options = options.cfg("maxSessionTimeout=600000").cfg(line);
+        let options = options.cfg("maxSessionTimeout=3600000").cfg(line);
         match self {
-            Self::Apache => Box::new(apache::Server::start(&options).unwrap()),
-            Self::Ostler => Box::new(ostler::Server::start(&options).unwrap()),
+            // It reads this from its command line only.
+            Self::Apache => Box::new(apache::Server::start(&options.jvm(format!("-D{NO_CHECKS}"))).unwrap()),
+            Self::Ostler => Box::new(ostler::Server::start(&options.cfg(NO_CHECKS)).unwrap()),
         }
     }
 }

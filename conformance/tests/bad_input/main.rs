@@ -11,7 +11,7 @@ mod multitude;
 mod renewals;
 mod starts;
 
-use ostler_conformance::raw::Connection;
+use ostler_conformance::raw::{ConnectRequest, Connection};
 use ostler_conformance::script::{create, set, watch};
 use ostler_conformance::{Options, Server, ostler};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -34,7 +34,9 @@ impl Bystander {
 
     fn with(dir: tempfile::TempDir, options: &Options) -> Self {
         let server = ostler::Server::start(options).unwrap();
-        let (mut client, granted) = Connection::session(server.addr()).unwrap();
+        // As long as the server grants: nobody pings for it while a crowd gathers.
+        let request = ConnectRequest { timeout_ms: i32::MAX, ..ConnectRequest::default() };
+        let (mut client, granted) = Connection::connect(server.addr(), &request).unwrap();
         assert_eq!(client.call(1, 1, &create("/bystander", b"", 1)).unwrap().err, 0);
         Self { server, client, session: granted.session_id, sets: 0, _dir: dir }
     }

@@ -37,6 +37,9 @@ const DEAF_REQUESTS: usize = 48;
 const DROPS: usize = 8;
 const DROP_EVERY: Duration = Duration::from_millis(200);
 
+/// For the bystander, however long it takes the crowd to gather.
+const LONG_SESSIONS: &str = "maxSessionTimeout=600000";
+
 /// What the crowd does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -109,6 +112,7 @@ fn ten_thousand_silent_slow_and_deaf_clients() {
         .cfg(format!("ostler.unsent.bytesMax={UNSENT_BYTES_MAX}"))
         // They come as fast as they can; who finds no room in the queue tries again after a second.
         .cfg("clientPortListenBacklog=4096")
+        .cfg(LONG_SESSIONS)
         // Those without a session stay until they go themselves.
         .cfg("nio.sessionlessCnxnTimeout=120000");
     let mut bystander = Bystander::with(dir, &options);
@@ -205,7 +209,8 @@ fn large_requests_that_never_end() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options::new(dir.path())
         .cfg(format!("ostler.unprocessed.bytesMax={UNPROCESSED_BYTES_MAX}"))
-        .cfg("clientPortListenBacklog=4096");
+        .cfg("clientPortListenBacklog=4096")
+        .cfg(LONG_SESSIONS);
     let mut bystander = Bystander::with(dir, &options);
     let addr = bystander.server.addr();
     let good = GoodClients::start(addr, 4);

@@ -106,7 +106,12 @@ const TESTS: &[&str] = &["test", "--workspace", "--locked"];
 
 fn unit() -> Result<Outcome> {
     let chosen = |package: &str| package != CONFORMANCE;
-    let how = Binaries { at_once: AT_ONCE, threads: Some(1), first: &["worlds", "whole", "enumerate", "exhaustive"], ostler: None };
+    let how = Binaries {
+        at_once: AT_ONCE,
+        threads: Some(1),
+        first: &["worlds", "whole", "enumerate", "exhaustive"],
+        ostler: None,
+    };
     let binaries = binaries::run(cargo(TESTS), chosen, &how)?;
     let mut docs = cargo(TESTS);
     docs.args(["--doc", "--no-fail-fast"]);

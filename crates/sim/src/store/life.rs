@@ -359,7 +359,9 @@ impl Life {
                     self.memory.history.push(zxid, &entry(zxid, 10, Data::Text));
                 }
                 let link = self.memory.history.link(zxid).unwrap_or(super::history::Link::START);
-                let effects = snapshot_effects(zxid, link, &self.setup);
+                // The log begins anew behind it.
+                let Some(close) = self.writer.close() else { return Err(io::Error::other("the log has failed")) };
+                let effects = close.into_iter().chain(snapshot_effects(zxid, link, &self.setup)).collect();
                 self.chore(Machine::Snapshot, effects, Chore::SnapSync(zxid));
             }
             Command::WriteEpoch(file, epoch) => {
@@ -516,7 +518,7 @@ impl Life {
             Chore::Close => self.memory.closed = true,
             Chore::Epoch(file, epoch) => *self.epoch(file) = EpochState { done: epoch, next: None },
             Chore::SnapSync(zxid) => {
-                self.writer.skip_to(zxid).map_err(io::Error::other)?;
+                self.writer = LogWriter::new(self.setup.log.clone(), zxid);
                 self.memory.floor = zxid;
             }
             Chore::Truncate(zxid) => {

@@ -407,21 +407,6 @@ impl LogWriter {
         self.roll_wanted = self.current.is_some();
     }
 
-    /// The history continues at `last`, which is ahead of this log because a snapshot came in between (SNAP sync). Only
-    /// when nothing is pending; the next append begins a new file, so that the gap lies between files.
-    pub fn skip_to(&mut self, last: Zxid) -> Result<(), AppendError> {
-        if self.phase != Phase::Open || self.pending_txns > 0 {
-            return Err(AppendError::Stopped);
-        }
-        if last < self.appended {
-            return Err(AppendError::OutOfOrder { last: self.appended, zxid: last });
-        }
-        self.appended = last;
-        self.durable = last;
-        self.leave_file();
-        Ok(())
-    }
-
     /// The end of a clean shutdown: call it when no job is out, no fill is out and nothing is pending. The effects give
     /// back the zeros behind the last record and the file that was to be the next. `None` if something is pending.
     pub fn close(&mut self) -> Option<Vec<Effect>> {
