@@ -77,6 +77,7 @@ pub struct Node {
     log_options: LogOptions,
     /// A fill job is out.
     is_filling: bool,
+    is_purging: bool,
     consensus: Option<Box<Consensus>>,
 }
 
@@ -102,6 +103,7 @@ impl Node {
             snapshots: Snapshots::new(policy, seed),
             log_options: log,
             is_filling: false,
+            is_purging: false,
             consensus: None,
         }
     }
@@ -212,6 +214,25 @@ impl Node {
             Err(kind) if storage::disk::is_no_room(kind) => self.log.fill_found_no_room(job),
             Err(_) => self.log.fill_failed(job),
         }
+        self.go_on(now, shared)
+    }
+
+    /// May old files be looked for and removed now? Not while the history is changed: what is to go follows from what is
+    /// there. If so, say when it is over: a change waits for it.
+    pub fn begin_purge(&mut self) -> bool {
+        let may_begin = !self.is_changing() && !self.is_purging;
+        self.is_purging |= may_begin;
+        may_begin
+    }
+
+    /// Does a change of the history wait for the purge? Then it should be given up.
+    pub fn is_purge_in_the_way(&self) -> bool {
+        self.is_purging && self.is_changing()
+    }
+
+    /// The purge is over, or was given up.
+    pub fn purge_done(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        self.is_purging = false;
         self.go_on(now, shared)
     }
 
@@ -534,7 +555,7 @@ impl Node {
         self.consensus.as_ref().is_some_and(|consensus| consensus.change.is_some())
     }
 
-    /// A change of the history begins when nobody writes to the directory any more.
+    /// A change of the history begins when nobody writes to the directory, or removes from it, any more.
     fn begin_change(&mut self, shared: &Shared) {
         let Some(consensus) = &mut self.consensus else { return };
         let Some((command, is_out @ false)) = &mut consensus.change else { return };
@@ -543,7 +564,7 @@ impl Node {
             shared.tree.read().end_cut();
             return;
         }
-        if self.is_filling || self.log.is_busy() {
+        if self.is_filling || self.is_purging || self.log.is_busy() {
             return;
         }
         let Some(close) = self.log.close() else { return };

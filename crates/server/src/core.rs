@@ -44,6 +44,8 @@ pub struct Core {
     snapshot_next: Mutex<Option<CutHeader>>,
     /// Is there a learner that waits for a snapshot?
     pub snapshot_awaited: AtomicBool,
+    /// A change of the history waits for the purge.
+    purge_in_the_way: AtomicBool,
     stopping: AtomicBool,
     mismatches_told: AtomicU64,
     rejected_sessions_told: AtomicU64,
@@ -91,6 +93,7 @@ impl Core {
             snapshot_wake: Condvar::new(),
             snapshot_next: Mutex::new(None),
             snapshot_awaited: AtomicBool::new(false),
+            purge_in_the_way: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             mismatches_told: AtomicU64::new(0),
             rejected_sessions_told: AtomicU64::new(0),
@@ -304,8 +307,26 @@ impl Core {
         self.release(machines, woken);
     }
 
+    /// May old files be looked for and removed now? If so, say when it is over.
+    pub fn begin_purge(&self) -> bool {
+        self.with(|machines| machines.node.begin_purge())
+    }
+
+    /// Does something more important wait for it?
+    pub fn is_purge_in_the_way(&self) -> bool {
+        self.purge_in_the_way.load(Relaxed) || self.is_stopping()
+    }
+
+    /// It is over, or was given up.
+    pub fn purge_ended(&self) {
+        let mut machines = self.machines.lock();
+        let woken = machines.node.purge_done(self.clock.now(), &self.shared);
+        self.release(machines, woken);
+    }
+
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
         self.snapshot_awaited.store(machines.node.is_snapshot_awaited(), Relaxed);
+        self.purge_in_the_way.store(machines.node.is_purge_in_the_way(), Relaxed);
         if let Some(header) = machines.node.next_snapshot(&self.shared, self.image_bytes_max) {
             *self.snapshot_next.lock() = Some(header);
             self.snapshot_wake.notify_one();

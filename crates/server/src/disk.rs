@@ -119,9 +119,12 @@ impl RealDisk {
             Effect::Fsync(file) => self.file(file)?.sync_all(),
             Effect::Rename { file, to } => {
                 let renamed = FileRef::new(file.dir, to.clone());
-                std::fs::rename(self.path(file), self.path(&renamed))?;
                 if *file == renamed {
                     return Ok(());
+                }
+                match to {
+                    FileName::Log(_) => rename_new(&self.path(file), &self.path(&renamed))?,
+                    _ => std::fs::rename(self.path(file), self.path(&renamed))?,
                 }
                 self.direct.forget(file);
                 self.direct.forget(&renamed);
@@ -175,6 +178,9 @@ impl Disk for RealDisk {
                     return Err(explain("following the link", &entry.path(), &e));
                 }
                 // It has gone meanwhile.
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                // What can't be looked at is there: to go on without it would be to lose it.
+                Err(e) if is_history(&name) => return Err(explain("looking at", &entry.path(), &e)),
                 Err(_) => continue,
             };
             if meta.is_file() {
@@ -209,6 +215,26 @@ impl Disk for RealDisk {
             let hint = hint(if is_of_dir { &dir } else { &path }, e.kind());
             io::Error::new(e.kind(), format!("{} in {}: {e}{hint}", effect.describe(), dir.display()))
         })
+    }
+}
+
+/// Renames a file to a name that nobody has: a log that is there is never replaced, whoever wrote it.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that can't.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.symlink_metadata().is_err() => {
+            std::fs::rename(from, to)
+        }
+        Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::Error::new(
+            ErrorKind::AlreadyExists,
+            format!(
+                "{} is there already, and was not when this server started: does another server write here? Nothing of it                  was replaced",
+                to.display()
+            ),
+        )),
+        done => done.map_err(io::Error::from),
     }
 }
 

@@ -131,22 +131,37 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
 pub fn run_purge(core: &Core, mut disk: RealDisk, retain: usize, length_max: usize, interval: Duration) {
     yield_to_others();
     let mut schedule = Schedule { next: Instant::now(), interval };
+    let mut is_due = false;
     while !core.is_stopping() {
-        if schedule.is_due(Instant::now()) {
-            let done = storage::purge::plan(&disk, retain, length_max).and_then(|files| {
-                for file in &files {
-                    disk.execute(&Effect::Remove(file.clone()))?;
-                }
-                Ok(files.len())
-            });
+        is_due |= schedule.is_due(Instant::now());
+        // Not while a member's history is changed to its leader's; then a little later.
+        if is_due && core.begin_purge() {
+            let done = purge(&mut disk, retain, length_max, &|| core.is_purge_in_the_way());
+            is_due = matches!(done, Ok(None));
+            core.purge_ended();
             match done {
-                Ok(0) => tracing::info!("there is nothing to purge"),
-                Ok(files) => tracing::info!("purged {files} old files"),
+                Ok(None) => {}
+                Ok(Some(0)) => tracing::info!("there is nothing to purge"),
+                Ok(Some(files)) => tracing::info!("purged {files} old files"),
                 Err(e) => tracing::warn!("old files can't be purged: {e}"),
             }
         }
         std::thread::sleep(Duration::from_millis(200));
     }
+}
+
+/// How many files were removed; `None`: it was given up.
+fn purge(
+    disk: &mut RealDisk,
+    retain: usize,
+    length_max: usize,
+    is_in_the_way: &dyn Fn() -> bool,
+) -> io::Result<Option<usize>> {
+    let Some(files) = storage::purge::plan_unless(disk, retain, length_max, is_in_the_way)? else { return Ok(None) };
+    for file in &files {
+        disk.execute(&Effect::Remove(file.clone()))?;
+    }
+    Ok(Some(files.len()))
 }
 
 /// When something is done that is done at once and then once an interval.

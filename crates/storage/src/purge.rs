@@ -1,6 +1,6 @@
 //! Which old files may go (`PurgeTxnLog`, `DatadirCleanupManager`).
 
-use std::io;
+use std::io::{self, Read};
 
 use wire::Zxid;
 
@@ -51,14 +51,24 @@ pub fn purgeable(
 /// Nothing is read where nothing could go. If no snapshot is whole, that is the error. `length_max` is that of
 /// [`RecoverOptions`](crate::RecoverOptions::length_max).
 pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize) -> io::Result<Vec<FileRef>> {
+    Ok(plan_unless(disk, retain, length_max, &|| false)?.unwrap_or_default())
+}
+
+/// The same, which is given up (`None`) as soon as `is_in_the_way` says so: reading snapshots takes long.
+pub fn plan_unless(
+    disk: &dyn Disk,
+    retain: usize,
+    length_max: usize,
+    is_in_the_way: &dyn Fn() -> bool,
+) -> io::Result<Option<Vec<FileRef>>> {
     let (data, log) = (disk.list(Dir::Data)?, disk.list(Dir::Log)?);
     // What a look at the end of each says is as much as could go.
     let could_go = purgeable(&data, &log, retain, &mut |file| looks_valid(disk, file).unwrap_or(false));
     if could_go.is_empty() {
-        return Ok(could_go);
+        return Ok(Some(could_go));
     }
     let (mut whole, mut tried) = (0u32, Vec::new());
-    let files = purgeable(&data, &log, retain, &mut |file| match read_whole(disk, file, length_max) {
+    let files = purgeable(&data, &log, retain, &mut |file| match read_whole(disk, file, length_max, is_in_the_way) {
         Ok(()) => {
             whole += 1;
             true
@@ -68,8 +78,11 @@ pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize) -> io::Result<Vec
             false
         }
     });
+    if is_in_the_way() {
+        return Ok(None);
+    }
     if whole > 0 {
-        return Ok(files);
+        return Ok(Some(files));
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
@@ -77,10 +90,36 @@ pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize) -> io::Result<Vec
     ))
 }
 
-fn read_whole(disk: &dyn Disk, file: &Numbered, length_max: usize) -> Result<(), LoadSnapshotError> {
+/// Could a start load it? The same as there, but for the order of its znodes.
+fn read_whole(
+    disk: &dyn Disk,
+    file: &Numbered,
+    length_max: usize,
+    is_in_the_way: &dyn Fn() -> bool,
+) -> Result<(), LoadSnapshotError> {
     if !looks_valid(disk, file)? {
         return Err(LoadSnapshotError::CutOff { offset: file.length });
     }
     let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
-    decode_file(source, Compression::of(&file.name), length_max, &mut Ignore, &mut |_| ()).map(|_| ())
+    let source = Unless { source, is_in_the_way };
+    let end = decode_file(source, Compression::of(&file.name), length_max, &mut Ignore, &mut |_| ())?;
+    match end.last_processed.filter(|last| *last < file.zxid) {
+        Some(last) => Err(LoadSnapshotError::Renamed { last, named: file.zxid }),
+        None => Ok(()),
+    }
+}
+
+/// A source that ends with an error once it is in the way.
+struct Unless<'a, R> {
+    source: R,
+    is_in_the_way: &'a dyn Fn() -> bool,
+}
+
+impl<R: Read> Read for Unless<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if (self.is_in_the_way)() {
+            return Err(io::Error::other("the purge is given up"));
+        }
+        self.source.read(buffer)
+    }
 }

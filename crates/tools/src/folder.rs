@@ -41,7 +41,12 @@ impl Disk for Folder {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(&self.path)? {
             let entry = entry?;
-            let (Ok(meta), Ok(name)) = (entry.metadata(), entry.file_name().into_string()) else { continue };
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let meta = match entry.metadata() {
+                Ok(meta) => meta,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                Err(e) => return Err(io::Error::new(e.kind(), format!("looking at {}: {e}", entry.path().display()))),
+            };
             if meta.is_file() {
                 entries.push(Entry { name, length: meta.len() });
             }

@@ -221,6 +221,11 @@ impl VirtualDisk {
             Effect::Fdatasync(file) | Effect::Fsync(file) => self.inode(file)?.sync(),
             Effect::Rename { file, to } => {
                 let inode = self.id(file)?;
+                // A log that is there is never replaced.
+                let renamed = FileRef::new(file.dir, to.clone());
+                if matches!(to, FileName::Log(_)) && self.id(&renamed).is_ok() {
+                    return Err(io::ErrorKind::AlreadyExists.into());
+                }
                 let (from, to) = (file.name.to_string(), to.to_string());
                 self.dir(file.dir).act(NameOp::Rename { from, to, inode });
                 self.collect();

@@ -98,15 +98,17 @@ pub(super) enum Thread {
     Log,
     /// The next log file.
     Fill,
-    /// A snapshot of this server's, and the purge behind it.
+    /// A snapshot of this server's.
     Snapshot,
     /// The end of a snapshot of the leader's.
     Receive,
     /// What a node wants of the disk beside the log.
     Task,
+    /// Old files go.
+    Purge,
 }
 
-pub(super) const THREADS: usize = 5;
+pub(super) const THREADS: usize = 6;
 
 /// A snapshot under way.
 #[derive(Debug)]
@@ -164,6 +166,8 @@ pub(super) struct Process {
     /// Is the shard's turn on its way?
     pub(super) is_woken: Vec<bool>,
     pub(super) works: [Option<Work>; THREADS],
+    /// It is time to look for old files: at the start, and behind each snapshot.
+    pub(super) is_purge_due: bool,
     pub(super) tasks: VecDeque<Task>,
     pub(super) role: Option<RoleId>,
     pub(super) leads: bool,
@@ -337,6 +341,7 @@ pub(super) fn start(
         shards,
         is_woken: vec![false; 2],
         works: [const { None }; THREADS],
+        is_purge_due: true,
         tasks: VecDeque::new(),
         role: None,
         leads: false,

@@ -47,8 +47,13 @@ impl World {
         {
             begin.push((Thread::Task, Vec::new(), Then::Task(task)));
         }
+        let purges = process.is_purge_due && is_free(&process.works, Thread::Purge) && process.node.begin_purge();
+        process.is_purge_due &= !purges;
         for (thread, effects, then) in begin {
             self.begin(s, thread, effects, then);
+        }
+        if purges {
+            self.purge(s);
         }
     }
 
@@ -158,7 +163,8 @@ impl World {
                 }
             }
             Then::Received(role) => self.received(s, role, false),
-            Then::Purged | Then::Task(_) => {}
+            Then::Purged => self.purged(s),
+            Then::Task(_) => {}
         }
         self.settle(s);
     }
@@ -180,7 +186,7 @@ impl World {
                 self.drain(s);
             }
             Then::Snapshot(cut) => self.go_on_with(s, cut),
-            Then::Purged => {}
+            Then::Purged => self.purged(s),
             Then::Received(role) => self.received(s, role, true),
             Then::Task(task) => self.run_task(s, &task),
         }
@@ -211,9 +217,9 @@ impl World {
             },
             Stage::Finishing => {
                 self.tally.snapshots += 1;
+                process.is_purge_due = true;
                 let bytes = cut.writer.bytes();
-                self.snapshot_done(s, Some(bytes));
-                return self.purge(s);
+                return self.snapshot_done(s, Some(bytes));
             }
             Stage::Abandoning => return self.snapshot_done(s, None),
         };
@@ -229,14 +235,25 @@ impl World {
         self.drain(s);
     }
 
+    /// What goes is found now, and goes a file after the other.
     fn purge(&mut self, s: usize) {
         let disk = &self.servers[s].disk;
-        if let Ok(files) = purge::plan(disk, RETAIN, recover_options().length_max)
-            && !files.is_empty()
-        {
-            let effects = files.into_iter().map(Effect::Remove).collect();
-            self.begin(s, Thread::Snapshot, effects, Then::Purged);
+        match purge::plan(disk, RETAIN, recover_options().length_max) {
+            Ok(files) if !files.is_empty() => {
+                let effects = files.into_iter().map(Effect::Remove).collect();
+                self.begin(s, Thread::Purge, effects, Then::Purged);
+            }
+            _ => self.purged(s),
         }
+    }
+
+    fn purged(&mut self, s: usize) {
+        let server = &mut self.servers[s];
+        let now = server.now(self.now_us);
+        let Some(process) = &mut server.process else { return };
+        let woken = process.node.purge_done(now, &process.shared);
+        self.wake(s, woken);
+        self.drain(s);
     }
 
     /// Does something to the disk at this moment, with all that may go wrong. `None`: the power has failed.
