@@ -77,6 +77,9 @@ fn is_repaired(others: Kind) {
         if round == 1 {
             // Of the first record, with whole ones behind it.
             turn_a_bit(&files(&folder, "log.")[0], HEADER + 30);
+        } else if round == 2 {
+            // The newest is no log any more.
+            turn_a_bit(files(&folder, "log.").last().unwrap(), 0);
         } else {
             for snapshot in files(&folder, "snapshot.") {
                 turn_a_bit(&snapshot, fs::metadata(&snapshot).unwrap().len() as usize / 2);

@@ -16,10 +16,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use storage::RecoverError;
-use storage::log::error::ReadLogError;
-use storage::snapshot::decode::LoadSnapshotError;
-
 use crate::config::StorageConfig;
 use crate::directories::folders;
 use crate::disk::LOCK_FILE;
@@ -29,27 +25,6 @@ use crate::start::StartError;
 pub const TIMES_MAX: u32 = 3;
 /// There while files are being moved.
 const MARK: &str = "moving";
-
-/// Is that damage, which a copy of the others' data mends? What is a matter of the configuration, of permissions or of a
-/// disk that does not answer is not, and files of another database may be somebody's.
-pub fn is_mended_by_a_copy(error: &RecoverError) -> bool {
-    match error {
-        RecoverError::NoSnapshot { tried } => !tried.iter().any(|(_, why)| matches!(why, LoadSnapshotError::Io(_))),
-        RecoverError::Log { error, .. } => {
-            matches!(error, ReadLogError::Damaged { .. } | ReadLogError::Forked { .. } | ReadLogError::Gap { .. })
-        }
-        RecoverError::SuspectTail { .. }
-        | RecoverError::EndsBeforeSnapshot { .. }
-        | RecoverError::NotAsClosed { .. } => true,
-        RecoverError::Io { .. }
-        | RecoverError::Misplaced { .. }
-        | RecoverError::SnapshotMissing { .. }
-        | RecoverError::Beheaded { .. }
-        | RecoverError::NamedAhead { .. }
-        | RecoverError::TwoDatabases { .. }
-        | RecoverError::BadTxn { .. } => false,
-    }
-}
 
 /// Were files set aside, and has nobody removed them since?
 pub fn was_done(storage: &StorageConfig) -> bool {

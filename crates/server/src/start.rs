@@ -317,7 +317,7 @@ fn rebuild_or_begin_anew(
         tell(&name, "damaged files were being moved when this server stopped");
     }
     match rebuild(config, tree_config, disk, last_stop) {
-        Err(StartError::Recover { error, .. }) if is_member && set_aside::is_mended_by_a_copy(&error) => {
+        Err(StartError::Recover { error, .. }) if is_member && error.is_mended_by_a_copy() => {
             let name = set_aside::set_aside(storage).map_err(|denied| StartError::Directory {
                 path: storage.data_dir.clone(),
                 reason: format!("{error}; {denied}"),

@@ -80,7 +80,9 @@ fn every_changed_byte_is_named_or_at_the_end() {
                 let broken = offsets.iter().filter(|offset| **offset <= at).count();
                 match recover_logs(&[(1, &bytes)]) {
                     Ok((zxids, ..)) if broken == 0 => assert_eq!((zxids.len(), at >= 4), (4, true)),
-                    Err(RecoverError::Log { error: ReadLogError::Header { .. }, .. }) => assert!(at < 4),
+                    Err(error @ RecoverError::Log { error: ReadLogError::Header { .. }, .. }) => {
+                        assert!(at < 4 && error.is_mended_by_a_copy());
+                    }
                     Ok((zxids, ..)) => {
                         assert!(broken >= 4, "byte {at}: {zxids:?}");
                         assert_eq!(zxids.len(), broken.min(5) - 1);
@@ -426,8 +428,28 @@ fn files_that_were_never_written_to() {
             let (b, _) = log_of(&[3], 10, 0);
             let error = recover_logs(&[(1, &a), (2, last), (3, &b)]).unwrap_err();
             assert!(matches!(error, RecoverError::Log { error: ReadLogError::Header { .. }, .. }), "{error}");
+            assert!(error.is_mended_by_a_copy());
         }
     }
+}
+
+#[test]
+fn a_log_that_does_not_begin_as_one_is_mended_by_a_copy() {
+    let (a, _) = log_of(&[1, 2], 10, 0);
+    let (b, _) = log_of(&[3], 10, 0);
+    for rubbish in [&b"rubbish"[..], &[b'x'; 9000], &b[1..]] {
+        for files in [[(1, &a[..]), (3, rubbish)], [(1, rubbish), (3, &b[..])]] {
+            let error = recover_logs(&files).unwrap_err();
+            assert!(error.is_mended_by_a_copy(), "{error}");
+        }
+    }
+    // Where there is no snapshot, or two databases are mixed, the directory may be the wrong one.
+    let error = refused(&mut disk_of(&[(1, &a)]), &RecoverOptions { trust_empty: false, ..options() });
+    assert!(matches!(error, RecoverError::SnapshotMissing { .. }) && !error.is_mended_by_a_copy(), "{error}");
+    let (mut one, mut other) = (a.clone(), b.clone());
+    (one[15], other[15]) = (1, 2);
+    let error = recover_logs(&[(1, &one), (3, &other)]).unwrap_err();
+    assert!(matches!(error, RecoverError::TwoDatabases { .. }) && !error.is_mended_by_a_copy(), "{error}");
 }
 
 #[test]

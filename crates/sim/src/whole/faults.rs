@@ -78,7 +78,9 @@ impl World {
         files.retain(|file| matches!(file.name, FileName::Log(_) | FileName::Snapshot(_)));
         let Some(file) = files.get(place as usize % files.len().max(1)) else { return };
         let length = disk.length(file).unwrap_or(0);
-        let (at, sector) = (place / 64 % length.max(1), SECTOR as u64);
+        // One in sixteen where the file begins: what that is damaged in is no log, or no snapshot, any more.
+        let span = if place >> 60 == 0 { length.min(HEADER_BYTES) } else { length };
+        let (at, sector) = (place / 64 % span.max(1), SECTOR as u64);
         let in_sector = (length - at / sector * sector).min(sector) as usize;
         disk.damage_sector(file, at / sector, &mut |block| match kind {
             Damage::Rot => block[(at % sector) as usize] ^= 1 << (place % 8),
@@ -254,3 +256,6 @@ impl World {
         }
     }
 }
+
+/// The header of a log, and the beginning of that of a snapshot.
+const HEADER_BYTES: u64 = 16;

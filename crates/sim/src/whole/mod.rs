@@ -304,8 +304,10 @@ impl World {
                 self.power_off(s, down_us);
             }
             (Err(NotStarted::Io), None) => self.start_at(s, now_us + 1_000_000),
-            (Err(NotStarted::Refused(why)), _) if self.truth.is_damaged(s) => self.set_aside(s, &why),
-            (Err(NotStarted::Refused(why)), _) => {
+            (Err(NotStarted::Refused { why, is_mended_by_a_copy: true }), _) if self.truth.is_damaged(s) => {
+                self.set_aside(s, &why);
+            }
+            (Err(NotStarted::Refused { why, .. }), _) => {
                 self.truth.wrong("recovery", format!("server {} does not start: {why}", s + 1));
             }
             (Ok(found), _) => self.started(s, found),

@@ -205,7 +205,12 @@ pub(super) enum NotStarted {
     /// The disk failed, or the power did.
     Io,
     /// The files can't be used.
-    Refused(String),
+    Refused {
+        /// Why.
+        why: String,
+        /// May the server set them aside by itself?
+        is_mended_by_a_copy: bool,
+    },
 }
 
 /// What a start has found on the disk.
@@ -280,12 +285,12 @@ pub(super) fn start(
         if disk.is_off() || matches!(error, storage::RecoverError::Io { .. }) {
             NotStarted::Io
         } else {
-            NotStarted::Refused(error.to_string())
+            NotStarted::Refused { why: error.to_string(), is_mended_by_a_copy: error.is_mended_by_a_copy() }
         }
     })?;
     let (tree, sessions, warnings) = rebuild.finish();
     if let Some(warning) = warnings.first() {
-        return Err(NotStarted::Refused(warning.clone()));
+        return Err(refused(warning));
     }
     let last = tree.last_processed();
     let shards = 2;
@@ -315,7 +320,7 @@ pub(super) fn start(
     }
     let epochs = epoch::read(disk, last).map_err(|error| match error {
         epoch::EpochError::Io { .. } => NotStarted::Io,
-        error => NotStarted::Refused(error.to_string()),
+        error => refused(&error),
     })?;
     disk.run(&epochs.effects).map_err(|_| NotStarted::Io)?;
     let is_lost = recovered.origin == Origin::Nothing || recovered.is_suspect;
@@ -357,6 +362,10 @@ pub(super) fn start(
     };
     let epochs = (epochs.accepted, epochs.current);
     Ok(Found { process: Box::new(process), last, epochs, is_lost })
+}
+
+fn refused(why: &dyn std::fmt::Display) -> NotStarted {
+    NotStarted::Refused { why: why.to_string(), is_mended_by_a_copy: false }
 }
 
 fn shard_config(shard: u16, setup: &Setup, auth: Arc<auth::AuthConfig>, keys: HashKeys) -> ShardConfig {

@@ -119,6 +119,34 @@ pub(super) const VERSION_OFFSET: u64 = 4;
 /// A member has the others.
 const SYNC_ANEW: &str = "in an ensemble, move this server's data directory away and let it sync from the others";
 
+impl RecoverError {
+    /// Is that damage, which a member may mend by a copy of its leader's data, once its own files are set aside?
+    ///
+    /// A log that does not begin as one is damage like a broken record: in a directory whose other files can be read, its name
+    /// says that a server made it. What is a matter of the configuration, of permissions or of a disk that does not answer is
+    /// no damage, and files of another database may be somebody's.
+    pub fn is_mended_by_a_copy(&self) -> bool {
+        match self {
+            Self::NoSnapshot { tried } => !tried.iter().any(|(_, why)| matches!(why, LoadSnapshotError::Io(_))),
+            Self::Log { error, .. } => match error {
+                ReadLogError::Header { .. }
+                | ReadLogError::Damaged { .. }
+                | ReadLogError::Forked { .. }
+                | ReadLogError::Gap { .. } => true,
+                ReadLogError::Io { .. } | ReadLogError::OverLimit { .. } => false,
+            },
+            Self::SuspectTail { .. } | Self::EndsBeforeSnapshot { .. } | Self::NotAsClosed { .. } => true,
+            Self::Io { .. }
+            | Self::Misplaced { .. }
+            | Self::SnapshotMissing { .. }
+            | Self::Beheaded { .. }
+            | Self::NamedAhead { .. }
+            | Self::TwoDatabases { .. }
+            | Self::BadTxn { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
