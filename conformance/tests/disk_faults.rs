@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use ostler_conformance::ensemble::free_addrs;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, watch};
-use ostler_conformance::{Options, Server, c, four_letter, ostler};
+use ostler_conformance::{Options, Ready, Server, c, four_letter, ostler};
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -148,6 +149,28 @@ fn after_a_sync_that_failed_nobody_says_that_the_machine_has_kept_everything() {
         assert_eq!(word(&faulty).starts_with("boot "), is_known, "{faults}: {}", word(&faulty));
         faulty.check();
     }
+}
+
+/// What a member writes beside the log is written by other threads: a history that is cut, an epoch.
+#[test]
+fn nor_after_one_of_a_member_s_other_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let [client, quorum, election] = free_addrs().unwrap().map(|it| it.port());
+    let mut options = Faulty::options(dir.path(), &["standaloneEnabled=false"]);
+    (options.my_id, options.port) = (Some(1), Some(client));
+    options.cfg.push(format!("server.1=127.0.0.1:{quorum}:{election}"));
+    let mut server = ostler::Server::start(&options).unwrap();
+    server.kill().unwrap();
+    let mut faulty = Faulty { dir, server, acknowledged: 0 };
+    assert!(word(&faulty).starts_with("boot "), "{}", word(&faulty));
+    faulty.set(&format!("sync acceptedEpoch errno {EIO}"));
+    options.ready = Ready::Started;
+    faulty.server = ostler::Server::start(&options).unwrap();
+    assert_eq!(faulty.wait_for_end().code(), Some(1));
+    assert_eq!(word(&faulty), "");
+    let log = faulty.log();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains("fsync acceptedEpoch.tmp") && last.contains("Input/output error"), "{last}");
 }
 
 #[test]

@@ -277,17 +277,17 @@ impl Pipeline {
         if self.waiting_for != ShardSet::default() {
             return;
         }
+        // Theirs is no txn: it waits for no room in the log, and for no others.
+        let local = self.tracker.expire_local(self.round_began_ms);
+        shared.pipeline_stats.expired.add(local.len() as u64);
+        for session in local {
+            self.end_local(session);
+        }
         if self.may_end_sessions() {
             let expired = self.tracker.expire(self.round_began_ms);
             shared.pipeline_stats.expired.add(expired.len() as u64);
             self.expiring.extend(expired);
             self.go_on_expiring(now, tree);
-        } else {
-            let expired = self.tracker.expire_local(self.round_began_ms);
-            shared.pipeline_stats.expired.add(expired.len() as u64);
-            for session in expired {
-                self.end_local(session);
-            }
         }
     }
 
@@ -308,10 +308,6 @@ impl Pipeline {
     pub(crate) fn go_on_expiring(&mut self, now: Now, tree: &Tree) {
         while self.expiries_under_way < EXPIRIES_UNDER_WAY_MAX && self.may_end_sessions() && self.role.has_zxids(1) {
             let Some(session) = self.expiring.pop_front() else { return };
-            if self.tracker.get(session).is_some_and(|s| s.scope == Scope::Local) {
-                self.end_local(session);
-                continue;
-            }
             self.propose_close(now, tree, session, Origin::Server, Xid(0), now.mono_us, Vec::new());
         }
     }

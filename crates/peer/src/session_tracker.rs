@@ -66,7 +66,10 @@ pub enum Expires {
 #[derive(Debug, Clone)]
 pub struct SessionTracker {
     sessions: HashMap<SessionId, Session, RandomState>,
-    buckets: BTreeMap<i64, BTreeSet<SessionId>>,
+    /// Those that a txn ends, where this server decides that. While the log has no room, they wait here, however many.
+    global: ExpiryQueue,
+    /// The local ones, which end without a txn, whatever the others wait for.
+    local: ExpiryQueue,
     tick_ms: i64,
     next_id: SessionId,
     clock: Lived,
@@ -76,12 +79,45 @@ pub struct SessionTracker {
     learners: BTreeMap<SessionId, zab::ConnId>,
 }
 
+/// Sessions by the tick boundaries that end them. Source: Apache `ExpiryQueue`.
+#[derive(Debug, Clone, Default)]
+struct ExpiryQueue(BTreeMap<i64, BTreeSet<SessionId>>);
+
+impl ExpiryQueue {
+    fn insert(&mut self, at: i64, id: SessionId) {
+        self.0.entry(at).or_default().insert(id);
+    }
+
+    fn remove(&mut self, at: i64, id: SessionId) {
+        if let Some(bucket) = self.0.get_mut(&at) {
+            bucket.remove(&id);
+            if bucket.is_empty() {
+                self.0.remove(&at);
+            }
+        }
+    }
+
+    fn first(&self) -> Option<i64> {
+        self.0.first_key_value().map(|(&at, _)| at)
+    }
+
+    /// Takes those whose time is up, bucket by bucket, each in ascending order.
+    fn take_up_to(&mut self, now: i64) -> Vec<SessionId> {
+        let mut taken = Vec::new();
+        while self.first().is_some_and(|at| at <= now) {
+            taken.extend(self.0.pop_first().into_iter().flat_map(|(_, bucket)| bucket));
+        }
+        taken
+    }
+}
+
 impl SessionTracker {
     /// A tracker without sessions. `wall_ms` makes the first id.
     pub fn new(hasher: RandomState, server: ServerId, tick_ms: i64, wall_ms: i64) -> Self {
         Self {
             sessions: HashMap::with_hasher(hasher),
-            buckets: BTreeMap::new(),
+            global: ExpiryQueue::default(),
+            local: ExpiryQueue::default(),
             tick_ms: tick_ms.max(1),
             next_id: first_session_id(server, wall_ms),
             clock: Lived::default(),
@@ -149,30 +185,46 @@ impl SessionTracker {
     pub(crate) fn hash_state(&self, hasher: &mut impl std::hash::Hasher) {
         let mut all: Vec<_> = self.sessions.iter().collect();
         all.sort_unstable_by_key(|(id, _)| **id);
-        hash_text(&(all, &self.buckets, self.next_id, &self.clock, &self.learners), hasher);
+        hash_text(&(all, &self.global, &self.local, self.next_id, &self.clock, &self.learners), hasher);
     }
 
     /// Appends at most `max` sessions that are not closing and the moments that end them, in the order of these, from the
     /// one behind `after` on. Were there more?
     pub fn after(&self, after: Option<(i64, SessionId)>, max: usize, into: &mut Vec<(i64, SessionId)>) -> bool {
         use std::ops::Bound::{Excluded, Unbounded};
-        let (first, behind) = after.map_or((i64::MIN, Unbounded), |(at, id)| (at, Excluded(id)));
+        let (mut from, mut behind) = after.map_or((i64::MIN, Unbounded), |(at, id)| (at, Excluded(id)));
         let end = into.len() + max;
-        for (&at, bucket) in self.buckets.range(first..) {
-            let behind = if at == first { behind } else { Unbounded };
-            for &id in bucket.range((behind, Unbounded)) {
+        let none = BTreeSet::new();
+        let next = |queue: &ExpiryQueue, from: i64| queue.0.range(from..).next().map(|(&at, _)| at);
+        while let Some(at) = [&self.global, &self.local].into_iter().filter_map(|queue| next(queue, from)).min() {
+            if at > from {
+                behind = Unbounded;
+            }
+            let [global, local] = [&self.global, &self.local].map(|queue| queue.0.get(&at).unwrap_or(&none));
+            let (mut global, mut local) = (global.range((behind, Unbounded)), local.range((behind, Unbounded)));
+            let (mut one, mut other) = (global.next(), local.next());
+            while let Some(&id) = [one, other].into_iter().flatten().min() {
                 if into.len() >= end {
                     return true;
                 }
                 into.push((at, id));
+                if one == Some(&id) {
+                    one = global.next();
+                } else {
+                    other = local.next();
+                }
             }
+            // There is no boundary behind the last moment of all.
+            let Some(later) = at.checked_add(1) else { break };
+            (from, behind) = (later, Unbounded);
         }
         false
     }
 
     /// The next tick boundary that has sessions to end, on the clock that never goes back.
     pub fn next_expiry_ms(&self) -> Option<i64> {
-        self.buckets.first_key_value().map(|(at, _)| self.clock.to_mono(*at))
+        let first = [&self.global, &self.local].into_iter().filter_map(ExpiryQueue::first).min();
+        first.map(|at| self.clock.to_mono(at))
     }
 
     fn boundary(&self, now_ms: i64, timeout_ms: i32) -> i64 {
@@ -187,10 +239,8 @@ impl SessionTracker {
             known.logged_timeout_ms = timeout_ms;
             known.owner = known.owner.or(owner);
             self.local_count -= usize::from(was_local);
-            if self.expires == Expires::Local {
-                let at = known.expires_ms;
-                self.unbucket(id, at);
-            }
+            let at = known.expires_ms;
+            self.rebucket(id, at);
         } else {
             self.track(id, timeout_ms, owner, now_ms, Scope::Global);
         }
@@ -214,9 +264,7 @@ impl SessionTracker {
         session.scope = Scope::Upgrading;
         self.local_count -= 1;
         let (timeout_ms, at) = (session.timeout_ms, session.expires_ms);
-        if self.expires == Expires::Local {
-            self.unbucket(id, at);
-        }
+        self.rebucket(id, at);
         Some(timeout_ms)
     }
 
@@ -226,9 +274,7 @@ impl SessionTracker {
         let (logged_timeout_ms, closing, strayed) = (timeout_ms, false, false);
         let session = Session { scope, timeout_ms, logged_timeout_ms, expires_ms, owner, closing, strayed };
         self.sessions.insert(id, session);
-        if self.expires == Expires::All || scope == Scope::Local {
-            self.buckets.entry(expires_ms).or_default().insert(id);
-        }
+        self.rebucket(id, expires_ms);
         self.local_count += usize::from(scope == Scope::Local);
     }
 
@@ -258,23 +304,24 @@ impl SessionTracker {
         }
     }
 
+    /// Lets it end at this boundary, unless its end is on its way, or somebody else's to decide.
     fn rebucket(&mut self, id: SessionId, expires_ms: i64) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let before = std::mem::replace(&mut session.expires_ms, expires_ms);
-        let expires_here = self.expires == Expires::All || session.scope == Scope::Local;
+        let (scope, closing) = (session.scope, session.closing);
         self.unbucket(id, before);
-        if expires_here {
-            self.buckets.entry(expires_ms).or_default().insert(id);
+        match scope {
+            _ if closing => {}
+            Scope::Local => self.local.insert(expires_ms, id),
+            _ if self.expires == Expires::All => self.global.insert(expires_ms, id),
+            _ => {}
         }
     }
 
     fn unbucket(&mut self, id: SessionId, at: i64) {
-        if let Some(bucket) = self.buckets.get_mut(&at) {
-            bucket.remove(&id);
-            if bucket.is_empty() {
-                self.buckets.remove(&at);
-            }
-        }
+        // It may have been in the other one until now.
+        self.global.remove(at, id);
+        self.local.remove(at, id);
     }
 
     /// Its closeSession is on its way: it is touched no more.
@@ -298,7 +345,7 @@ impl SessionTracker {
     /// A role begins: all sessions have their whole timeouts ahead.
     pub fn begin_role(&mut self, expires: Expires, now_ms: i64) {
         self.expires = expires;
-        self.buckets.clear();
+        (self.global, self.local) = (ExpiryQueue::default(), ExpiryQueue::default());
         let fresh: Vec<(SessionId, i64)> =
             self.sessions.iter().map(|(&id, s)| (id, self.boundary(now_ms, s.timeout_ms))).collect();
         for (id, expires_ms) in fresh {
@@ -442,32 +489,20 @@ impl SessionTracker {
         }
     }
 
-    /// The local sessions whose time is up, as [`expire`](Self::expire) gives them. The others wait.
+    /// The local sessions whose time is up, bucket by bucket, each in ascending order. It costs nothing for the others, however
+    /// long they have to wait.
     pub fn expire_local(&mut self, now_ms: i64) -> Vec<SessionId> {
-        let (now_ms, sessions) = (self.clock.at(now_ms), &self.sessions);
-        let is_local = |id: &SessionId| sessions.get(id).is_some_and(|session| session.scope == Scope::Local);
-        let expired: Vec<(i64, SessionId)> = (self.buckets.range(..=now_ms))
-            .flat_map(|(&at, bucket)| bucket.iter().copied().filter(is_local).map(move |id| (at, id)))
-            .collect();
-        for &(at, id) in &expired {
-            self.unbucket(id, at);
-        }
-        expired.into_iter().map(|(_, id)| id).collect()
+        let now_ms = self.clock.at(now_ms);
+        self.local.take_up_to(now_ms)
     }
 
-    /// The sessions whose time is up, bucket by bucket, each in ascending order; they are closing from now on.
+    /// The other sessions whose time is up, in the same order; they are closing from now on.
     pub fn expire(&mut self, now_ms: i64) -> Vec<SessionId> {
         let now_ms = self.clock.at(now_ms);
-        let mut expired = Vec::new();
-        while let Some((&at, _)) = self.buckets.first_key_value() {
-            if at > now_ms {
-                break;
-            }
-            for id in self.buckets.remove(&at).unwrap_or_default() {
-                if let Some(session) = self.sessions.get_mut(&id) {
-                    session.closing = true;
-                    expired.push(id);
-                }
+        let expired = self.global.take_up_to(now_ms);
+        for id in &expired {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.closing = true;
             }
         }
         expired
@@ -560,6 +595,41 @@ mod tests {
         }
         assert_eq!((all.len(), pieces), (19, 5));
         assert!(all.is_sorted() && all[0] == (6000, SessionId(3)) && !all.contains(&(6000, SessionId(6))), "{all:?}");
+    }
+
+    #[test]
+    fn local_sessions_end_by_themselves_and_are_listed_with_the_others() {
+        let mut t = tracker();
+        let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+        for id in 1..=20 {
+            if id % 2 == 0 { t.add_local(SessionId(id), 4000, conn, 0) } else { t.add(SessionId(id), 4000, None, 0) }
+        }
+        assert_eq!(t.upgrade(SessionId(2)), Some(4000));
+        let mut all = Vec::new();
+        while t.after(all.last().copied(), 3, &mut all) {}
+        assert_eq!(all, (1..=20).map(|id| (6000, SessionId(id))).collect::<Vec<_>>());
+        let even: Vec<SessionId> = (2..=10).map(|n| SessionId(2 * n)).collect();
+        assert_eq!(t.expire_local(6000), even, "not the one that is none any more");
+        assert!(t.expire_local(6000).is_empty());
+        let others: Vec<SessionId> = [1, 2].into_iter().chain((1..10).map(|n| 2 * n + 1)).map(SessionId).collect();
+        assert_eq!(t.expire(6000), others);
+        assert_eq!(t.next_expiry_ms(), None);
+    }
+
+    #[test]
+    fn where_a_client_was_is_forgotten_with_its_session() {
+        let mut t = tracker();
+        for id in 1..=3 {
+            t.add(SessionId(id), 4000, None, 0);
+            t.moves_to(SessionId(id), zab::ConnId(7));
+        }
+        assert!(!t.is_with(SessionId(9), zab::ConnId(7)), "no session, and nothing remembered of it");
+        t.remove(SessionId(1));
+        let conn = ConnId { shard: 0, slot: 0, generation: 0 };
+        assert!(t.renew(SessionId(2), 4000, conn, 0));
+        assert_eq!(t.learners.keys().copied().collect::<Vec<_>>(), [SessionId(3)]);
+        t.end_role();
+        assert!(t.learners.is_empty());
     }
 
     #[test]

@@ -193,6 +193,30 @@ fn a_local_session_expires_without_room_since_its_end_is_not_logged() {
     assert!(!world.clients[here].closed);
 }
 
+#[test]
+fn a_local_session_does_not_wait_for_the_ends_of_others_to_be_logged() {
+    let mut world = World::new(1, Options { local_sessions: LocalSessions::Upgrading, ..Options::default() });
+    let clients: Vec<usize> = (0..140).map(|n| joined(&mut world, n % 2).0).collect();
+    // The last one stays a local one.
+    for (n, &client) in clients[..139].iter().enumerate() {
+        world.request(client, 1, OpCode::Create, &create(&format!("/lock{n}"), b"", AclVec::OPEN, 1));
+    }
+    world.settle();
+    for &client in &clients {
+        world.hang_up(client);
+    }
+    assert_eq!((world.pipeline.session_count(), world.pipeline.local_session_count()), (140, 1));
+    world.holds_log = true;
+    for _ in 0..30 {
+        world.pass(TICK_MS);
+        (0..2000).for_each(|_| world.step());
+    }
+    assert_eq!((world.pipeline.session_count(), world.pipeline.local_session_count()), (139, 0));
+    world.holds_log = false;
+    world.settle();
+    assert_eq!(world.pipeline.session_count(), 0);
+}
+
 /// Else the leader ends the sessions of clients that live, where there is room for that.
 #[test]
 fn a_learner_tells_its_leader_who_lives_however_full_its_own_disk_is() {

@@ -346,15 +346,21 @@ impl Member {
     }
 }
 
-/// Does what a member's machines want of the disk, until the server stops.
-pub fn run_tasks(core: &Arc<Core>) {
+/// Does what a member's machines want of the disk, until the server stops. `on_failed_sync` is called before the server ends
+/// because of a sync that failed: a history that was cut may be there again at the next start, in whole or in part.
+pub fn run_tasks(core: &Arc<Core>, on_failed_sync: &dyn Fn()) {
     let Some(member) = &core.member else { return };
     let mut disk = member.disk();
     while let Some(job) = member.next_task() {
         match job {
             Job::Task(task) => match task.run(&mut disk) {
                 Ok(done) => core.handle_input(Input::Task(done)),
-                Err(e) => (member.on_fatal)(e.to_string()),
+                Err(e) => {
+                    if disk.has_failed_sync {
+                        on_failed_sync();
+                    }
+                    (member.on_fatal)(e.to_string());
+                }
             },
             Job::WriteConfiguration => member.write_configuration(),
             // They take as long as the other side takes.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -401,11 +401,8 @@ fn launch(
         let lock = Arc::downgrade(&lock);
         move || {
             if let Err(e) = threads::run_log(&core, &mut disk, how) {
-                if disk.has_failed_sync
-                    && let Some(locks) = lock.upgrade()
-                    && let Some(lock) = locks.last()
-                {
-                    last_stop::leave(&LastStop::default(), lock);
+                if disk.has_failed_sync {
+                    leave_nothing(&lock);
                 }
                 on_fatal(format!(
                     "the txn log can't be written, and nothing that is not in it may be acknowledged: {e}"
@@ -487,8 +484,9 @@ fn launch(
     let quorum = match (between, &core.member) {
         (Some((options, listening)), Some(member)) => {
             for number in 0..TASK_THREADS {
-                let core = core.clone();
-                other_threads.push(spawn(&format!("ostler-disk-{number}"), move || member::run_tasks(&core))?);
+                let (core, lock) = (core.clone(), Arc::downgrade(&lock));
+                let run = move || member::run_tasks(&core, &|| leave_nothing(&lock));
+                other_threads.push(spawn(&format!("ostler-disk-{number}"), run)?);
             }
             if let Some(file) = member.oracle.clone() {
                 let core = core.clone();
@@ -501,6 +499,16 @@ fn launch(
     // What a member wanted when it was made: now there is somebody to do it.
     core.with(|_| ());
     Ok(Running { core, shards, shard_threads, log_thread, other_threads, quorum, log_disk, address, lock })
+}
+
+/// A sync has failed, so nobody knows what is on the disk of what was written: the next start must not believe that what
+/// the kernel was given is there.
+fn leave_nothing(locks: &Weak<[DirLock]>) {
+    if let Some(locks) = locks.upgrade()
+        && let Some(lock) = locks.last()
+    {
+        last_stop::leave(&LastStop::default(), lock);
+    }
 }
 
 /// Bytes of requests in the pipeline beyond which nothing is read: a disk that is slower than the clients.

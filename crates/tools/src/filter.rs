@@ -4,7 +4,7 @@ use clap::Args;
 use wire::txn::{SubTxn, Txn, TxnEntry};
 use wire::{OpCode, Zxid};
 
-use crate::log::line::is_op;
+use crate::log::line::{op_names, op_of};
 use crate::text::{parse_hex, parse_time};
 
 /// Conditions that all have to hold.
@@ -42,8 +42,7 @@ fn parse_path(text: &str) -> Result<String, String> {
 }
 
 fn parse_op(text: &str) -> Result<String, String> {
-    let known = "there are no such txns; they are called create, create2, createTTL, setData, multi, …";
-    if is_op(text) { Ok(text.to_owned()) } else { Err(known.to_owned()) }
+    op_of(text).map(str::to_owned).ok_or_else(|| format!("there are no such txns; there are {}", op_names()))
 }
 
 impl TxnFilter {
@@ -102,8 +101,37 @@ pub fn read_sub<'a>(sub: &SubTxn<'a>) -> Result<(OpCode, Txn<'a>), String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use clap::Parser;
+    use clap::error::ErrorKind;
+
     use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        filter: TxnFilter,
+    }
+
+    #[test]
+    fn what_can_meet_no_txn_is_refused_with_what_can() {
+        let parse = |line: &str| Line::try_parse_from(std::iter::once("x").chain(line.split(' ')));
+        assert_eq!(parse("--op CREATE,setdata,error").unwrap().filter.op, ["create", "setData", "error"]);
+        assert_eq!(parse("--path /a --exact").unwrap().filter.path.as_deref(), Some("/a"));
+        let error = parse("--op create,getData").unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::ValueValidation, 2));
+        let text = error.to_string();
+        assert!(text.contains("'getData'"), "{text}");
+        for name in ["create2", "createTTL", "deleteContainer", "setACL", "multi", "closeSession", "error"] {
+            assert!(text.contains(name), "{name}: {text}");
+        }
+        let error = parse("--path a/b").unwrap_err();
+        assert_eq!((error.kind(), error.exit_code()), (ErrorKind::ValueValidation, 2));
+        assert!(error.to_string().contains("a path begins with /: /a/b?"), "{error}");
+        // Of nothing that might be meant.
+        assert_eq!(parse("--op ").unwrap_err().kind(), ErrorKind::ValueValidation);
+    }
 
     #[test]
     fn paths() {

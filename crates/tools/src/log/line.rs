@@ -166,8 +166,29 @@ fn body_json(txn: &Txn<'_>, into: &mut Map<String, Value>) {
     }
 }
 
-/// The names that `--op` may have.
-pub fn is_op(name: &str) -> bool {
-    let ops = (-11..=107).filter_map(OpCode::from_code);
-    ops.into_iter().any(|op| op.name().eq_ignore_ascii_case(name))
+/// What a txn may be: those that change something, those of sessions, and what was refused.
+const OPS: [OpCode; 13] = [
+    OpCode::Create,
+    OpCode::Create2,
+    OpCode::CreateContainer,
+    OpCode::CreateTtl,
+    OpCode::Delete,
+    OpCode::DeleteContainer,
+    OpCode::SetData,
+    OpCode::SetAcl,
+    OpCode::Reconfig,
+    OpCode::Multi,
+    OpCode::CreateSession,
+    OpCode::CloseSession,
+    OpCode::Error,
+];
+
+/// The name that `--op` may have, as txns are printed.
+pub fn op_of(name: &str) -> Option<&'static str> {
+    OPS.iter().map(|op| op.name()).find(|op| op.eq_ignore_ascii_case(name))
+}
+
+/// All of them.
+pub fn op_names() -> String {
+    OPS.map(OpCode::name).join(", ")
 }
