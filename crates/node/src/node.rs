@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use peer::{LogRoom, Members, Now, Pipeline, ShardSet, Shared, Submission, Wish};
+use peer::{LogRoom, Members, Mismatch, Now, Pipeline, ShardSet, Shared, Submission, Verdict, Wish};
 use storage::epoch::EpochFile;
 use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
@@ -11,7 +11,7 @@ use tree::cut::CutHeader;
 use wire::{OpCode, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{self, Ensemble};
-use zab::{Command, ConnId, Logged, Recovered, RoleId, ToLearner, leader, learner, member};
+use zab::{Command, ConnId, LeaderOver, Logged, Recovered, RoleId, ToLearner, leader, learner, member};
 
 use crate::snapshots::{Snapshots, Waiting};
 use crate::task::{Done, Kind, Task, TaskDone, TaskOptions};
@@ -91,6 +91,8 @@ struct Consensus {
     change: Option<(Command, bool)>,
     wishes: Vec<Wish>,
     outputs: VecDeque<Output>,
+    /// How many times it has stepped down because a txn of its own led to another digest than it predicted.
+    mispredictions: u32,
 }
 
 impl Node {
@@ -120,6 +122,7 @@ impl Node {
             change: None,
             wishes: Vec::new(),
             outputs: VecDeque::new(),
+            mispredictions: 0,
         }));
         node.tell_configuration(now, shared);
         node.pump(now, shared);
@@ -241,11 +244,6 @@ impl Node {
         !self.snapshots.waiting.is_empty()
     }
 
-    /// Lets a snapshot be taken soon, because what is in memory is to be counted.
-    pub fn want_snapshot(&mut self) {
-        self.snapshots.wanted = true;
-    }
-
     /// A snapshot to be taken now, if one is due: the cut is begun, at what is applied.
     pub fn next_snapshot(&mut self, shared: &Shared, image_bytes_max: usize) -> Option<CutHeader> {
         let is_due = self.snapshots.wanted && shared.is_serving() || self.is_snapshot_awaited();
@@ -349,6 +347,9 @@ impl Node {
         if self.consensus.is_some() {
             return self.pump(now, shared);
         }
+        if self.pipeline.take_verdict().is_some() {
+            self.snapshots.wanted = true;
+        }
         self.append_own();
         ShardSet::default()
     }
@@ -379,6 +380,10 @@ impl Node {
                     other => self.put(Output::Ensemble(other)),
                 }
             }
+            if let Some(verdict) = self.pipeline.take_verdict() {
+                self.on_verdict(now, verdict);
+                continue;
+            }
             let Some(consensus) = &mut self.consensus else { return woken };
             let (ensemble, role) = (&mut consensus.ensemble, consensus.role);
             let mut is_quiet = true;
@@ -405,6 +410,38 @@ impl Node {
                 return woken;
             }
         }
+    }
+
+    /// A txn led to another digest than it carries.
+    fn on_verdict(&mut self, now: Now, verdict: Verdict) {
+        let Some(consensus) = &mut self.consensus else { return };
+        let differs = |by: &str, it: Mismatch| {
+            format!("txn {} led to digest {:x}, where {by} predicted {:x}", it.zxid, it.found, it.predicted)
+        };
+        let output = match verdict {
+            Verdict::Tell(it) => {
+                // What is in memory is counted with it.
+                self.snapshots.wanted = true;
+                Output::Note(format!("{}: whose history is wrong is not known", differs("its leader", it)))
+            }
+            Verdict::StepDown(it) => {
+                consensus.mispredictions += 1;
+                consensus.ensemble.step_down(ms(now), LeaderOver::Mispredicted);
+                let differs = differs("this server itself, leading,", it);
+                if consensus.mispredictions >= MISPREDICTIONS_MAX {
+                    Output::Fatal(format!(
+                        "{differs}, for the {MISPREDICTIONS_MAX}rd time: it has to stop; its files are not touched, so start it                          again, and look at the memory of this machine if this comes again"
+                    ))
+                } else {
+                    Output::Note(format!("{differs}: it steps down"))
+                }
+            }
+            Verdict::Stop(it) => Output::Fatal(format!(
+                "{}, and so had this server itself when it led last: what it has in memory is wrong, and it has to stop; its                  files are not touched, so start it again, and look at the memory of this machine if this comes again",
+                differs("its leader", it)
+            )),
+        };
+        consensus.outputs.push_back(output);
     }
 
     fn put(&mut self, output: Output) {
@@ -635,6 +672,9 @@ impl Consensus {
         self.ensemble.handle(ms(now), ensemble::Input::Member(input));
     }
 }
+
+/// So often a leader steps down because it has mispredicted; then the process ends.
+const MISPREDICTIONS_MAX: u32 = 3;
 
 fn is_reconfig(submission: &Submission) -> bool {
     matches!(submission, Submission::Write(write) if write.op == OpCode::Reconfig)

@@ -7,7 +7,8 @@ mod world;
 use std::cell::Cell;
 
 use peer::LocalSessions;
-use wire::{ErrorCode, OpCode, SessionId};
+use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
+use wire::{ErrorCode, OpCode, SessionId, Xid};
 use world::World;
 use world::client::Client;
 
@@ -103,6 +104,71 @@ fn leaders_are_killed_and_nothing_acknowledged_is_lost() {
         let created: usize = world.clients.iter().map(|client| client.created.len()).sum();
         assert!(created > 20, "{created}");
     });
+}
+
+/// The data of a znode changes where no txn has changed it.
+fn damage(world: &World, s: usize, path: &str) {
+    let process = world.servers[s].process.as_ref().unwrap();
+    let mut tree = process.shared.tree.write();
+    let header =
+        TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: tree.last_processed(), time_ms: 1, op: OpCode::SetData };
+    let version = tree.get(path).unwrap().stat().version + 1;
+    let txn = Txn::SetData(SetDataTxn { path: Some(path.into()), data: Some(b"rot"), version });
+    tree.apply(&TxnEntry { header, txn, digest: None }, &mut Vec::new());
+}
+
+#[test]
+fn a_leader_with_a_damaged_tree_steps_down_and_ends_when_another_leader_differs_too() {
+    for_seeds(4, |seed| {
+        let mut world = started(seed, 1);
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let odd = world.leader().unwrap();
+        let one = (0..3).find(|&s| s != odd).unwrap();
+        world.connect(0, one);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+        world.create(0, "/before", 0);
+        world.until("created", |world| world.clients[0].is_idle() && world.is_quiet());
+        world.odd = Some(odd);
+        damage(&world, odd, "/before");
+        world.create(0, "/mispredicted", 0);
+        world.until("it steps down", |world| world.notes.iter().any(|note| note.contains("it steps down")));
+        world.isolate(odd);
+        world.until("another leads", |world| world.leader().is_some_and(|it| it != odd));
+        world.unite();
+        world.connect(0, one);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_serving(odd));
+        assert_eq!(world.ended, None, "one witness");
+        world.create(0, "/two", 0);
+        world.until("two witnesses", |world| world.ended.is_some());
+        let why = world.ended.take().unwrap();
+        assert!(why.contains("and so had this server itself when it led last"), "{why}");
+        // Its files are right.
+        world.odd = None;
+        finish(&mut world);
+    });
+}
+
+#[test]
+fn a_leader_that_mispredicts_for_the_third_time_ends() {
+    let mut world = World::of_one(1);
+    world.odd = Some(0);
+    world.clients = vec![Client::new("c")];
+    world.clients[0].rests = true;
+    world.start(0);
+    for round in 1..=3 {
+        world.until("it leads", |world| world.leader() == Some(0) && world.is_serving(0));
+        world.connect(0, 0);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+        world.create(0, &format!("/before{round}"), 0);
+        world.until("created", |world| world.clients[0].is_idle() && world.is_quiet());
+        assert_eq!((world.notes.len(), world.ended.as_deref()), (round - 1, None));
+        damage(&world, 0, "/before1");
+        world.create(0, &format!("/mispredicted{round}"), 0);
+        world.until("it mispredicts", |world| world.notes.len() == round || world.ended.is_some());
+    }
+    assert!(world.notes.iter().all(|note| note.contains("it steps down")), "{:?}", world.notes);
+    let why = world.ended.unwrap_or_default();
+    assert!(why.contains("for the 3rd time"), "{why}");
 }
 
 #[test]

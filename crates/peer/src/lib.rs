@@ -21,6 +21,7 @@
 pub mod answers;
 pub mod connection;
 mod count_ahead;
+pub mod digest_check;
 pub mod inbox;
 mod lived;
 mod long_read;
@@ -58,6 +59,7 @@ pub mod time;
 mod unprocessed;
 mod watch_bound;
 
+pub use digest_check::{Mismatch, Verdict};
 pub use inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use long_read::StepLimits;
 pub use pipeline::{Pipeline, PipelineConfig};

@@ -19,6 +19,7 @@ use wire::txn::{DIGEST_VERSION, ErrorTxn, TxnDigest, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
+use crate::digest_check::DigestCheck;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
@@ -126,6 +127,8 @@ pub struct Pipeline {
     pub(crate) members: Option<Members>,
     /// Syncs that the leader has answered, and that wait for what was committed before.
     pub(crate) answered_syncs: VecDeque<(Zxid, SyncWait)>,
+    /// Did the txns lead to the digests that they carry?
+    pub(crate) digest_check: DigestCheck,
 }
 
 impl Pipeline {
@@ -173,6 +176,7 @@ impl Pipeline {
             leader_serves: true,
             readers: None,
             answered_syncs: VecDeque::new(),
+            digest_check: DigestCheck::default(),
             config,
         }
     }

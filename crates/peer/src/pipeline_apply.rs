@@ -8,6 +8,7 @@ use tree::{Applied, Outcome, Tree, UsageCount};
 use wire::txn::{Txn, TxnEntry};
 use wire::{ErrorCode, OpCode, Reader, SessionId, Zxid};
 
+use crate::digest_check::Proposer;
 use crate::inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody};
 use crate::pending::{Origin, Pending};
 use crate::pipeline::{BATCH_MAX, Pipeline};
@@ -91,9 +92,13 @@ impl Pipeline {
             Some(counted) => tree.apply_counted(&parsed, counted, &mut self.triggers),
             None => tree.apply(&parsed, &mut self.triggers),
         };
-        if let Some(digest) = parsed.digest
-            && digest.digest != tree.digest().0
-        {
+        let proposer = match self.role {
+            Role::Standalone(_) => Proposer::Alone,
+            Role::Leading(_) => Proposer::Leader,
+            Role::Learning(_) => Proposer::Another,
+            Role::Looking => Proposer::Earlier,
+        };
+        if self.digest_check.applied(proposer, zxid, parsed.digest, tree.digest().0) {
             shared.pipeline_stats.digest_mismatches.add(1);
         }
         self.applied = zxid;

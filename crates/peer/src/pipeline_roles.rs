@@ -29,6 +29,7 @@ use wire::txn::{Txn, TxnEntry, TxnHeader};
 use wire::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zab::Broadcast;
 
+use crate::digest_check::Verdict;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
@@ -203,6 +204,7 @@ impl Pipeline {
         self.tracker.begin_role(expires, now.mono_ms());
         // What was prepared in an earlier role is applied by now, or was never proposed.
         self.outstanding = Outstanding::new(self.config.keys.hasher(), shared.tree.read().digest());
+        self.digest_check.begin_role();
         self.changes_told = 0;
         self.forwarded_bytes = 0;
     }
@@ -343,6 +345,11 @@ impl Pipeline {
     /// What is to be asked, in order; a leader's come behind its proposals.
     pub fn take_wishes(&mut self, into: &mut Vec<Wish>) {
         into.append(&mut self.wishes);
+    }
+
+    /// A txn led to another digest than it carries: what is to be done about it. Each is given once.
+    pub fn take_verdict(&mut self) -> Option<Verdict> {
+        self.digest_check.take_verdict()
     }
 
     /// Has a leader used up its epoch? Then it leads no more, and a new one has to begin.

@@ -192,10 +192,6 @@ impl Core {
         woken.extend(self.drain(&mut machines));
         let mismatches = self.shared.pipeline_stats.digest_mismatches.get();
         let told = self.mismatches_told.swap(mismatches, Relaxed);
-        if mismatches > 0 && told == 0 {
-            // It counts what is in memory.
-            machines.node.want_snapshot();
-        }
         if machines.node.log.look_for_room(self.clock.now().mono_ms()) {
             self.offer_fill(&mut machines);
         }

@@ -32,7 +32,7 @@ use wire::{ServerId, Zxid};
 
 use crate::connections::{self, Connections};
 use crate::election::{self, Election, Proposal, Settings, Vote};
-use crate::leader::{self, ConnId, ToLearner};
+use crate::leader::{self, ConnId, LeaderOver, ToLearner};
 use crate::learner;
 use crate::member::{self, Member, Recovered};
 use crate::options::Options;
@@ -169,6 +169,12 @@ impl Ensemble {
         let zxid = self.member.next_zxid(now_ms);
         self.settle(now_ms);
         zxid
+    }
+
+    /// A leader leads no more; see [`leader::Leader::step_down`]. Drain [`next_output`](Self::next_output) behind it.
+    pub fn step_down(&mut self, now_ms: u64, why: LeaderOver) {
+        self.member.step_down(now_ms, why);
+        self.settle(now_ms);
     }
 
     /// Does it serve reads without a leader?

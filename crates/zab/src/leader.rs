@@ -354,6 +354,13 @@ impl Leader {
         Some(next)
     }
 
+    /// It may lead no more, for a reason that is not the protocol's.
+    pub fn step_down(&mut self, why: LeaderOver) {
+        if !self.is_over() {
+            self.over(why);
+        }
+    }
+
     /// The established epoch.
     pub fn established(&self) -> Option<Epoch> {
         (self.phase == Phase::Broadcast).then_some(self.epoch)

@@ -294,6 +294,14 @@ impl Member {
         zxid
     }
 
+    /// See [`Leader::step_down`]; who does not lead goes on.
+    pub fn step_down(&mut self, now_ms: u64, why: LeaderOver) {
+        let Role::Leading(leader) = &mut self.role else { return };
+        leader.step_down(why);
+        self.drain(now_ms);
+        self.look_if_drained();
+    }
+
     /// LOOKING, FOLLOWING, LEADING, OBSERVING.
     pub fn state(&self) -> State {
         match &self.role {

@@ -177,6 +177,26 @@ fn who_is_refused() {
     assert_eq!(led.closed(B), Some(&CloseReason::TooMany));
 }
 
+/// What it knows beyond this version's protocol it does not use with an older server.
+#[test]
+fn a_learner_of_a_later_version_is_as_welcome() {
+    let mut led = Led::new(options(1));
+    led.give(In::Connected(A));
+    let info = LearnerInfo { protocol_version: Some(PROTOCOL_VERSION + 1), ..LearnerInfo::new(ServerId(2), 0) };
+    led.hear(A, Packet::FollowerInfo { zxid: z(1, 0), info });
+    assert_eq!(led.said(A), [Packet::LeaderInfo { zxid: z(2, 0), protocol_version: PROTOCOL_VERSION }]);
+}
+
+#[test]
+fn who_steps_down_lets_go_of_everybody_and_does_so_once() {
+    let mut led = Led::established(options(1));
+    led.leader.step_down(LeaderOver::Mispredicted);
+    led.leader.step_down(LeaderOver::QuorumLost);
+    led.drain();
+    assert!(led.is_over(LeaderOver::Mispredicted));
+    assert_eq!(led.leader.next_zxid(), None);
+}
+
 #[test]
 fn who_knows_more_is_not_led() {
     let mut led = Led::new(options(1));

@@ -72,7 +72,9 @@ impl fmt::Display for CloseReason {
                 write!(f, "it knows a later configuration, {theirs:x}, than this leader, {ours:x}")
             }
             Self::SameServer => f.write_str("it says that it is this server: two servers have the same myid"),
-            Self::Replaced => f.write_str("the same server connected again"),
+            Self::Replaced => {
+                f.write_str("the same server connected again; if that goes on, two servers have the same myid")
+            }
             Self::BadEpoch(epoch) => write!(f, "it accepted epoch {epoch}, which can't be followed by another"),
             Self::Ahead { theirs, ours } => write!(f, "it knows more ({theirs}) than this leader ({ours})"),
             Self::Unexpected(packet) => write!(f, "{packet} may not come at this point"),
@@ -114,6 +116,8 @@ pub enum LeaderOver {
     EpochsUsedUp,
     /// This server has lost its state, and may not lead.
     StateLost,
+    /// A txn of its own led to another digest than it predicted.
+    Mispredicted,
 }
 
 impl fmt::Display for LeaderOver {
@@ -131,6 +135,7 @@ impl fmt::Display for LeaderOver {
             Self::ZxidsUsedUp => "the zxids of this epoch are used up; a new epoch has to begin",
             Self::EpochsUsedUp => "there is no epoch left; the ensemble needs a new data directory",
             Self::StateLost => "this server has lost its state and may not lead",
+            Self::Mispredicted => "a txn of this leader led to another digest than it predicted",
         })
     }
 }
