@@ -130,7 +130,9 @@ impl RealDisk {
                 self.direct.forget(&renamed);
                 // What is open under the new name is a file that has none any more.
                 self.open.remove(&renamed);
-                if let Some(opened) = self.open.remove(file) {
+                // A log is written on under its name. Everything else gets its name when it is finished, and an open file
+                // would keep its blocks after a purge.
+                if let (Some(opened), FileName::Log(_)) = (self.open.remove(file), to) {
                     self.open.insert(renamed, opened);
                 }
                 Ok(())
@@ -254,12 +256,14 @@ pub fn directory_bytes(dir: &Path) -> u64 {
         .sum()
 }
 
-/// A lock on a data directory, held until it is dropped.
+/// A lock on a data directory, held until it is dropped: on the directory itself, and on a file in it.
 ///
-/// Its file holds what the next start should know of this server: see `last_stop`.
+/// The file holds what the next start should know of this server: see `last_stop`. Whoever removes it while a server runs
+/// lets no second one in.
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
+    _dir: File,
     /// The file was there before.
     pub was_there: bool,
 }
@@ -293,12 +297,20 @@ impl DirLock {
 
     /// Takes it, or says that another server has it.
     pub fn take(dir: &Path) -> io::Result<Self> {
-        let path = dir.join(VERSION_DIR).join(LOCK_FILE);
+        let folder = dir.join(VERSION_DIR);
+        let path = folder.join(LOCK_FILE);
+        let opened = File::open(&folder).map_err(|e| explain("opening", &folder, &e))?;
+        Self::lock(&opened, &path)?;
         let was_there = path.exists();
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(|e| explain("opening the lock", &path, &e))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { file, was_there }),
+        Self::lock(&file, &path)?;
+        Ok(Self { file, _dir: opened, was_there })
+    }
+
+    fn lock(file: &File, path: &Path) -> io::Result<()> {
+        match rustix::fs::flock(file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(()),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
                 ErrorKind::AddrInUse,
                 format!(
@@ -318,6 +330,45 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn one_server_even_without_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(VERSION_DIR)).unwrap();
+        let lock = DirLock::take(dir.path()).unwrap();
+        std::fs::remove_file(dir.path().join(VERSION_DIR).join(LOCK_FILE)).unwrap();
+        let why = DirLock::take(dir.path()).unwrap_err();
+        assert!(why.to_string().contains("another server uses it"), "{why}");
+        drop(lock);
+        DirLock::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_is_there_is_not_replaced_and_what_is_finished_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(VERSION_DIR)).unwrap();
+        let mut disk = RealDisk::new(dir.path(), dir.path());
+        let rename = |name: FileName, to: FileName, disk: &mut RealDisk| {
+            let file = FileRef::new(Dir::Log, name);
+            disk.execute(&Effect::Create(file.clone())).unwrap();
+            disk.execute(&Effect::WriteAt { file: file.clone(), offset: 0, bytes: b"new".to_vec() }).unwrap();
+            disk.execute(&Effect::Rename { file, to })
+        };
+        let log = || FileName::parse("log.7");
+        std::fs::write(dir.path().join(VERSION_DIR).join("log.7"), b"old").unwrap();
+        let why = rename(FileName::NextLog, log(), &mut disk).unwrap_err();
+        assert_eq!(why.kind(), ErrorKind::AlreadyExists);
+        assert!(why.to_string().contains("log.7 is there already"), "{why}");
+        assert_eq!(std::fs::read(disk.path(&FileRef::new(Dir::Log, log()))).unwrap(), b"old");
+        rename(FileName::NextLog, FileName::parse("log.8"), &mut disk).unwrap();
+        disk.execute(&Effect::WriteAt { file: FileRef::log(wire::Zxid(8)), offset: 3, bytes: b"er".to_vec() }).unwrap();
+        assert_eq!(std::fs::read(disk.path(&FileRef::log(wire::Zxid(8)))).unwrap(), b"newer");
+        let mut disk = RealDisk::new(dir.path(), dir.path());
+        for zxid in 1..4 {
+            rename(FileName::SnapshotTemp, FileName::Snapshot(wire::Zxid(zxid)), &mut disk).unwrap();
+        }
+        assert_eq!(disk.open.len(), 0, "files that are finished and still open");
+    }
 
     #[test]
     fn a_link_is_as_good_as_its_file_and_a_log_that_leads_nowhere_is_missed() {

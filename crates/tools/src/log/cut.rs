@@ -102,8 +102,8 @@ pub fn run(args: &Cut, out: &mut dyn Write) -> Result<Outcome> {
     if !is_whole && has_word(&args.file) {
         writeln!(
             out,
-            "Remove {LOCK_FILE} beside it as well: it says how long the logs were when the server stopped, and a start would miss \
-             what was left out."
+            "Remove {LOCK_FILE} beside it as well, while no server runs: it says how long the logs were when the server \
+             stopped, and a start would miss what was left out."
         )?;
     }
     Ok(Outcome::Good)
