@@ -203,6 +203,32 @@ fn what_a_leader_alone_has_logged_is_cut() {
 }
 
 #[test]
+fn a_cut_waits_for_the_purge_that_has_begun() {
+    for_seeds(4, |seed| {
+        let mut world = started(seed, 1);
+        world.clients[0].rests = true;
+        let old = world.leader().unwrap();
+        world.connect(0, old);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+        world.create(0, "/lonely", 0);
+        (0..10).for_each(|_| world.disk_step(old));
+        world.kill(old);
+        world.until("another leads", |world| world.leader().is_some());
+        world.start(old);
+        assert!(world.begin_purge(old) && !world.begin_purge(old));
+        world.until("it shall cut its log", |world| world.is_purge_in_the_way(old));
+        (0..50).for_each(|_| world.disk_step(old));
+        assert_eq!(world.cuts, 0, "what the purge goes by is changed");
+        world.end_purge(old);
+        assert!(!world.begin_purge(old), "the history is being changed");
+        world.until("it is back", |world| world.is_serving(old));
+        assert_eq!(world.cuts, 1);
+        assert!(world.begin_purge(old));
+        world.end_purge(old);
+    });
+}
+
+#[test]
 fn who_was_away_for_long_gets_the_log_or_a_snapshot() {
     let installed = Cell::new(0);
     for_seeds(6, |seed| {

@@ -477,6 +477,24 @@ impl World {
         self.submit(s);
     }
 
+    /// Begins a purge at a server that runs, if that may be.
+    pub fn begin_purge(&mut self, s: usize) -> bool {
+        self.servers[s].process.as_mut().unwrap().node.begin_purge()
+    }
+
+    /// Does a change of its history wait for that?
+    pub fn is_purge_in_the_way(&self, s: usize) -> bool {
+        self.servers[s].process.as_ref().unwrap().node.is_purge_in_the_way()
+    }
+
+    /// Its purge is over.
+    pub fn end_purge(&mut self, s: usize) {
+        let now = self.now;
+        let Some(Process { node, shared, .. }) = &mut self.servers[s].process else { return };
+        node.purge_done(now, shared);
+        self.settle(s);
+    }
+
     /// One thing is done to a disk.
     pub fn disk_step(&mut self, s: usize) {
         let now = self.now;
