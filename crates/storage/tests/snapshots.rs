@@ -238,9 +238,9 @@ fn a_crash_at_any_effect_of_a_snapshot_leaves_all_or_nothing() {
 #[test]
 fn purge_keeps_what_is_needed() {
     let mut disk = VirtualDisk::new(false);
-    let whole = snapshot_bytes(2, true, true);
+    let whole = |zxid: i64| snapshot_ended_at(zxid, 2, true, true);
     for zxid in [10, 20, 30, 40, 50] {
-        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole);
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(zxid));
     }
     for zxid in [1, 11, 25, 31, 45] {
         disk.put(&FileRef::log(Zxid(zxid)), &HEADER);
@@ -258,7 +258,7 @@ fn purge_keeps_what_is_needed() {
     );
     // Only those count that are whole to the last byte, however right they look from outside.
     let rotten = |disk: &mut VirtualDisk, zxid: i64| {
-        let mut bytes = whole.clone();
+        let mut bytes = whole(zxid);
         bytes[60] ^= 1;
         disk.put(&FileRef::snapshot(Zxid(zxid)), &bytes);
     };
@@ -272,16 +272,22 @@ fn purge_keeps_what_is_needed() {
         match what precedes it; snapshot.28: ";
     assert!(error.starts_with(newest), "{error}");
     for zxid in [10, 20, 40] {
-        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole);
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(zxid));
     }
     // Snapshots that can't be loaded don't count (ZOOKEEPER-3231).
-    disk.put(&FileRef::snapshot(Zxid(50)), &whole[..70]);
+    disk.put(&FileRef::snapshot(Zxid(50)), &whole(50)[..70]);
     disk.put(&FileRef::snapshot(Zxid(30)), b"");
     assert!(names(&disk).is_empty(), "10, 20 and 40 stay, and all logs with them");
+    // Nor do copies under later names, which no start loads.
+    for zxid in [51, 52, 53] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(10));
+    }
+    assert!(names(&disk).is_empty(), "10, 20 and 40 stay");
     for zxid in [10, 20, 40] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), b"");
     }
-    assert!(names(&disk).is_empty());
+    let error = purge::plan(&disk, 3, 1 << 20).unwrap_err().to_string();
+    assert!(error.contains("snapshot.35: "), "{error}");
 }
 
 proptest! {
