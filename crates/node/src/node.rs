@@ -430,14 +430,16 @@ impl Node {
                 let differs = differs("this server itself, leading,", it);
                 if consensus.mispredictions >= MISPREDICTIONS_MAX {
                     Output::Fatal(format!(
-                        "{differs}, for the {MISPREDICTIONS_MAX}rd time: it has to stop; its files are not touched, so start it                          again, and look at the memory of this machine if this comes again"
+                        "{differs}, for the {MISPREDICTIONS_MAX}rd time: it has to stop; its files are not touched, so start it \
+                         again, and look at the memory of this machine if this comes again"
                     ))
                 } else {
                     Output::Note(format!("{differs}: it steps down"))
                 }
             }
             Verdict::Stop(it) => Output::Fatal(format!(
-                "{}, and so had this server itself when it led last: what it has in memory is wrong, and it has to stop; its                  files are not touched, so start it again, and look at the memory of this machine if this comes again",
+                "{}, and so had this server itself when it led last: what it has in memory is wrong, and it has to stop; its \
+                 files are not touched, so start it again, and look at the memory of this machine if this comes again",
                 differs("its leader", it)
             )),
         };

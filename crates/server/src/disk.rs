@@ -232,7 +232,8 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::Error::new(
             ErrorKind::AlreadyExists,
             format!(
-                "{} is there already, and was not when this server started: does another server write here? Nothing of it                  was replaced",
+                "{} is there already, and was not when this server started: does another server write here? Nothing of it \
+                 was replaced",
                 to.display()
             ),
         )),
