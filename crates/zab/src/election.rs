@@ -24,6 +24,9 @@
 //!   is time to send its vote again, up to a minute: it sent it once, but the other one was not looking then.
 //! * While a voter looks, it answers those without a vote only if they look too; and these tell nobody that he is behind. In
 //!   Apache such a voter and an observer that is settled, or in a later round, answer each other without end.
+//! * Who has seen a reconfig follows a leader for whom a quorum of the committed configuration speaks; Apache waits for one of
+//!   both configurations, which never comes if that leader has not seen the reconfig.
+//! * The same vote of the same server is answered once until everybody is told again.
 //! * A peer's configuration is followed only with `reconfigEnabled`; Apache starts over even without.
 //! * The oracle is asked about two voters only; Apache follows anybody who claims to lead when the oracle says no, in
 //!   ensembles of any size.
@@ -286,6 +289,7 @@ impl Election {
 
     fn on_up(&mut self, now_ms: u64, peer: ServerId) {
         self.up.insert(peer);
+        self.forget_answer_to(peer);
         if self.round.is_some() && self.quorums.is_voter(peer) && peer != self.settings.me {
             self.send_proposal(peer);
             self.conclude(now_ms);
@@ -319,7 +323,7 @@ impl Election {
         } else {
             self.on_vote(now_ms, from, vote);
             // Whose vote does not count has nobody to tell.
-            if looks && self.quorums.is_voter(self.settings.me) && self.is_behind(vote) {
+            if looks && self.quorums.is_voter(self.settings.me) && self.is_behind(from, vote) {
                 self.send_proposal(from);
             }
         }

@@ -24,6 +24,9 @@ pub(super) struct Round {
     pub(super) send_at: u64,
     /// How long after that it is sent once more.
     interval_ms: u64,
+    /// The votes of those who seemed not to know this server's, and were told it since it last told everybody: they are not
+    /// told again for the same vote. Two servers that disagree on who votes would answer each other for ever.
+    answered: BTreeMap<ServerId, Vote>,
     /// A quorum agrees, and this is when the wait for a better proposal is over, in ms.
     pub(super) finalize_at: Option<u64>,
 }
@@ -47,9 +50,11 @@ impl Election {
         let of_round = self.round.as_ref();
         let received = of_round.map_or(0, |it| it.received.len());
         let settled = of_round.map_or(0, |it| it.settled.len());
+        let answered = of_round.map_or(0, |it| it.answered.len());
         for (what, length) in [
             ("votes in a round", received),
             ("votes of settled servers", settled),
+            ("votes that were answered", answered),
             ("votes before the first round", self.heard.len()),
         ] {
             visit(Queue { what, length, max });
@@ -69,6 +74,7 @@ impl Election {
             proposal: self.own,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
+            answered: BTreeMap::new(),
             send_at: now_ms.saturating_add(interval_ms),
             interval_ms,
             finalize_at: None,
@@ -192,7 +198,16 @@ impl Election {
         } else {
             votes.get(&leader).is_some_and(|it| it.state == ServerState::Leading)
         };
-        confirmed && self.has_quorum(votes, vote)
+        confirmed && (self.has_quorum(votes, vote) || self.is_led_without_reconfig(votes, vote))
+    }
+
+    /// A reconfig that this server has seen may be cut by a leader that has never seen it. Such a leader needs the committed
+    /// configuration alone, and so does who is to follow it: waiting for a quorum of both, this server, and all that have
+    /// seen the reconfig, would stay without a leader for ever. Nothing is decided by following: whether the reconfig may be cut
+    /// shows when that leader compares histories. Apache waits.
+    fn is_led_without_reconfig(&self, votes: &BTreeMap<ServerId, Vote>, vote: Vote) -> bool {
+        let settled = |id| votes.get(&id).is_some_and(|it| it.state != ServerState::Looking && vote.agrees_with(it));
+        vote.proposal.leader != self.settings.me && self.quorums.committed().contains_quorum(settled)
     }
 
     fn has_quorum(&self, votes: &BTreeMap<ServerId, Vote>, vote: Vote) -> bool {
@@ -202,12 +217,14 @@ impl Election {
     }
 
     /// Must its giver be told this server's vote, which it seems not to know? It is in an earlier round; or it votes for less,
-    /// and the last time that everybody was told is a while ago.
-    pub(super) fn is_behind(&self, vote: Vote) -> bool {
-        let Some(round) = &self.round else { return false };
+    /// and the last time that everybody was told is a while ago. True once for each vote of it.
+    pub(super) fn is_behind(&mut self, from: ServerId, vote: Vote) -> bool {
+        let Some(round) = &mut self.round else { return false };
         let waits = round.interval_ms > self.settings.notification_interval_ms_min;
         let votes_for_less = round.proposal.is_better_than(&vote.proposal, self.quorums.committed());
-        vote.election_epoch < self.clock || (vote.election_epoch == self.clock && waits && votes_for_less)
+        let is_behind =
+            vote.election_epoch < self.clock || (vote.election_epoch == self.clock && waits && votes_for_less);
+        is_behind && round.answered.insert(from, vote) != Some(vote)
     }
 
     /// Votes for the proposal, and tells everybody.
@@ -230,10 +247,20 @@ impl Election {
     }
 
     fn tell_all(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.answered.clear();
+        }
         for voter in self.quorums.voters() {
             if voter != self.settings.me {
                 self.send_proposal(voter);
             }
+        }
+    }
+
+    /// Another connection: what went over the last one may be lost.
+    pub(super) fn forget_answer_to(&mut self, peer: ServerId) {
+        if let Some(round) = &mut self.round {
+            round.answered.remove(&peer);
         }
     }
 

@@ -359,6 +359,60 @@ fn both_configurations_of_a_reconfig_must_agree() {
     assert_eq!(decided(&after(&mut it, 700, Input::Timeout)), Some((Leading, 3)));
 }
 
+/// Server `me`, which has seen a reconfig from three voters to seven, and looks for a leader.
+fn with_reconfig_seen(me: i64) -> Election {
+    let newer = QuorumVerifier::of_participants((1..=7).map(ServerId)).with_version(9);
+    let quorums = Quorums::new(of(3).committed().clone(), Some(newer.into()));
+    let mut it = Election::new(settings(me), quorums);
+    after(&mut it, 0, Input::Look(proposal(me, 9)));
+    it
+}
+
+/// Servers 1 and 2 have never seen the reconfig, need nobody for a quorum, and will cut it: who has seen it follows them.
+/// Otherwise 3, 4, 5, 6 and 7 would wait for each other for ever.
+#[test]
+fn who_has_seen_a_reconfig_follows_a_leader_that_has_not() {
+    for me in [3, 7] {
+        let mut it = with_reconfig_seen(me);
+        assert_eq!(decided(&after(&mut it, 0, says(2, Following, proposal(1, 0), 5))), None);
+        assert_eq!(
+            decided(&after(&mut it, 0, says(1, Leading, proposal(1, 0), 5))),
+            Some((Following, 1)),
+            "server {me}"
+        );
+    }
+    // Who leads needs both, whatever others say.
+    let mut it = with_reconfig_seen(3);
+    after(&mut it, 0, says(1, Following, proposal(3, 0), 1));
+    assert_eq!(decided(&after(&mut it, 0, says(2, Following, proposal(3, 0), 1))), None);
+}
+
+/// 7 has a vote as it sees it, and none as 1 does, which therefore answers whatever 7 says. They don't go on and on.
+#[test]
+fn servers_that_disagree_on_who_votes_do_not_answer_each_other_for_ever() {
+    let (mut one, mut seven) = (looking(1, 3), with_reconfig_seen(7));
+    after(&mut seven, 200, Input::Timeout);
+    let told = |outputs: &[Output], to: i64| {
+        outputs.iter().rev().find_map(|it| match it {
+            Output::Send { to: it, notification } if it.0 == to => Some(notification.clone()),
+            _ => None,
+        })
+    };
+    let (mut answers, mut next) = (0, told(&after(&mut one, 250, Input::Timeout), 3));
+    while let Some(notification) = next {
+        answers += 1;
+        assert!(answers < 10, "they go on and on");
+        let outputs = after(&mut seven, 300, Input::Notification { from: ServerId(1), notification });
+        let Some(notification) = told(&outputs, 1) else { break };
+        next = told(&after(&mut one, 300, Input::Notification { from: ServerId(7), notification }), 7);
+    }
+    assert!(answers > 1, "they answer at all");
+    // Once it tells everybody again, it answers again.
+    after(&mut seven, 5000, Input::Timeout);
+    let outputs = after(&mut seven, 5000, says(1, Looking, proposal(1, 0), 1));
+    assert_eq!(sent(&outputs).len(), 1);
+}
+
 fn configured(from: i64, text: &str) -> Input {
     let mut input = says(from, Looking, proposal(3, 0), 1);
     if let Input::Notification { notification, .. } = &mut input {
