@@ -73,6 +73,10 @@ const ALL: &[(Defect, &[u32])] = &[
     (Defect::QueueHasNoBound, &[880, 3340]),
     (Defect::VoteToldOnce, &[1419, 4605]),
     (Defect::SettledNotBelieved, &[975, 1514]),
+    (Defect::OldConfigurationAlone, &[1699]),
+    (Defect::OldConfigurationGoesOn, &[]),
+    (Defect::SeenConfigurationForgotten, &[]),
+    (Defect::LeaderIgnoresItsRemoval, &[]),
 ];
 
 /// The most worlds that one defect may take.

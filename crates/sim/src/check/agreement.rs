@@ -80,5 +80,11 @@ impl Truth {
             self.wrong("session order", what);
         }
         self.check_quorum_has(zxid, link);
+        // A reconfig needs a quorum of both, and from there on the new configuration decides alone.
+        if let Some(next) = self.reconfigs.get(&zxid) {
+            self.verifiers = vec![next.clone()];
+            self.reconfigured += 1;
+            self.check_quorum_has(zxid, link);
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Epoch files: accepted is never older than current, neither goes back, a current epoch stands for its whole initial
-//! history, and no ACKEPOCH leaves before `acceptedEpoch`.
+//! history, and no ACKEPOCH leaves before `acceptedEpoch`. A leader's epoch is later than all that it was told of, and no
+//! server is counted for an epoch twice: two leaders would have it.
 
 use storage::epoch::EpochFile;
 use wire::{Epoch, Zxid};
+use zab::StateSummary;
 
 use super::Truth;
 use crate::store::history::Link;
@@ -14,6 +16,10 @@ pub(crate) struct Files {
     current: Epoch,
     /// The epoch that its leader told it last.
     told: Epoch,
+    /// The last epoch that it was counted for.
+    acked: Epoch,
+    /// As the leader that it is, before its epoch is chosen: the latest epoch that it was told to be accepted.
+    heard: Epoch,
 }
 
 impl Truth {
@@ -27,9 +33,35 @@ impl Truth {
         self.epochs[server].told = epoch;
     }
 
-    /// The server sends an ACKEPOCH.
-    pub(crate) fn on_ack_epoch(&mut self, server: usize) {
-        let Files { accepted, told, .. } = self.epochs[server];
+    /// The server is to lead.
+    pub(crate) fn on_elected(&mut self, server: usize) {
+        self.epochs[server].heard = self.epochs[server].accepted;
+    }
+
+    /// A learner tells a leader which epoch it has accepted.
+    pub(crate) fn on_learner_info(&mut self, leader: usize, accepted: Epoch) {
+        let heard = &mut self.epochs[leader].heard;
+        *heard = accepted.max(*heard);
+    }
+
+    /// A leader has its epoch.
+    pub(crate) fn on_epoch_chosen(&mut self, leader: usize, epoch: Epoch) {
+        let heard = self.epochs[leader].heard;
+        if epoch <= heard {
+            let what = format!("server {} is to lead epoch {epoch}, and was told that {heard} is accepted", leader + 1);
+            self.wrong("epochs", what);
+        }
+    }
+
+    /// The server sends an ACKEPOCH, with its current epoch, or with none so as not to be counted.
+    pub(crate) fn on_ack_epoch(&mut self, server: usize, current: Epoch) {
+        let Files { accepted, told, acked, .. } = self.epochs[server];
+        if current != StateSummary::NO_EPOCH {
+            self.epochs[server].acked = told;
+            if told <= acked {
+                self.wrong("epochs", format!("server {} is counted for epoch {told} twice", server + 1));
+            }
+        }
         if accepted < told {
             let what = format!("ACKEPOCH of server {} for epoch {told}, but its disk says {accepted}", server + 1);
             self.wrong("epoch files", what);
@@ -77,7 +109,7 @@ impl Truth {
             self.wrong("recovery", what);
             return;
         }
-        *files = Files { accepted, current, told: Epoch(0) };
+        *files = Files { accepted, current, told: Epoch(0), acked: files.acked, heard: Epoch(0) };
     }
 
     /// Does the server's disk stand for this epoch with all it begins with?

@@ -5,11 +5,12 @@
 //! |---|---|
 //! | [`agreement`](self) | two servers that deliver different txns at one place, a txn that nobody proposed, or one out of order (integrity, total order, agreement, local and global primary order, primary integrity, prefix consistency) |
 //! | `leadership` | two leaders of one epoch, or one that lacks what was committed |
-//! | `epochs` | epoch files that go back, or stand for a history that is not there; an ACKEPOCH before `acceptedEpoch` |
+//! | `epochs` | epoch files that go back, or stand for a history that is not there; an ACKEPOCH before `acceptedEpoch`; an epoch that is not later than those that its leader was told of; a server that counts for one twice |
 //! | `durability` | an ACK of what is not on the disk, a commit without a quorum of disks, one that is lost |
 //! | `recovery` | a crash after which a disk holds anything but what it was given |
 //! | `clients` | writes out of order, a read that goes back, a sync that misses what was acknowledged |
 //! | `queues` | a queue that is longer than its bound says |
+//! | `snapshots` | a snapshot of what is not committed |
 //! | `sessions` | the writes of one connection committed in another order than they were sent |
 
 mod agreement;
@@ -20,12 +21,14 @@ mod leadership;
 mod queues;
 mod recovery;
 mod sessions;
+mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use wire::{Epoch, Zxid};
-use zab::QuorumVerifier;
+use zab::reconfig::configuration_in;
+use zab::{Options, Proposal, QuorumVerifier};
 
 pub(crate) use self::clients::Wish;
 pub(crate) use self::queues::too_long;
@@ -51,8 +54,13 @@ impl fmt::Display for Violation {
 /// What is true of a world.
 #[derive(Debug, Clone)]
 pub struct Truth {
-    /// All configurations that a server has: where they are changed one by one, any of them may decide.
+    /// All configurations that a server has: where they are changed one by one, any of them may decide. Where a reconfig
+    /// changes them, the one that was committed last.
     verifiers: Vec<QuorumVerifier>,
+    /// What reconfigs that were proposed ask for.
+    reconfigs: BTreeMap<Zxid, QuorumVerifier>,
+    /// How many of them were committed.
+    pub(crate) reconfigured: u64,
     /// The one committed history.
     committed: Vec<(Zxid, Link)>,
     /// What leaders proposed: a checksum of each.
@@ -75,6 +83,8 @@ impl Truth {
     pub(crate) fn new(verifier: QuorumVerifier, servers: usize) -> Self {
         Self {
             verifiers: vec![verifier],
+            reconfigs: BTreeMap::new(),
+            reconfigured: 0,
             committed: Vec::new(),
             proposed: BTreeMap::new(),
             established: BTreeMap::new(),
@@ -93,6 +103,11 @@ impl Truth {
         if !self.verifiers.contains(&verifier) {
             self.verifiers.push(verifier);
         }
+    }
+
+    /// A leader proposes a reconfig.
+    pub(crate) fn on_reconfig_proposed(&mut self, proposal: &Proposal, options: &Options) {
+        self.reconfigs.extend(configuration_in(proposal, options).map(|it| (proposal.zxid, it)));
     }
 
     /// The first thing that is wrong counts.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use wire::{SessionId, Xid, Zxid};
 use zab::Proposal;
 
-use crate::world::whose;
+use crate::world::{NOBODY, whose};
 
 /// Whose writes were proposed and committed.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +16,8 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(super) fn on_proposed(&mut self, proposal: &Proposal) {
-        if let Some(it) = whose(&proposal.txn) {
+        // A reconfig is nobody's.
+        if let Some(it) = whose(&proposal.txn).filter(|(session, _)| *session != NOBODY) {
             self.proposed.insert(proposal.zxid, it);
         }
     }

@@ -119,11 +119,19 @@ pub fn entry(zxid: Zxid, length: usize, data: Data) -> Vec<u8> {
 
 /// A snapshot whose last txn is `zxid`, of at least so many bytes.
 pub fn snapshot(zxid: Zxid, link: Link, bytes: usize) -> Vec<u8> {
+    snapshot_with(zxid, link, bytes, None)
+}
+
+/// The same, with another znode: its path and its data.
+pub fn snapshot_with(zxid: Zxid, link: Link, bytes: usize, other: Option<(&str, &[u8])>) -> Vec<u8> {
     let (mut encoder, mut out) = (SnapshotEncoder::new(), Vec::new());
     encoder.begin([(SessionId(5), 4000)].into_iter(), [].into_iter(), &mut out);
     let mut data = link.0.to_be_bytes().to_vec();
     data.resize(8 + bytes, 0x5a);
     encoder.node("", Some(&data), -1, &StatPersisted::default(), &mut out);
+    if let Some((path, data)) = other {
+        encoder.node(path, Some(data), -1, &StatPersisted::default(), &mut out);
+    }
     encoder.finish(None, Some(zxid), &mut out);
     out
 }

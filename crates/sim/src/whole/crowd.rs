@@ -40,6 +40,7 @@ impl World {
         let timeout_us = client.timeout_ms * 1000;
         match client.conn {
             None if client.is_done => return,
+            None if now_us < self.later.quiet_until_us => {}
             None => self.client_connects(c),
             Some(conn) if now_us > client.heard_us + timeout_us * 2 / 3 => {
                 client.lost();
@@ -50,7 +51,7 @@ impl World {
                 if now_us > client.spoke_us + timeout_us / 4 {
                     self.say(c, &RequestHeader { xid: Xid::PING, op: OpCode::Ping.code() }.to_vec());
                 }
-                if !self.clients[c].is_done {
+                if !self.clients[c].is_done && now_us >= self.later.quiet_until_us {
                     let burst = self.rng.between(1, self.setup.pipelined as u64);
                     (0..burst).for_each(|_| self.act(c));
                 }

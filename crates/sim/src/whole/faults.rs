@@ -5,6 +5,7 @@ use storage::FileName;
 use storage::disk::{Dir, Disk};
 
 use crate::disk::{SECTOR, VirtualDisk};
+use crate::world::later::Later;
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
 use crate::world::{Damage, DiskError, Fault, Kind, Span};
@@ -41,6 +42,26 @@ impl World {
                 }
                 self.queue.push(self.now_us + for_us, Event::Unblock(number));
             }
+            Fault::CutOffLeader { for_us } => {
+                let leads = |serves: bool| {
+                    self.servers.iter().position(|it| {
+                        it.process.as_ref().is_some_and(|it| it.leads && (!serves || it.shown.is_some()))
+                    })
+                };
+                if let Some(leader) = leads(true).or_else(|| leads(false)) {
+                    for (from, to) in self.later.cut_off(number, leader, self.servers.len()) {
+                        self.net.block(from, to, 1);
+                    }
+                    self.queue.push(self.now_us + for_us, Event::Unblock(number));
+                }
+            }
+            Fault::Quiet { for_us } => {
+                self.later.quiet_until_us = self.later.quiet_until_us.max(self.now_us + for_us);
+            }
+            Fault::PowerOffInChange { effects, down_us } => {
+                self.later.power_off_in_change = Some((effects, down_us));
+            }
+            Fault::DiskErrorInChange { effects, kind } => self.later.error_in_change = Some((effects, kind)),
             Fault::Reset { connection } => self.reset(connection),
             Fault::HalfOpen { connection } => {
                 if let Some(conn) = self.nth_connection(connection)
@@ -64,7 +85,7 @@ impl World {
             Fault::Damage { server, kind, place } => self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } => {}
+            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } | Fault::Reconfigure { .. } => {}
         }
     }
 
@@ -185,8 +206,9 @@ impl World {
         if self.is_calm {
             return;
         }
-        let Some(Fault::Block { pairs, .. }) = self.setup.schedule.get(number).map(|it| it.fault.clone()) else {
-            return;
+        let pairs = match self.setup.schedule.get(number).map(|it| it.fault.clone()) {
+            Some(Fault::Block { pairs, .. }) => pairs,
+            _ => self.later.rejoined(number).unwrap_or_default(),
         };
         self.trace.event(self.now_us, Kind::Fault, [number as u64, 1, 0], || Words::world("-- the partition heals"));
         for (from, to) in pairs {
@@ -231,6 +253,7 @@ impl World {
     /// No more faults: everything is healed, and everybody is started.
     pub(super) fn heal(&mut self) {
         self.is_calm = true;
+        self.later = Later::default();
         self.trace.event(self.now_us, Kind::Fault, [u64::MAX, 0, 0], || Words::world("-- all faults end"));
         self.net.unblock_all();
         self.deliver_stalled();

@@ -44,6 +44,7 @@ use self::client::Client;
 use self::server::{Metered, NotStarted, Server, Thread};
 use crate::disk::VirtualDisk;
 use crate::rng::Rng;
+use crate::world::later::Later;
 use crate::world::net::{ConnNumber, Net, Who};
 use crate::world::queue::Queue;
 use crate::world::trace::Words;
@@ -119,13 +120,15 @@ struct World {
     trace: Trace,
     tally: Tally,
     sabotage: Sabotage,
+    later: Later,
     /// No more faults.
     is_calm: bool,
 }
 
 impl World {
     /// A world at its beginning. `change` sets what else is different with its servers.
-    fn new(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
+    fn new(mut setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
+        setup.without_reconfigs();
         let mut rng = Rng::new(setup.seed ^ 0x0a11_0a11);
         let verifier = verifier(&setup);
         let servers = (0..setup.servers()).map(|s| {
@@ -174,6 +177,7 @@ impl World {
             trace: Trace::new(keep),
             tally: Tally::default(),
             sabotage: Sabotage::None,
+            later: Later::default(),
             is_calm: false,
             setup,
         };

@@ -10,7 +10,7 @@ use zab::{RoleId, learner, member};
 use super::server::{Cut, IMAGE_BYTES_MAX, Metered, Stage, Then, Thread, Work, recover_options};
 use super::{Event, Sabotage, World};
 use crate::world::trace::Words;
-use crate::world::{Kind, fault_of};
+use crate::world::{DiskError, Kind, fault_of};
 
 /// How long an effect takes that is no sync, in µs.
 const EFFECT_US: u64 = 20;
@@ -280,6 +280,10 @@ impl World {
     fn run_task(&mut self, s: usize, task: &Task) {
         if let Some(to) = task.ends_history_at() {
             self.truth.on_changing(s, to);
+            let server = &mut self.servers[s];
+            server.power_off_in = self.later.power_off_in_change.take().or(server.power_off_in);
+            server.error_in = self.later.error_in_change.take().or(server.error_in);
+            self.truth.sessions.may_refuse |= matches!(server.error_in, Some((_, DiskError::NoSpace)));
         }
         let name = format!("{task:?}");
         let Some(done) = self.at_once(s, |disk| task.run(disk)) else { return };

@@ -29,12 +29,13 @@ impl World {
         let is_waiting = !client.asked.is_empty();
         match client.conn {
             None if client.is_done => return,
+            None if now_us < self.later.quiet_until_us => {}
             None => self.client_connects(c),
             Some(conn) if is_waiting && now_us > client.heard_us + patience_us => {
                 self.client_lost(c);
                 self.close_end(conn, 0);
             }
-            Some(_) if client.is_connected && !client.is_done => {
+            Some(_) if client.is_connected && !client.is_done && now_us >= self.later.quiet_until_us => {
                 let burst = if self.setup.pipelined > 1 { self.rng.between(1, self.setup.pipelined as u64) } else { 1 };
                 for _ in 0..burst {
                     let draw = self.rng.below(10);

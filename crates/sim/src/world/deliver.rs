@@ -145,6 +145,12 @@ impl World {
             self.truth.on_leader_info(s, zxid.epoch());
         }
         let input = if from == 0 {
+            let is_its = self.servers[s].process.as_ref().is_some_and(|it| it.is_role(leader_role));
+            if let Packet::FollowerInfo { zxid, .. } | Packet::ObserverInfo { zxid, .. } = packet
+                && is_its
+            {
+                self.truth.on_learner_info(s, zxid.epoch());
+            }
             member::Input::Leader(leader_role, leader::Input::Packet(ConnId(number), packet))
         } else {
             if let Some(process) = self.servers[s].process.as_mut().filter(|it| it.receiving.is_some()) {

@@ -1,5 +1,6 @@
 //! What goes wrong, and how it ends.
 
+use super::later::Later;
 use super::message::Message;
 use super::net::{ConnNumber, Who};
 use super::setup::{Damage, Fault, Span};
@@ -39,6 +40,29 @@ impl World {
                 }
                 self.queue.push(self.now_us + for_us, Event::Unblock(number));
             }
+            Fault::CutOffLeader { for_us } => {
+                let leads = |serves: bool| {
+                    self.servers
+                        .iter()
+                        .position(|it| it.process.as_ref().is_some_and(|it| it.leads && (!serves || it.is_serving)))
+                };
+                if let Some(leader) = leads(true).or_else(|| leads(false)) {
+                    for (from, to) in self.later.cut_off(number, leader, self.servers.len()) {
+                        self.net.block(from, to, 1);
+                    }
+                    self.queue.push(self.now_us + for_us, Event::Unblock(number));
+                    self.write_at(leader, number);
+                    self.settle(leader);
+                }
+            }
+            Fault::Reconfigure { change } => self.reconfigure(&change),
+            Fault::Quiet { for_us } => {
+                self.later.quiet_until_us = self.later.quiet_until_us.max(self.now_us + for_us);
+            }
+            Fault::PowerOffInChange { effects, down_us } => {
+                self.later.power_off_in_change = Some((effects, down_us));
+            }
+            Fault::DiskErrorInChange { effects, kind } => self.later.error_in_change = Some((effects, kind)),
             Fault::Reset { connection } => self.reset(connection),
             Fault::HalfOpen { connection } => {
                 if let Some(conn) = self.nth_connection(connection)
@@ -158,8 +182,9 @@ impl World {
         if self.is_calm {
             return;
         }
-        let Some(Fault::Block { pairs, .. }) = self.setup.schedule.get(number).map(|it| it.fault.clone()) else {
-            return;
+        let pairs = match self.setup.schedule.get(number).map(|it| it.fault.clone()) {
+            Some(Fault::Block { pairs, .. }) => pairs,
+            _ => self.later.rejoined(number).unwrap_or_default(),
         };
         self.trace.event(self.now_us, Kind::Fault, [number as u64, 1, 0], || Words::world("-- the partition heals"));
         for (from, to) in pairs {
@@ -204,6 +229,7 @@ impl World {
     /// No more faults: everything is healed, and everybody is started.
     pub(super) fn heal(&mut self) {
         self.is_calm = true;
+        self.later = Later::default();
         self.trace.event(self.now_us, Kind::Fault, [u64::MAX, 0, 0], || Words::world("-- all faults end"));
         self.net.unblock_all();
         self.deliver_stalled();
@@ -245,6 +271,11 @@ impl Fault {
             Self::SlowDisk { .. } => "slow disk",
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
+            Self::PowerOffInChange { .. } => "power off in a change of history",
+            Self::DiskErrorInChange { .. } => "disk error in a change of history",
+            Self::CutOffLeader { .. } => "leader cut off",
+            Self::Quiet { .. } => "quiet clients",
+            Self::Reconfigure { .. } => "reconfig",
             Self::Damage { kind: Damage::Rot, .. } => "bit rot",
             Self::Damage { kind: Damage::Astray, .. } => "misdirected write",
             Self::Configure { .. } => "configuration",

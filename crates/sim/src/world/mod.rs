@@ -17,6 +17,8 @@
 //! | `threads` | the disk, one effect at a time |
 //! | `process` | what a server's machines want, and are told |
 //! | `faults` | what goes wrong, and is healed |
+//! | `reconfig` | other configurations, while it goes on |
+//! | `later` | faults that wait for their moment |
 //! | `client`, `crowd` | clients |
 //! | `story`, `diagram` | worlds with a name, and how they are shown |
 //! | `trace` | a line an event, and a hash of all |
@@ -26,10 +28,12 @@ mod crowd;
 mod deliver;
 mod diagram;
 mod faults;
+pub(crate) mod later;
 mod message;
 pub(crate) mod net;
 mod process;
 pub(crate) mod queue;
+mod reconfig;
 mod run;
 mod server;
 pub(crate) mod setup;
@@ -53,6 +57,7 @@ use zab::quorum_verifier::{Member, MemberAddress, Role};
 use zab::{CommittedLogLimits, Options, QuorumVerifier, RoleId};
 
 use self::client::Client;
+use self::later::Later;
 use self::message::Message;
 use self::net::{ConnNumber, Net, Port, Who};
 use self::queue::Queue;
@@ -64,8 +69,9 @@ use crate::rng::Rng;
 
 pub use self::diagram::diagram;
 pub(crate) use self::process::whose;
+pub(crate) use self::reconfig::NOBODY;
 pub use self::run::{Outcome, run};
-pub use self::setup::{Damage, DiskError, Fault, Setup, Span, Timed};
+pub use self::setup::{Change, Damage, DiskError, Fault, Setup, Span, Timed};
 pub use self::story::{STORIES, Story};
 pub(crate) use self::threads::fault_of;
 pub use self::trace::{Keep, Kind, Line, Trace};
@@ -127,6 +133,12 @@ pub struct Tally {
     pub snap_syncs: u64,
     /// Parts of logs that leaders read for learners.
     pub log_reads: u64,
+    /// Logs that were cut because a leader said so.
+    pub truncations: u64,
+    /// Snapshots of leaders that became the history.
+    pub installations: u64,
+    /// Reconfigs that were committed.
+    pub reconfigs: u64,
     /// Answers that clients got.
     pub answers: u64,
 }
@@ -144,6 +156,7 @@ pub struct World {
     truth: Truth,
     trace: Trace,
     tally: Tally,
+    later: Later,
     /// What each server told the others last, for the words of a trace.
     said: Vec<Option<Notification>>,
     /// No more faults.
@@ -165,6 +178,7 @@ impl World {
             options.committed_log = CommittedLogLimits { txns: setup.committed_log_txns, bytes: 1 << 20 };
             options.initial_counter = setup.initial_counter;
             options.force_snapshot_sync = setup.force_snapshot_sync;
+            options.reconfig_enabled = setup.reconfig_enabled;
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
@@ -185,6 +199,7 @@ impl World {
                 power_off_in: None,
                 power_off_in_recovery: None,
                 error_in: None,
+                file: None,
                 clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
             }
         });
@@ -199,6 +214,7 @@ impl World {
             net: Net::new(servers.len(), Rng::new(rng.any())),
             clients: vec![Client::default(); setup.clients],
             truth,
+            later: Later::default(),
             said: vec![None; servers.len()],
             servers,
             rng,
@@ -323,6 +339,7 @@ impl World {
             return;
         }
         server.is_on = true;
+        server.read_file(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !self.is_calm);
         let Server { disk, options, .. } = server;
         let found = server::start(disk, limit.map(|(effects, _)| effects), options);
@@ -353,10 +370,18 @@ impl World {
         let server = &mut self.servers[s];
         server.processes += 1;
         let now_ms = server.local_ms(self.now_us);
-        let (options, settings) = (server.options.clone(), server.settings.clone());
+        let (mut options, settings) = (server.options.clone(), server.settings.clone());
+        options.last_seen.clone_from(&found.configuration);
+        #[cfg(feature = "seeded-defects")]
+        if options.has(zab::Defect::SeenConfigurationForgotten) {
+            options.last_seen = None;
+        }
         let ensemble = Ensemble::new(now_ms, options, settings, found.recovered);
         let policy = SnapPolicy::new(self.setup.snap_count, 0, self.rng.any());
         server.process = Some(Process::new(server.processes, ensemble, policy, last, link));
+        if let Some(process) = &mut server.process {
+            process.configuration = found.configuration;
+        }
         self.drain(s);
         self.settle(s);
     }
@@ -364,21 +389,22 @@ impl World {
 
 /// Who votes, and who observes.
 pub(crate) fn verifier(setup: &Setup) -> QuorumVerifier {
-    verifier_of(setup.voters, setup.servers())
+    verifier_of(setup.voters, setup.voters + setup.observers)
 }
 
 /// The first `voters` of so many servers vote, the others observe.
 fn verifier_of(voters: usize, servers: usize) -> QuorumVerifier {
-    let members = (0..servers).map(|s| {
-        let mut member = Member::participant(ServerId(s as i64 + 1));
-        let host = format!("s{}", s + 1);
-        member.addresses.push(MemberAddress { host, quorum_port: 2888, election_port: 3888 });
-        if s >= voters {
-            member.role = Role::Observer;
-        }
-        member
-    });
-    QuorumVerifier::majority(members, 0)
+    let role = |s: usize| if s < voters { Role::Participant } else { Role::Observer };
+    QuorumVerifier::majority((0..servers).map(|s| member(s, role(s))), 0)
+}
+
+/// A server of a configuration.
+fn member(s: usize, role: Role) -> Member {
+    let mut member = Member::participant(ServerId(s as i64 + 1));
+    let host = format!("s{}", s + 1);
+    member.addresses.push(MemberAddress { host, quorum_port: 2888, election_port: 3888 });
+    member.role = role;
+    member
 }
 
 /// A packet in a few words.

@@ -168,19 +168,22 @@ impl World {
                 process.role = Some(role);
                 process.leads = true;
                 self.tally.elections += 1;
+                self.truth.on_elected(s);
                 self.words(s, Kind::Role, 0, || "leads: discovery".to_owned());
             }
             member::Output::Disk(command) => {
-                if let Command::WriteCurrentEpoch { epoch, .. } = command
-                    && process.leads
-                {
-                    self.truth.on_initial_history(s, epoch);
+                match command {
+                    Command::WriteAcceptedEpoch { epoch, .. } if process.leads => self.truth.on_epoch_chosen(s, epoch),
+                    Command::WriteCurrentEpoch { epoch, .. } if process.leads => {
+                        self.truth.on_initial_history(s, epoch);
+                    }
+                    _ => {}
                 }
                 self.disk_command(s, command);
             }
             member::Output::Leader(output) => self.on_leader(s, output),
             member::Output::Learner(output) => self.on_learner(s, output),
-            member::Output::Configured(_) => {}
+            member::Output::Configured(quorums) => self.on_configured(s, quorums.committed()),
             member::Output::Over(_, why) => self.on_role_over(s, &why.to_string()),
         }
     }
@@ -249,7 +252,7 @@ impl World {
                 let packet = packet.into_packet();
                 match &packet {
                     Packet::Ack { zxid } => self.truth.on_ack(s, *zxid),
-                    Packet::AckEpoch { .. } => self.truth.on_ack_epoch(s),
+                    Packet::AckEpoch { current_epoch, .. } => self.truth.on_ack_epoch(s, *current_epoch),
                     _ => {}
                 }
                 if let Some(conn) = process.leader {
@@ -322,10 +325,14 @@ impl World {
 
     fn apply(&mut self, s: usize, zxid: Zxid, is_committed: bool) {
         loop {
-            let Some(process) = &mut self.servers[s].process else { return };
+            let server = &mut self.servers[s];
+            let Some(process) = &mut server.process else { return };
             let Some(proposal) = process.unapplied.pop_front_if(|it| it.zxid <= zxid) else { break };
             process.link = process.link.then(&proposal.txn);
             process.applied = proposal.zxid;
+            if let Some(it) = zab::reconfig::configuration_in(&proposal, &server.options) {
+                process.configuration = Some(it);
+            }
             if is_committed {
                 self.truth.on_commit(s, proposal.zxid, process.log.durable());
                 let link = process.link;

@@ -16,12 +16,14 @@ use wire::txn::TxnEntry;
 use wire::{AclVec, Epoch, ServerId, SessionId, StatPersisted, Zxid};
 use zab::election::Settings;
 use zab::ensemble::Ensemble;
-use zab::{Command, CommittedLog, ConnId, Options, Proposal, RoleId, Token, leader};
+use zab::reconfig::configuration_in;
+use zab::{Command, CommittedLog, ConnId, Options, Proposal, QuorumVerifier, RoleId, Token, leader};
 
 use super::Event;
 use super::net::ConnNumber;
+use super::reconfig::CONFIG_PATH;
 use crate::disk::VirtualDisk;
-use crate::store::history::{Link, Rebuilt, snapshot};
+use crate::store::history::{Link, Rebuilt, snapshot_with};
 
 /// How the log of a simulated server is written: small files and batches, so that all that can happen does.
 pub(super) fn log_options() -> LogOptions {
@@ -63,6 +65,8 @@ pub(super) struct Server {
     pub(super) power_off_in_recovery: Option<(u64, u64)>,
     /// An effect fails after so many others.
     pub(super) error_in: Option<(u64, super::setup::DiskError)>,
+    /// A configuration that is on its way into the server's file, and when it is there, in µs. `options` has what the file holds.
+    pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
 }
 
@@ -145,6 +149,8 @@ pub(super) struct Process {
     /// What is applied.
     pub(super) applied: Zxid,
     pub(super) link: Link,
+    /// The configuration that stands in what is applied, if a txn has set one.
+    pub(super) configuration: Option<QuorumVerifier>,
     /// Logged, or on its way to the log, and not applied.
     pub(super) unapplied: VecDeque<Proposal>,
     pub(super) role: Option<RoleId>,
@@ -180,6 +186,7 @@ impl Process {
             reads: VecDeque::new(),
             applied: last,
             link,
+            configuration: None,
             unapplied: VecDeque::new(),
             role: None,
             leads: false,
@@ -206,6 +213,8 @@ pub(super) struct Found {
     pub(super) recovered: zab::Recovered,
     pub(super) last: Zxid,
     pub(super) link: Link,
+    /// The newest configuration in it.
+    pub(super) configuration: Option<QuorumVerifier>,
 }
 
 /// Why a start came to nothing.
@@ -222,6 +231,8 @@ pub(super) enum NotStarted {
 struct Restoring {
     rebuilt: Rebuilt,
     start: Zxid,
+    /// What the snapshot says of the configuration.
+    configuration: Option<Vec<u8>>,
     txns: Vec<Proposal>,
 }
 
@@ -232,6 +243,10 @@ impl Restore for Restoring {
     fn session(&mut self, _: SessionId, _: i32) {}
     fn acl(&mut self, _: i64, _: AclVec<'_>) {}
     fn node(&mut self, path: &str, data: Buffer<'_>, acl: i64, stat: &StatPersisted) -> Result<(), String> {
+        if path == CONFIG_PATH {
+            self.configuration = data.map(<[u8]>::to_vec);
+            return Ok(());
+        }
         self.rebuilt.node(path, data, acl, stat)
     }
     fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String> {
@@ -275,15 +290,17 @@ impl Disk for Limited<'_> {
 }
 
 /// A whole snapshot.
-pub(super) fn snapshot_bytes(zxid: Zxid, link: Link) -> Vec<u8> {
-    snapshot(zxid, link, SNAPSHOT_BYTES)
+pub(super) fn snapshot_bytes(zxid: Zxid, link: Link, configuration: Option<&QuorumVerifier>) -> Vec<u8> {
+    let text = configuration.map(ToString::to_string);
+    let config = text.as_ref().map(|it| (CONFIG_PATH, it.as_bytes()));
+    snapshot_with(zxid, link, SNAPSHOT_BYTES, config)
 }
 
 /// The effects that make a snapshot of the own state.
-pub(super) fn snapshot_effects(zxid: Zxid, link: Link) -> Vec<Effect> {
+pub(super) fn snapshot_effects(zxid: Zxid, link: Link, configuration: Option<&QuorumVerifier>) -> Vec<Effect> {
     let mut writer = SnapshotWriter::new(zxid, true);
     let mut effects = writer.start();
-    effects.extend(writer.chunk(snapshot_bytes(zxid, link)));
+    effects.extend(writer.chunk(snapshot_bytes(zxid, link, configuration)));
     effects.extend(writer.finish());
     effects
 }
@@ -310,17 +327,20 @@ pub(super) fn start(disk: &mut VirtualDisk, effects: Option<u64>, options: &Opti
         }
     })?;
     let is_lost = recovered.origin == Origin::Nothing || recovered.is_suspect;
-    let Restoring { rebuilt, start, txns } = restoring;
+    let Restoring { rebuilt, start, configuration, txns } = restoring;
     let run = |disk: &mut Limited<'_>, effects: &[Effect]| {
         effects.iter().try_for_each(|effect| disk.execute(effect)).map_err(|_| NotStarted::Io)
     };
     if matches!(recovered.origin, Origin::New) {
-        run(&mut disk, &snapshot_effects(Zxid::ZERO, Link::START))?;
+        run(&mut disk, &snapshot_effects(Zxid::ZERO, Link::START, None))?;
         run(&mut disk, &recovered.when_begun)?;
     }
     let last = recovered.last_zxid;
     #[cfg(feature = "seeded-defects")]
     let (last, txns) = if options.has(zab::Defect::SnapshotEndsHistory) { (start, Vec::new()) } else { (last, txns) };
+    let of_log = txns.iter().rev().find_map(|it| configuration_in(it, options));
+    let of_snapshot = || QuorumVerifier::parse(&String::from_utf8_lossy(&configuration?), options.text_rules).ok();
+    let configuration = of_log.or_else(of_snapshot);
     let epochs = epoch::read(&disk, last).map_err(|error| match error {
         epoch::EpochError::Io { .. } => NotStarted::Io,
         error => NotStarted::Refused(error.to_string()),
@@ -333,7 +353,7 @@ pub(super) fn start(disk: &mut VirtualDisk, effects: Option<u64>, options: &Opti
         log.append(proposal).map_err(|gap| NotStarted::Refused(gap.to_string()))?;
     }
     let recovered = zab::Recovered { accepted: epochs.accepted, current: epochs.current, log, is_lost };
-    Ok(Found { recovered, last: last.max(Zxid::ZERO), link: rebuilt.link })
+    Ok(Found { recovered, last: last.max(Zxid::ZERO), link: rebuilt.link, configuration })
 }
 
 /// The chain that a snapshot's bytes carry; `None` if they are no snapshot.
@@ -344,7 +364,7 @@ pub(super) fn link_of_snapshot(bytes: &[u8]) -> Option<Link> {
         fn session(&mut self, _: SessionId, _: i32) {}
         fn acl(&mut self, _: i64, _: AclVec<'_>) {}
         fn node(&mut self, path: &str, data: Buffer<'_>, acl: i64, stat: &StatPersisted) -> Result<(), String> {
-            self.0.node(path, data, acl, stat)
+            Restore::node(self.0, path, data, acl, stat)
         }
     }
     let compression = storage::snapshot::stream::Compression::None;

@@ -104,6 +104,37 @@ pub enum Fault {
         /// How.
         kind: DiskError,
     },
+    /// Whoever cuts its log next, or installs a snapshot, loses power while it does, or soon behind it.
+    PowerOffInChange {
+        /// How many effects are done before, from the beginning of the change on.
+        effects: u64,
+        /// After how long it is back.
+        down_us: u64,
+    },
+    /// Whoever cuts its log next, or installs a snapshot: one of the effects fails.
+    DiskErrorInChange {
+        /// How many effects are done before, from the beginning of the change on.
+        effects: u64,
+        /// How.
+        kind: DiskError,
+    },
+    /// Nothing gets to who leads at that moment, or from there; what is sent waits. In worlds of cores one of its clients
+    /// writes then.
+    CutOffLeader {
+        /// For how long.
+        for_us: u64,
+    },
+    /// Nothing wrong: clients keep still.
+    Quiet {
+        /// For how long.
+        for_us: u64,
+    },
+    /// Nothing wrong: whoever leads is asked for another configuration. It refuses if it can't have it. Only where the
+    /// world has `reconfigEnabled`.
+    Reconfigure {
+        /// What is to be different.
+        change: Change,
+    },
     /// The machine gets an empty disk.
     Wipe {
         /// Whose.
@@ -153,7 +184,13 @@ impl Fault {
     pub(crate) fn is_of_first(&self, servers: usize) -> bool {
         match self {
             Self::Block { pairs, .. } => pairs.iter().all(|&(from, to)| from < servers && to < servers),
-            Self::Reset { .. } | Self::HalfOpen { .. } => true,
+            Self::Reset { .. }
+            | Self::HalfOpen { .. }
+            | Self::PowerOffInChange { .. }
+            | Self::DiskErrorInChange { .. }
+            | Self::CutOffLeader { .. }
+            | Self::Quiet { .. } => true,
+            Self::Reconfigure { change } => change.is_of_first(servers),
             Self::PowerOff { server, .. }
             | Self::PowerOffAtEffect { server, .. }
             | Self::Kill { server, .. }
@@ -167,6 +204,52 @@ impl Fault {
             | Self::Write { server }
             | Self::Sync { server }
             | Self::ClockJump { server, .. } => *server < servers,
+        }
+    }
+}
+
+/// How a configuration follows another one. Servers are counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A server votes, whatever it was.
+    Vote(usize),
+    /// A server observes, whatever it was.
+    Observe(usize),
+    /// A server is in the configuration no more.
+    Leave(usize),
+    /// These vote, these observe, and nobody else is in the configuration.
+    Whole {
+        /// Who votes.
+        voters: Vec<usize>,
+        /// Who observes.
+        observers: Vec<usize>,
+    },
+}
+
+impl Change {
+    fn is_of_first(&self, servers: usize) -> bool {
+        match self {
+            Self::Vote(server) | Self::Observe(server) | Self::Leave(server) => *server < servers,
+            Self::Whole { voters, observers } => voters.iter().chain(observers).all(|&it| it < servers),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |of: &[usize]| of.iter().map(|it| (it + 1).to_string()).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Vote(server) => write!(f, "server {} is to vote", server + 1),
+            Self::Observe(server) => write!(f, "server {} is to observe", server + 1),
+            Self::Leave(server) => write!(f, "server {} is to leave", server + 1),
+            Self::Whole { voters, observers } => {
+                write!(
+                    f,
+                    "{} are to vote, and {} to observe",
+                    list(voters),
+                    if observers.is_empty() { "nobody".to_owned() } else { list(observers) }
+                )
+            }
         }
     }
 }
@@ -223,6 +306,16 @@ impl fmt::Display for Fault {
             Self::DiskError { server, effects, kind } => {
                 write!(f, "server {}: disk error {kind:?} after {effects} effects", server + 1)
             }
+            Self::PowerOffInChange { effects, down_us } => {
+                let down = s(down_us);
+                write!(f, "who changes its history next loses power after {effects} effects, for {down}")
+            }
+            Self::DiskErrorInChange { effects, kind } => {
+                write!(f, "who changes its history next has the disk error {kind:?} after {effects} effects")
+            }
+            Self::CutOffLeader { for_us } => write!(f, "the leader is cut off for {}", s(for_us)),
+            Self::Reconfigure { change } => write!(f, "reconfig: {change}"),
+            Self::Quiet { for_us } => write!(f, "clients keep still for {}", s(for_us)),
             Self::Configure { server, voters, down_us } => {
                 write!(f, "server {} gets a configuration of {voters}, back in {}", server + 1, s(down_us))
             }
@@ -257,6 +350,10 @@ pub struct Setup {
     pub known: Vec<usize>,
     /// How many observe.
     pub observers: usize,
+    /// How many are in no configuration, and may be taken in.
+    pub spares: usize,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
     /// How many clients there are.
     pub clients: usize,
     /// `tickTime`.
@@ -307,6 +404,8 @@ impl Setup {
             voters,
             known: Vec::new(),
             observers,
+            spares: 0,
+            reconfig_enabled: false,
             clients,
             tick_ms: 2000,
             init_limit_ticks: 10,
@@ -344,6 +443,6 @@ impl Setup {
 
     /// How many servers there are.
     pub fn servers(&self) -> usize {
-        self.voters + self.observers
+        self.voters + self.observers + self.spares
     }
 }

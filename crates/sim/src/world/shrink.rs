@@ -81,6 +81,8 @@ impl Search<'_> {
         for clients in [0, 1, 2, self.best.clients / 2, self.best.clients.saturating_sub(1)] {
             self.change(|it| it.clients = clients.min(it.clients));
         }
+        self.change(Setup::without_reconfigs);
+        self.fewer_servers(|it| it.spares = 0);
         self.fewer_servers(|it| it.observers = 0);
         for voters in [1, 2, 3, self.best.voters.saturating_sub(1)] {
             self.fewer_servers(|it| it.voters = voters.clamp(1, it.voters));
@@ -116,6 +118,9 @@ impl fmt::Display for Setup {
         }
         if *initial_counter > 0 {
             writeln!(f, "  epochs begin behind counter {initial_counter:#x}")?;
+        }
+        if self.reconfig_enabled {
+            writeln!(f, "  reconfigEnabled, and {} more servers", self.spares)?;
         }
         if self.is_encoded {
             writeln!(f, "  packets travel as bytes")?;

@@ -1,6 +1,6 @@
 //! The world of a seed: each draws a random subset of the faults, and random rates.
 
-use super::setup::{Damage, DiskError, Fault, Setup, Span, Timed};
+use super::setup::{Change, Damage, DiskError, Fault, Setup, Span, Timed};
 use crate::rng::Rng;
 
 /// The kinds of faults that a seed may have.
@@ -51,6 +51,16 @@ impl Setup {
         if rng.chance(200) {
             setup.draw_damage(&mut rng);
         }
+        if rng.chance(250) {
+            setup.draw_comebacks(&mut rng);
+        }
+        if rng.chance(150) {
+            setup.draw_lost_voters(&mut rng);
+        }
+        if setup.voters > 1 && rng.chance(200) {
+            setup.draw_reconfigs(&mut rng);
+        }
+        setup.schedule.sort_by_key(|it| it.at_us);
         setup
     }
 
@@ -84,6 +94,105 @@ impl Setup {
                 self.schedule.extend(then.map(|fault| Timed { at_us: at_us + 1, fault }));
             }
         }
+    }
+
+    /// Leaders that go on with proposals that nobody hears, while clients write nothing to the next leader: so that they are told to
+    /// cut their logs when they are back, and something happens then.
+    fn draw_comebacks(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.between(1, 4) {
+            let at_us = rng.below(self.faults_us);
+            let limit_us = self.tick_ms * 1000 * self.sync_limit_ticks;
+            let for_us = rng.between(limit_us, limit_us * 4) + rng.below(2_000_000);
+            // Nobody else leads before that.
+            let wrote_us = at_us + rng.between(1000, limit_us);
+            let quiet_us = for_us + rng.between(500_000, 5_000_000);
+            let down_us = rng.between(1000, 1_000_000);
+            self.schedule.push(Timed { at_us, fault: Fault::CutOffLeader { for_us } });
+            self.schedule.push(Timed { at_us: wrote_us, fault: Fault::Quiet { for_us: quiet_us } });
+            let fault = match rng.below(10) {
+                0..6 => Fault::PowerOffInChange { effects: rng.below(16), down_us },
+                6..9 => Fault::DiskErrorInChange { effects: rng.below(4), kind: draw_disk_error(rng) },
+                _ => continue,
+            };
+            self.schedule.push(Timed { at_us: wrote_us, fault });
+        }
+    }
+
+    /// As bad as it may be for a quorum: one voter misses what the others commit; then those that may lose their disks lose
+    /// them, and of the others that one alone can be reached.
+    fn draw_lost_voters(&mut self, rng: &mut Rng) {
+        let fragile = (self.voters - 1) / 2;
+        if fragile == 0 || self.voters.is_multiple_of(2) {
+            return;
+        }
+        let behind = rng.between(fragile as u64, self.voters as u64 - 1) as usize;
+        let all = self.servers();
+        let cut_off = |s: usize| (0..all).filter(move |&it| it != s).flat_map(move |it| [(s, it), (it, s)]);
+        let (at_us, missed_us) = (rng.below(self.faults_us), rng.between(100_000, 10_000_000));
+        let for_us = rng.between(1_000_000, 15_000_000);
+        let pairs = cut_off(behind).collect();
+        self.schedule.push(Timed { at_us, fault: Fault::Block { pairs, for_us: missed_us } });
+        let at_us = (at_us + missed_us).saturating_sub(rng.below(50_000));
+        let pairs = (fragile..self.voters).filter(|&it| it != behind).flat_map(cut_off).collect();
+        self.schedule.push(Timed { at_us, fault: Fault::Block { pairs, for_us } });
+        for server in 0..fragile {
+            let down_us = rng.between(1000, 500_000);
+            self.schedule.push(Timed { at_us: at_us + 1, fault: Fault::Wipe { server, down_us } });
+        }
+    }
+
+    /// Servers come, go and change their roles. None loses its disk: where members change, nobody can say beforehand how many
+    /// of them may.
+    fn draw_reconfigs(&mut self, rng: &mut Rng) {
+        self.reconfig_enabled = true;
+        self.spares = rng.below(4) as usize;
+        let all = self.servers();
+        if self.clock_ppm.iter().any(|it| *it != 1_000_000) {
+            self.clock_ppm.resize_with(all, || rng.between(500_000, 2_000_000));
+        }
+        self.clock_ppm.resize(all, 1_000_000);
+        self.start_us.resize(all, 0);
+        self.schedule.retain(|it| !matches!(it.fault, Fault::Wipe { .. } | Fault::Damage { .. }));
+        let pause_us = [300_000, 1_000_000, 5_000_000][rng.below(3) as usize];
+        let mut at_us = rng.below(3_000_000);
+        while at_us < self.faults_us {
+            let server = rng.below(all as u64) as usize;
+            let change = match rng.below(10) {
+                0..3 => Change::Vote(server),
+                3..5 => Change::Observe(server),
+                5..7 => Change::Leave(server),
+                _ => {
+                    let in_it: Vec<usize> = (0..all).filter(|_| rng.chance(600)).collect();
+                    let (voters, observers) = in_it.into_iter().partition(|_| rng.chance(800));
+                    Change::Whole { voters, observers }
+                }
+            };
+            self.schedule.push(Timed { at_us, fault: Fault::Reconfigure { change } });
+            // Its moment is short, so what is to meet it comes with it.
+            let fault = match rng.below(12) {
+                0 => Some(Fault::Kill { server, down_us: rng.between(1000, 500_000) }),
+                1 => Some(Fault::PowerOff { server, down_us: rng.between(1000, 500_000) }),
+                2 => Some(Fault::CutOffLeader { for_us: rng.between(100_000, 10_000_000) }),
+                3 => {
+                    Some(Fault::PowerOffAtEffect { server, effects: rng.below(8), down_us: rng.between(1000, 500_000) })
+                }
+                _ => None,
+            };
+            let soon_us = at_us + rng.below(self.latency.max_us * 3 + self.sync.max_us * 2);
+            self.schedule.extend(fault.map(|fault| Timed { at_us: soon_us, fault }));
+            at_us += rng.between(pause_us / 10, pause_us * 2);
+        }
+    }
+
+    /// The same world without.
+    pub(crate) fn without_reconfigs(&mut self) {
+        self.reconfig_enabled = false;
+        self.spares = 0;
+        self.schedule.retain(|it| !matches!(it.fault, Fault::Reconfigure { .. }));
+        let servers = self.servers();
+        self.clock_ppm.truncate(servers);
+        self.start_us.truncate(servers);
+        self.schedule.retain(|it| it.fault.is_of_first(servers));
     }
 
     fn draw(&self, kind: u64, fragile: usize, rng: &mut Rng) -> Vec<Fault> {
@@ -126,8 +235,7 @@ impl Setup {
             }
             _ if server < fragile && rng.chance(500) => one(Fault::Wipe { server, down_us }),
             _ => {
-                let all = [DiskError::Error, DiskError::Partly, DiskError::SyncLost, DiskError::NoSpace];
-                let kind = all[rng.below(4) as usize];
+                let kind = draw_disk_error(rng);
                 one(Fault::DiskError { server, effects: rng.below(40), kind })
             }
         }
@@ -153,4 +261,8 @@ impl Setup {
         pairs.retain(|(from, to)| from != to);
         pairs
     }
+}
+
+fn draw_disk_error(rng: &mut Rng) -> DiskError {
+    [DiskError::Error, DiskError::Partly, DiskError::SyncLost, DiskError::NoSpace][rng.below(4) as usize]
 }

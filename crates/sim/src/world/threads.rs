@@ -139,7 +139,13 @@ impl World {
     pub(super) fn begin(&mut self, s: usize, thread: Thread, effects: Vec<Effect>, then: Then) {
         #[cfg(feature = "seeded-defects")]
         let effects = spoil::effects(&self.servers[s].options, effects, &then);
-        let Some(process) = &mut self.servers[s].process else { return };
+        let is_change = matches!(then, Then::Truncated(..) | Then::Installed(..));
+        let server = &mut self.servers[s];
+        let Some(process) = &mut server.process else { return };
+        if is_change {
+            server.power_off_in = self.later.power_off_in_change.take().or(server.power_off_in);
+            server.error_in = self.later.error_in_change.take().or(server.error_in);
+        }
         let number = process.number;
         process.works[thread as usize] = Some(Work { effects, at: 0, then });
         let at_us = self.now_us + self.effect_time(s, thread);
@@ -283,12 +289,14 @@ impl World {
                 self.input(s, member::Input::Done(token.done()));
             }
             Then::Truncated(token, to) => {
+                self.tally.truncations += 1;
                 self.truth.on_truncated(s, to);
                 if self.reread(s, to) {
                     self.input(s, member::Input::Done(token.done()));
                 }
             }
             Then::Installed(token, zxid) => {
+                self.tally.installations += 1;
                 self.truth.on_installed(s, zxid);
                 if self.reread(s, zxid) {
                     self.input(s, member::Input::Done(token.done()));
@@ -307,6 +315,7 @@ impl World {
                 process.log = LogWriter::new(log_options(), to);
                 process.unapplied.clear();
                 (process.applied, process.link) = (found.last, found.link);
+                process.configuration = found.configuration;
                 self.truth.disks.on_recovered(s, found.last, found.link, &mut self.truth.violation);
                 true
             }
@@ -342,7 +351,9 @@ impl World {
                     state = (proposal.zxid, state.1.then(&proposal.txn));
                 }
             }
-            let effects = server::snapshot_effects(state.0, state.1);
+            let configuration = process.configuration.clone();
+            self.truth.on_snapshot(s, state.0);
+            let effects = server::snapshot_effects(state.0, state.1, configuration.as_ref());
             self.begin(s, Thread::Snapshot, effects, Then::Snapshot);
             self.tally.snapshots += 1;
         }
@@ -390,7 +401,7 @@ impl World {
             leader::Output::OpenSnapshot { conn, token, at_least } => {
                 let zxid = Some(process.applied).filter(|&it| it >= at_least);
                 if zxid.is_some() {
-                    let bytes = server::snapshot_bytes(process.applied, process.link);
+                    let bytes = server::snapshot_bytes(process.applied, process.link, process.configuration.as_ref());
                     process.opened.insert(ConnId(conn.0), bytes.into());
                 }
                 self.tally.snap_syncs += 1;

@@ -1,0 +1,33 @@
+//! Faults that wait for their moment, as a rare one is not met by chance; and what is remembered until it ends.
+
+use std::collections::BTreeMap;
+
+use super::setup::DiskError;
+
+/// What is still to come, or to end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Later {
+    /// Of the next change of a history: the power fails after so many effects, for so long.
+    pub(crate) power_off_in_change: Option<(u64, u64)>,
+    /// Of the next change of a history: an effect fails after so many others.
+    pub(crate) error_in_change: Option<(u64, DiskError)>,
+    /// Partitions whose sides were not known beforehand, by the number of the fault.
+    cut_off: BTreeMap<usize, Vec<(usize, usize)>>,
+    /// Until when clients keep still.
+    pub(crate) quiet_until_us: u64,
+}
+
+impl Later {
+    /// This server is cut off from all others: from whom to whom nothing gets through.
+    pub(crate) fn cut_off(&mut self, number: usize, server: usize, servers: usize) -> Vec<(usize, usize)> {
+        let others = (0..servers).filter(|&it| it != server);
+        let pairs: Vec<_> = others.flat_map(|it| [(server, it), (it, server)]).collect();
+        self.cut_off.insert(number, pairs.clone());
+        pairs
+    }
+
+    /// It is not any more.
+    pub(crate) fn rejoined(&mut self, number: usize) -> Option<Vec<(usize, usize)>> {
+        self.cut_off.remove(&number)
+    }
+}
