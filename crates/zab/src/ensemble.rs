@@ -90,6 +90,10 @@ pub struct Ensemble {
     lists: BTreeMap<ServerId, u64>,
     /// What it offers while it looks.
     offer: Proposal,
+    /// How many times in a row it found a leader and was not served by it.
+    fruitless: u32,
+    /// It looks for a leader again, but not before this, in ms.
+    look_at_ms: Option<u64>,
     outputs: VecDeque<Output>,
 }
 
@@ -121,6 +125,8 @@ impl Ensemble {
             read_only: ReadOnly::No,
             lists: BTreeMap::new(),
             offer: Proposal::NOBODY,
+            fruitless: 0,
+            look_at_ms: None,
             outputs: VecDeque::new(),
         };
         this.settle(now_ms);
@@ -137,6 +143,9 @@ impl Ensemble {
                 self.member.handle(now_ms, member::Input::Oracle(says));
             }
             Input::Timer => {
+                if self.look_at_ms.take_if(|at_ms| now_ms >= *at_ms).is_some() {
+                    self.election.handle(now_ms, election::Input::Look(self.offer));
+                }
                 self.election.handle(now_ms, election::Input::Timeout);
                 self.member.handle(now_ms, member::Input::Timer);
             }
@@ -153,7 +162,8 @@ impl Ensemble {
     /// When to give it [`Input::Timer`], in ms; `None`: never, as things are.
     pub fn next_timeout(&self) -> Option<u64> {
         let read_only = if let ReadOnly::At(at_ms) = self.read_only { Some(at_ms) } else { None };
-        [self.election.next_timeout(), self.member.next_timeout(), read_only].into_iter().flatten().min()
+        let timeouts = [self.election.next_timeout(), self.member.next_timeout(), read_only, self.look_at_ms];
+        timeouts.into_iter().flatten().min()
     }
 
     /// What is to be sent to this learner next; see [`leader::Leader::next_packet`]. Drain
@@ -245,14 +255,27 @@ impl Ensemble {
                     self.read_only = ReadOnly::At(now_ms.saturating_add(self.member.options().read_only_after_ms()));
                 }
                 self.offer = own;
-                let input = match self.member.take_appointed() {
+                let appointed = self.member.take_appointed();
+                if self.fruitless >= FRUITLESS_MAX && appointed.is_none() {
+                    // Else a leader that sends it away and those who elected that one would hear of it thousands of times a second.
+                    self.look_at_ms = Some(now_ms.saturating_add(self.member.options().tick_ms));
+                    return;
+                }
+                let input = match appointed {
                     Some(leader) => election::Input::Appointed(Proposal { leader, ..own }),
                     None => election::Input::Look(own),
                 };
                 self.election.handle(now_ms, input);
                 return;
             }
-            member::Output::Lead { .. } | member::Output::Follow { .. } => self.end_read_only(),
+            member::Output::Lead { .. } => {
+                self.fruitless = 0;
+                self.end_read_only();
+            }
+            member::Output::Follow { .. } => {
+                self.fruitless = self.fruitless.saturating_add(1);
+                self.end_read_only();
+            }
             member::Output::Configured(ref quorums) => {
                 self.connections.handle(connections::Input::Configured(quorums.clone()));
                 let looks = self.election.proposal().is_some();
@@ -264,6 +287,7 @@ impl Ensemble {
             }
             member::Output::Leader(leader::Output::Serve { epoch })
             | member::Output::Learner(learner::Output::Serve { epoch, .. }) => {
+                self.fruitless = 0;
                 self.election.handle(now_ms, election::Input::Established(epoch));
             }
             _ => {}
@@ -330,3 +354,6 @@ impl Ensemble {
         }
     }
 }
+
+/// So many leaders in a row may send it away at once; then it asks once a tick.
+const FRUITLESS_MAX: u32 = 3;

@@ -9,7 +9,7 @@
 mod world;
 
 use ostler_zab::State;
-use wire::ServerId;
+use wire::{Epoch, ServerId};
 use world::run::run_ensemble;
 use world::{Action, Random, World};
 
@@ -142,4 +142,32 @@ fn a_server_that_lost_its_state_serves_no_reads_before_it_has_synced() {
     assert_eq!((server.state(), server.is_read_only), (Some(State::Looking), false));
     heal(&mut world);
     assert!(world.servers.values().all(|it| it.is_serving && !it.is_read_only));
+}
+
+/// It accepted a later epoch from somebody who came to nothing, or comes from another ensemble.
+#[test]
+fn who_is_sent_away_again_and_again_asks_once_a_tick() {
+    const TICKS: u64 = 20;
+    let mut world = World::with_elections(3, 0, |_| ());
+    let leader = heal(&mut world);
+    let odd = world.ids().into_iter().find(|&it| it != leader).unwrap();
+    world.apply(&Action::Crash(odd, 0), None).unwrap();
+    world.servers.get_mut(&odd).unwrap().disk.accepted = Epoch(9);
+    world.apply(&Action::Restart(odd), None).unwrap();
+    let (mut random, since_ms) = (Random(3), world.now_ms);
+    let until_ms = since_ms + TICKS * world.server(odd).options.tick_ms;
+    let mut roles = 0;
+    for _ in 0..20_000 {
+        let mut actions = world.progress();
+        let action = if actions.is_empty() { Action::Wait } else { actions.swap_remove(random.below(actions.len())) };
+        world.apply(&action, None).unwrap();
+        roles = world.server(odd).role.map_or(roles, |role| role.0);
+        if world.now_ms >= until_ms {
+            break;
+        }
+    }
+    assert!(world.now_ms >= until_ms, "it does not come to rest");
+    assert!((TICKS / 2..=TICKS + 5).contains(&roles), "{roles}");
+    assert_eq!(world.server(leader).state(), Some(State::Leading));
+    assert_eq!(world.truth.established.len(), 1);
 }
