@@ -36,9 +36,15 @@ pub(super) async fn connect(addresses: &[HostPort], limit: Duration) -> io::Resu
     }
 }
 
+/// Is it the name that was not found?
+pub(super) fn is_unknown_name(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}
+
 async fn connect_to(address: HostPort) -> io::Result<TcpStream> {
     let explain = |e: io::Error| io::Error::new(e.kind(), format!("{address}: {e}"));
-    let resolved = tokio::net::lookup_host((address.host.as_str(), address.port)).await.map_err(explain)?;
+    let unknown = |e| io::Error::new(io::ErrorKind::NotFound, format!("{address}: its name can't be looked up: {e}"));
+    let resolved = tokio::net::lookup_host((address.host.as_str(), address.port)).await.map_err(unknown)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{address}: it has no address"));
     for at in resolved {
         match TcpStream::connect(at).await {

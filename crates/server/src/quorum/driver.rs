@@ -1,5 +1,7 @@
 //! The thread: it does what orders ask for.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub(super) struct Shared {
     pub(super) options: Rc<Options>,
     pub(super) machines: Arc<dyn Machines>,
     events: mpsc::Sender<Event>,
+    /// Peers whose names could not be looked up when they were called last: told once of each.
+    pub(super) unknown: Rc<RefCell<BTreeSet<ServerId>>>,
 }
 
 impl Shared {
@@ -120,7 +124,7 @@ impl Driver {
     pub async fn run(self) {
         let Self { options, machines, orders, listening } = self;
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-        let shared = Shared { options: Rc::new(options), machines, events: sender };
+        let shared = Shared { options: Rc::new(options), machines, events: sender, unknown: Rc::default() };
         for listener in listening.0 {
             spawn_local(accept(shared.clone(), listener));
         }

@@ -152,8 +152,17 @@ pub(super) async fn call(shared: Shared, to: ServerId, addresses: Vec<HostPort>)
         Ok::<_, std::io::Error>(stream)
     };
     let result = called.await;
-    if let Err(e) = &result {
-        tracing::debug!("server {to} can't be reached for an election: {e}");
+    match &result {
+        Err(e) if dial::is_unknown_name(e) => {
+            // A slip of the pen in `zoo.cfg`, or a name server that is away: nobody would see why this member is missing.
+            if shared.unknown.borrow_mut().insert(to) {
+                tracing::warn!("server {to} can't be called: {e}; it is looked up anew at each attempt");
+            }
+        }
+        Err(e) => tracing::debug!("server {to} can't be reached for an election: {e}"),
+        Ok(_) => {
+            shared.unknown.borrow_mut().remove(&to);
+        }
     }
     shared.send(Event::ElectionCalled { to, stream: result.ok() }).await;
 }

@@ -427,6 +427,8 @@ fn strangers_cost_their_own_connections() {
         // Garbage behind a good start.
         [&hello(9)[..], &i32::MAX.to_be_bytes()].concat(),
         [&hello(10)[..], &0_i32.to_be_bytes()].concat(),
+        // A version that nobody knows, of a hello that would be good.
+        [&(-65534_i64).to_be_bytes()[..], &hello(11)[8..]].concat(),
         // One that says it is this server.
         hello(servers[at].me),
     ] {
