@@ -86,7 +86,7 @@ pub struct WatchTable {
     watched: Vec<Vec<u32>>,
     count: usize,
     /// How long the paths with recursive watches are, and how many such watches there are of each length. An event looks at
-    /// these ancestors only: at each of a path of half a million slashes, hashing would take minutes.
+    /// these ancestors only.
     recursive_lengths: BTreeMap<u32, usize>,
     /// Entries in Apache's two tables.
     table_entries: usize,
@@ -96,6 +96,9 @@ pub struct WatchTable {
 const PATH_BYTES: usize = 88;
 /// A watcher of a path, and the path in its list.
 const WATCHER_BYTES: usize = 12;
+
+/// Watchers among whom one is looked for one by one.
+const FEW: usize = 16;
 
 /// What a trigger led to.
 #[derive(Debug, Clone, Default)]
@@ -221,13 +224,18 @@ impl WatchTable {
         }
         if kind != TriggerKind::ChildrenChanged {
             let direct = fired.watchers.len();
-            for (&length, _) in self.recursive_lengths.range(..path.len() as u32) {
-                let Some(above) = ancestor(path, length as usize) else { continue };
-                let Some(id) = self.paths.find(above) else { continue };
+            let lengths = self.recursive_lengths.range(..path.len() as u32).map(|(&length, _)| length);
+            self.paths.above(path, lengths, |id| {
                 let above = self.paths.get(id).as_slice().iter();
-                let recursive = above.filter(|entry| entry.modes().has(Modes::RECURSIVE));
-                fired.watchers.extend(recursive.map(|entry| entry.watcher()));
-            }
+                for entry in above.filter(|entry| entry.modes().has(Modes::RECURSIVE)) {
+                    let watcher = entry.watcher();
+                    // A few that watch each of thousands need not be sorted by thousands.
+                    let is_known = fired.watchers.len() <= FEW && fired.watchers.contains(&watcher);
+                    if !is_known {
+                        fired.watchers.push(watcher);
+                    }
+                }
+            });
             if fired.watchers.len() > direct {
                 fired.watchers.sort_unstable();
                 fired.watchers.dedup();
@@ -324,16 +332,6 @@ impl WatchTable {
     }
 }
 
-/// The ancestor of `path` whose own path has `length` bytes, if there is one. `length` is below that of `path`.
-fn ancestor(path: &str, length: usize) -> Option<&str> {
-    match (path.as_bytes().get(length), length) {
-        // The root's is the slash itself.
-        (_, 1) if path.starts_with('/') => Some("/"),
-        (Some(b'/'), 1..) => Some(&path[..length]),
-        _ => None,
-    }
-}
-
 /// Gives back what a list that was long does not need any more.
 fn shrink(list: &mut Vec<u32>) {
     if list.capacity() > 1024 && list.len() < list.capacity() / 4 {
@@ -386,7 +384,7 @@ mod tests {
         assert!(!t.remove(1, "/a", Modes::PERSISTENT));
     }
 
-    /// At each of its ancestors, a hash of the whole path would take minutes.
+    /// A look at each of its ancestors by a hash of the whole of it would take minutes.
     #[test]
     fn a_path_of_half_a_million_slashes_is_looked_at_where_somebody_watches() {
         let deep = "/d".repeat(500_000);
@@ -410,6 +408,24 @@ mod tests {
             t.remove_watcher(watcher, |_, _| {});
         }
         assert!(t.recursive_lengths.is_empty());
+    }
+
+    #[test]
+    fn each_of_thousands_of_ancestors_is_found_and_each_watcher_told_once() {
+        let deep = "/dir".repeat(3000);
+        let mut t = table();
+        for (depth, watchers) in [(2, 0..1), (1500, 1..3), (2999, 0..40), (3000, 40..41)] {
+            for watcher in watchers {
+                (1..=depth).for_each(|names| t.add(watcher, &deep[..4 * names], Modes::RECURSIVE));
+            }
+        }
+        t.add(50, "/dir/dit", Modes::RECURSIVE);
+        t.add(51, "/dir/di", Modes::RECURSIVE);
+        t.add(52, "/", Modes::RECURSIVE);
+        let fired = t.fire(TriggerKind::DataChanged, &deep).watchers;
+        assert_eq!(fired.to_vec(), (0..=40).chain([52]).collect::<Vec<_>>());
+        let sibling = format!("{}/other", &deep[..4 * 2999]);
+        assert_eq!(t.fire(TriggerKind::Created, &sibling).watchers.to_vec(), fired.to_vec());
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The watched paths: text in an arena, entries in a slab, both without moves, and an index in many small parts, so that
 //! the growth of one moves a thousandth of the paths.
 
+use std::hash::{BuildHasher, Hasher};
+
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -37,6 +39,24 @@ pub(super) struct Paths {
 
 fn part(hash: u64) -> usize {
     (hash >> 32) as usize & ((1 << PARTS_BITS) - 1)
+}
+
+/// A path's hash is made of one name after the other, each with the slash before it: so it comes by those of all its
+/// ancestors, but the root's.
+fn hash(hasher: &RandomState, path: &[u8]) -> u64 {
+    let mut state = hasher.build_hasher();
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (name, behind) = rest.split_at(name_end(rest));
+        state.write(name);
+        rest = behind;
+    }
+    state.finish()
+}
+
+/// Where the first name of what begins with a slash, or with no name at all, ends.
+fn name_end(path: &[u8]) -> usize {
+    path.iter().skip(1).position(|&byte| byte == b'/').map_or(path.len(), |at| at + 1)
 }
 
 impl Paths {
@@ -78,8 +98,36 @@ impl Paths {
     }
 
     pub(super) fn find(&self, path: &str) -> Option<u32> {
-        let hash = self.hasher.hash_one(path.as_bytes());
-        self.index.get(part(hash))?.find(hash, |&id| self.bytes(id) == path.as_bytes()).copied()
+        self.find_hashed(hash(&self.hasher, path.as_bytes()), path.as_bytes())
+    }
+
+    fn find_hashed(&self, hash: u64, path: &[u8]) -> Option<u32> {
+        self.index.get(part(hash))?.find(hash, |&id| self.bytes(id) == path).copied()
+    }
+
+    /// Those ancestors of `path` that are watched and have one of these lengths, which ascend, from the root on. However many
+    /// there are, `path` is hashed once.
+    pub(super) fn above(&self, path: &str, lengths: impl Iterator<Item = u32>, mut found: impl FnMut(u32)) {
+        let bytes = path.as_bytes();
+        let mut state = self.hasher.build_hasher();
+        let mut hashed = 0;
+        for length in lengths.map(|length| length as usize) {
+            if length == 1 && bytes.len() > 1 && bytes[0] == b'/' {
+                // The root's path is the slash itself.
+                self.find("/").into_iter().for_each(&mut found);
+            }
+            if length == 0 || bytes.get(length) != Some(&b'/') {
+                continue;
+            }
+            while hashed < length {
+                let end = hashed + name_end(&bytes[hashed..length]);
+                state.write(&bytes[hashed..end]);
+                hashed = end;
+            }
+            if length > 1 {
+                self.find_hashed(state.clone().finish(), &bytes[..length]).into_iter().for_each(&mut found);
+            }
+        }
     }
 
     pub(super) fn find_or_add(&mut self, path: &str) -> u32 {
@@ -93,10 +141,10 @@ impl Paths {
         self.texts.get_mut(text)[..path.len()].copy_from_slice(path.as_bytes());
         let id = self.entries.insert(PathEntry { text, length: path.len() as u32, watchers: Watchers::None });
         let Self { index, hasher, entries, texts, .. } = self;
-        let hash = hasher.hash_one(path.as_bytes());
-        index[part(hash)].insert_unique(hash, id, |&id| {
+        let hash_of_path = hash(hasher, path.as_bytes());
+        index[part(hash_of_path)].insert_unique(hash_of_path, id, |&id| {
             let entry = entries.get(id);
-            hasher.hash_one(&texts.get(entry.text)[..entry.length as usize])
+            hash(hasher, &texts.get(entry.text)[..entry.length as usize])
         });
         self.count += 1;
         self.text_bytes += path.len();
@@ -105,7 +153,7 @@ impl Paths {
 
     /// Removes a path that nobody watches.
     pub(super) fn remove(&mut self, id: u32) {
-        let hash = self.hasher.hash_one(self.bytes(id));
+        let hash = hash(&self.hasher, self.bytes(id));
         let index = &mut self.index[part(hash)];
         if let Ok(entry) = index.find_entry(hash, |&other| other == id) {
             entry.remove();
