@@ -35,7 +35,8 @@ fn ctrl_d_leaves_an_empty_line_only() {
 #[test]
 fn every_signal_leaves_the_terminal_as_it_was() {
     let (dir, mut server) = server();
-    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)] {
+    let others = [(Signal::QUIT, 131), (Signal::USR1, 138), (Signal::USR2, 140), (Signal::ALARM, 142)];
+    for (signal, code) in [(Signal::TERM, 143), (Signal::HUP, 129)].into_iter().chain(others) {
         let mut terminal = Terminal::start(server.addr(), 80, dir.path());
         terminal.expect_prompt(0);
         terminal.send("half a li");

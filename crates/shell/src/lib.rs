@@ -145,7 +145,7 @@ fn runtime() -> Result<(Handle, oneshot::Sender<()>), String> {
     Ok((handle, stop))
 }
 
-/// SIGTERM and SIGHUP end the shell, Ctrl-C too where there is no prompt to come back to: the session is closed, the
+/// SIGTERM, SIGHUP and the other signals that end a program end the shell, Ctrl-C too where there is no prompt to come back to: the session is closed, the
 /// terminal put back.
 async fn end_on_signal(mut signals: watch::Receiver<Signal>, closer: session::Closer, interactive: bool) {
     loop {

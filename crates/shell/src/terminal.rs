@@ -93,6 +93,10 @@ pub fn signals() -> std::io::Result<watch::Receiver<Signal>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // Whose usual end would leave the terminal as the editor has it.
+    let mut quit = signal(SignalKind::quit())?;
+    let mut alarm = signal(SignalKind::alarm())?;
+    let (mut user1, mut user2) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
     let (send, receive) = watch::channel(Signal::None);
     tokio::spawn(async move {
         let mut interrupts = 0;
@@ -104,6 +108,10 @@ pub fn signals() -> std::io::Result<watch::Receiver<Signal>> {
                 }
                 _ = terminate.recv() => Signal::End(143),
                 _ = hangup.recv() => Signal::End(129),
+                _ = quit.recv() => Signal::End(131),
+                _ = user1.recv() => Signal::End(138),
+                _ = user2.recv() => Signal::End(140),
+                _ = alarm.recv() => Signal::End(142),
             };
             if send.send(signal).is_err() {
                 return;
