@@ -155,6 +155,19 @@ impl Node {
         woken
     }
 
+    /// Is there more to be looked at for containers and TTL znodes whose time is up? Then [`sweep`](Self::sweep), in
+    /// between two ticks, with turns for others.
+    pub fn is_sweep_due(&self, now: Now) -> bool {
+        self.pipeline.is_sweep_due(now)
+    }
+
+    /// Looks at the next of them.
+    pub fn sweep(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        self.tell_room();
+        self.pipeline.sweep(now, shared);
+        self.go_on(now, shared)
+    }
+
     /// This server is about to stop. True: nothing of what it took as a leader is left to be answered.
     pub fn leave(&mut self) -> bool {
         self.pipeline.leave();

@@ -77,6 +77,8 @@ pub struct Connection {
     opened_ms: i64,
     /// When it was last heard, in ms of the clock that never goes back.
     pub(crate) heard_ms: i64,
+    /// When it last took some of what it is sent, in ms of the clock that never goes back.
+    pub(crate) took_ms: i64,
     /// Was it heard since the last round of touches?
     pub(crate) heard: bool,
     /// Was its closeSession answered?
@@ -127,6 +129,7 @@ impl Connection {
             waiting_bytes: 0,
             opened_ms: now_ms,
             heard_ms: now_ms,
+            took_ms: now_ms,
             heard: false,
             closed_session: false,
             dirty: false,

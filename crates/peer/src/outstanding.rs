@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use bytes::Bytes;
 use hashbrown::HashMap;
-use tree::digest::{TreeDigest, node_digest};
+use tree::digest::{TreeDigest, node_digest, restat_digest};
 use tree::owner::Owner;
 use tree::{NodeId, Tree};
 use wire::{Acl, SessionId, StatPersisted, Zxid};
@@ -125,12 +125,22 @@ impl Outstanding {
     }
 
     /// Puts a changed or new record; its digest is computed here.
-    pub(crate) fn put(&mut self, tree: &Tree, path: &str, mut record: Record) {
+    pub(crate) fn put(&mut self, tree: &Tree, path: &str, record: Record) {
         let new = match &record.data {
             _ if !record.exists => 0,
             Data::Tree(id) => node_digest(path, tree.node(*id).data(), &record.stat),
             Data::Request(data) => node_digest(path, data.as_deref(), &record.stat),
         };
+        self.put_digested(path, record, new);
+    }
+
+    /// The same for a znode of which nothing but the Stat, which was `before`, and the ACL have changed.
+    pub(crate) fn put_stat(&mut self, path: &str, record: Record, before: &StatPersisted) {
+        let new = restat_digest(path, record.digest, before, &record.stat);
+        self.put_digested(path, record, new);
+    }
+
+    fn put_digested(&mut self, path: &str, mut record: Record, new: u32) {
         self.digest = self.digest.replace(record.digest, new);
         record.digest = new;
         let path = key(path);

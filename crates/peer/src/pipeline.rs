@@ -33,7 +33,7 @@ use crate::room::LogRoom;
 use crate::session_tracker::{Scope, Session, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
-use crate::sweep::{ContainerRules, Sweep};
+use crate::sweep::{self, ContainerRules, Sweep};
 use crate::time::Now;
 
 /// What a pipeline is told at its start.
@@ -501,18 +501,26 @@ impl Pipeline {
         }
     }
 
-    /// Looks for containers and TTL znodes whose time is up, if it is time to look. Call it often: a look at many is
-    /// spread over several calls.
-    pub fn sweep(&mut self, now: Now, shared: &Shared) {
+    /// Is it time to look for containers and TTL znodes whose time is up, or to go on with that?
+    pub fn is_sweep_due(&self, now: Now) -> bool {
         let decides = matches!(self.role, Role::Standalone(_) | Role::Leading(_));
-        if !decides || !self.sweep.is_due(now) || self.refuses_writes() {
+        decides && self.sweep.is_due(now) && !self.refuses_writes()
+    }
+
+    /// Looks at the next of them, if it [is time](Self::is_sweep_due): some hundreds, with turns for others in between.
+    pub fn sweep(&mut self, now: Now, shared: &Shared) {
+        if !self.is_sweep_due(now) {
             return;
         }
         let tree = shared.tree.read();
         for path in self.sweep.next(&self.config.containers, &tree, now) {
-            // What prep finds now decides; a child or a set that is on its way makes it an error txn.
+            // What the txns under way make of it decides: a child, or a set that begins its time anew, saves it. Apache looks
+            // at the children alone, and deletes a TTL znode behind the set that it acknowledges.
             let Some(record) = self.outstanding.get(&tree, &path) else { continue };
-            if record.children > 0 || !self.role.has_zxids(1) {
+            let (owner, children) = (tree.owner_rules().decode(record.stat.ephemeral_owner), record.children);
+            let is_over =
+                sweep::is_over(&self.config.containers, owner, &record.stat, children.max(0) as u32, now.wall_ms);
+            if !is_over || !self.role.has_zxids(1) {
                 continue;
             }
             let body = Bytes::from(DeleteContainerRequest { path: Some(path.as_bytes()) }.to_vec());

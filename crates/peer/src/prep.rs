@@ -165,6 +165,10 @@ impl Prep<'_> {
         self.allowed(parent.acl.as_ref(), CREATE)?;
         let sequential;
         let path = if mode.is_sequential() {
+            if parent.stat.cversion == i32::MAX {
+                // Its numbers are used up (ZOOKEEPER-4706). Apache gives the last one to each, also when that was deleted.
+                return Err(ErrorCode::QUOTA_EXCEEDED);
+            }
             sequential = format!("{given}{:010}", parent.stat.cversion);
             &sequential
         } else {
@@ -184,12 +188,16 @@ impl Prep<'_> {
         if mode.is_ephemeral() {
             self.may_close_later(path)?;
         }
-        let parent_cversion = parent.stat.cversion.wrapping_add(1);
-        parent.stat.cversion = parent_cversion;
-        parent.stat.pzxid = self.zxid;
+        // The last one stays, and with it the pzxid: applying raises both or none, in Apache too.
+        let parent_cversion = parent.stat.cversion.saturating_add(1);
+        let before = parent.stat;
+        if parent_cversion > before.cversion {
+            parent.stat.cversion = parent_cversion;
+            parent.stat.pzxid = self.zxid;
+        }
         parent.children += 1;
         parent.zxid = self.zxid;
-        self.outstanding.put(self.tree, parent_path, parent);
+        self.outstanding.put_stat(parent_path, parent, &before);
         // What the txn's type is follows the opcode; what the znode becomes follows the txn's type.
         let owner = match create.op {
             OpCode::CreateContainer => CONTAINER_OWNER,
@@ -271,10 +279,11 @@ impl Prep<'_> {
     }
 
     fn put_deleted(&mut self, parent_path: &str, mut parent: Record, path: &str, mut record: Record) {
+        let before = parent.stat;
         parent.children -= 1;
         parent.stat.pzxid = self.zxid;
         parent.zxid = self.zxid;
-        self.outstanding.put(self.tree, parent_path, parent);
+        self.outstanding.put_stat(parent_path, parent, &before);
         record.exists = false;
         record.zxid = self.zxid;
         self.outstanding.put(self.tree, path, record);
@@ -339,10 +348,11 @@ impl Prep<'_> {
         let mut record = self.outstanding.get(self.tree, path).ok_or(ErrorCode::NO_NODE)?;
         self.allowed(record.acl.as_ref(), ADMIN)?;
         let version = next_version(record.stat.aversion, request.version)?;
+        let before = record.stat;
         record.stat.aversion = version;
         record.zxid = self.zxid;
         record.acl = acl.as_ref().map(|(_, list)| list.as_slice().into());
-        self.outstanding.put(self.tree, path, record);
+        self.outstanding.put_stat(path, record, &before);
         let encoded = acl.map(|(encoded, _)| encoded);
         let acl = encoded.as_deref().map_or(AclVec::OPEN, AclVec::of_encoded);
         SetAclTxn { path: Some(path.into()), acl, version }.write(out);
@@ -415,7 +425,7 @@ impl Prep<'_> {
         let mut paths: Vec<String> = self.tree.ephemerals(self.session).map(tree::NodeRef::path).collect();
         paths.retain(|path| pending.binary_search(path).is_err() && is_mine(path));
         paths.append(&mut pending);
-        // Each parent is put once: its digest is made of all its data, and thousands may have the same.
+        // Each parent is put once: thousands may have the same.
         let mut parents: BTreeMap<&str, Record> = BTreeMap::new();
         for path in &paths {
             let Some((parent_path, _)) = wire::path::split(path) else { continue };
@@ -436,9 +446,10 @@ impl Prep<'_> {
             if self.outstanding.get(self.tree, path).is_none() {
                 continue;
             }
+            let before = parent.stat;
             parent.stat.pzxid = self.zxid;
             parent.zxid = self.zxid;
-            self.outstanding.put(self.tree, path, parent);
+            self.outstanding.put_stat(path, parent, &before);
         }
         if with_paths {
             let paths_to_delete = Some(paths.iter().map(|path| Some(path.as_str().into())).collect());
@@ -496,10 +507,12 @@ fn parent_of_deletable(path: &str) -> Result<&str, ErrorCode> {
     }
 }
 
-/// The version after a change that expected `expected` (-1: any). In 3.9 it may wrap to -1.
+/// The version after a change that expected `expected` (-1: any). Behind the last one comes the lowest; -1, which would stand
+/// for any, is left out (ZOOKEEPER-4743). In Apache 3.9 it is a version like others.
 fn next_version(current: i32, expected: i32) -> Result<i32, ErrorCode> {
     if expected != -1 && expected != current {
         return Err(ErrorCode::BAD_VERSION);
     }
-    Ok(current.wrapping_add(1))
+    let next = current.wrapping_add(1);
+    Ok(if next == -1 { 0 } else { next })
 }

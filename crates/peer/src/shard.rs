@@ -38,7 +38,7 @@ pub struct ShardConfig {
     /// Requests of the whole server in the pipeline beyond which a connection with one of its own there is not read
     /// (`globalOutstandingLimit`).
     pub in_flight_max: usize,
-    /// Bytes of requests in the pipeline beyond which no connection is read.
+    /// Bytes of requests in the pipeline beyond which writes wait, and a connection with a request there is not read.
     pub in_flight_bytes_max: usize,
     /// Bytes to be sent beyond which a connection is not read.
     pub out_pause: usize,
@@ -81,6 +81,8 @@ pub struct RequestThrottle {
 
 /// The paths that are looked at in one piece of the work that nobody waits for: some tens of µs.
 pub(crate) const CHORE_PATHS: usize = 256;
+/// And their bytes: each name of a path is looked for in the tree.
+pub(crate) const CHORE_BYTES: usize = 16 * 1024;
 
 /// A shard.
 #[derive(Debug, Clone)]
@@ -324,10 +326,13 @@ impl Shard {
     }
 
     /// So many of them were sent.
-    pub fn sent(&mut self, conn: ConnId, bytes: usize) {
+    pub fn sent(&mut self, now: Now, conn: ConnId, bytes: usize) {
         let (slot, out_pause, round) = (conn.slot, self.config.out_pause, self.round);
         let Some(conn) = self.get_mut(conn) else { return };
         conn.read_in_round = round;
+        if bytes > 0 {
+            conn.took_ms = now.mono_ms();
+        }
         let was_full = conn.unsent() > out_pause;
         conn.sent_bytes(bytes);
         let id = conn.id;

@@ -16,7 +16,7 @@ use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
-use crate::shard::{CHORE_PATHS, Shard};
+use crate::shard::{CHORE_BYTES, CHORE_PATHS, Shard};
 use crate::shard_receive::GUARD_WORK;
 use crate::shared::Shared;
 use crate::tally::{Answered, count_events};
@@ -236,7 +236,11 @@ impl Shard {
             count_events(&shared.shard_stats[self.config.shard as usize], now, frame.len(), packets);
         }
         let left = self.with_wished(path, left);
-        self.unwatched.push((path.into(), Modes::ALL.without(left)));
+        let gone = Modes::ALL.without(left);
+        // What changes again and again is looked for in the tree once.
+        if !self.unwatched.last().is_some_and(|(last, modes)| **last == *path && *modes == gone) {
+            self.unwatched.push((path.into(), gone));
+        }
     }
 
     /// Tells a connection of an event; returns where it lies among the bytes to be sent.
@@ -276,7 +280,13 @@ impl Shard {
         if !shared.inboxes[shard].is_empty() {
             return;
         }
-        let piece = self.unwatched.len().saturating_sub(CHORE_PATHS);
+        let mut bytes = 0;
+        let paths = self.unwatched.iter().rev().take(CHORE_PATHS).take_while(|(path, _)| {
+            let is_first = bytes == 0;
+            bytes += path.len();
+            is_first || bytes <= CHORE_BYTES
+        });
+        let piece = self.unwatched.len() - paths.count();
         for (path, gone) in self.unwatched.split_off(piece) {
             let left = self.modes_on(&path);
             let kept: Vec<_> = left.interests().collect();

@@ -174,10 +174,15 @@ impl Shard {
                     || found.waiting_bytes > WAITING_BYTES_MAX
                     || found.unsent() > self.config.out_pause
                     || found.counted > 0 && self.out_total > self.config.out_total_max / 2
-                    || shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
-                    || !found.waiting.is_empty() && shared.in_flight.load(Relaxed) > self.config.in_flight_max
+                    || !found.waiting.is_empty()
+                        && (self.is_pipeline_full(shared) || shared.in_flight.load(Relaxed) > self.config.in_flight_max)
             }
         }
+    }
+
+    /// Then writes wait, and whatever comes behind one; who only reads, or pings, goes on.
+    fn is_pipeline_full(&self, shared: &Shared) -> bool {
+        shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
     }
 
     fn frame<'s>(
@@ -218,6 +223,9 @@ impl Shard {
             OpCode::Sync if shared.is_member => Class::Write,
             _ => class,
         };
+        if class == Class::Write && self.is_pipeline_full(shared) {
+            return Step::Wait;
+        }
         let class = match self.throttled(now, shared, conn, op, class) {
             Throttled::No => class,
             // Error stands for a request that is answered with THROTTLEDOP in its turn.

@@ -145,12 +145,11 @@ impl Shard {
         Step::Next
     }
 
-    /// A SASL token, where SASL is not set up: answered with no token at all, as Apache does.
+    /// A SASL token, where SASL is not set up: answered with no token at all, as Apache does. One that is null itself ends
+    /// the connection there, too.
     pub(crate) fn sasl(&mut self, now: Now, shared: &Shared, conn: ConnId, xid: Xid, body: &[u8]) -> Step {
         let mut r = Reader::with_limit(body, self.config.length_max);
-        if r.read::<Buffer<'_>>().is_err() {
-            return Step::Close;
-        }
+        let Ok(Some(_)) = r.read::<Buffer<'_>>() else { return Step::Close };
         let Some(found) = self.get_mut(conn) else { return Step::Close };
         let start = frame::begin(&mut found.out);
         ReplyHeader { xid, zxid: Zxid::ZERO, err: ErrorCode::OK }.write(&mut found.out);
@@ -169,22 +168,25 @@ impl Shard {
     }
 
     /// The connections whose sessions would end now: nothing was heard for their timeout. What they said may be in their
-    /// sockets, if this thread was late. A client that does not read what it is sent is not among them: its socket is not
-    /// read for its own fault.
+    /// sockets, if this thread was late, or if they have so much to read that they are not read. Of these, a client that
+    /// takes nothing of it is not among them: its socket is not read for its own fault.
     pub fn doubtful(&self, now: Now) -> impl Iterator<Item = ConnId> {
         let is_doubtful = move |c: &&Connection| {
             c.phase == Phase::Established
                 && c.heard_ms + i64::from(c.timeout_ms) <= now.mono_ms()
-                && c.unsent() <= self.config.out_pause
+                && (c.unsent() <= self.config.out_pause || c.took_ms > c.heard_ms)
         };
         self.connections().filter(is_doubtful).map(|c| c.id)
     }
 
-    /// There is something in the socket of this connection: it was not silent.
+    /// There is something in the socket of this connection: it was not silent. Who is not read for what it has to read was
+    /// heard when it last took some of that: a client on a slow link lives, a deaf one has its timeout from there.
     pub fn has_unread(&mut self, now: Now, conn: ConnId) {
+        let out_pause = self.config.out_pause;
         if let Some(found) = self.get_mut(conn) {
             found.heard = true;
-            found.heard_ms = now.mono_ms();
+            let is_read = found.unsent() <= out_pause;
+            found.heard_ms = if is_read { now.mono_ms() } else { found.heard_ms.max(found.took_ms) };
         }
     }
 
@@ -192,11 +194,10 @@ impl Shard {
     pub fn tell_touches(&mut self) {
         let Some(round) = self.asked.take() else { return };
         let mut heard = std::mem::take(&mut self.departed);
-        let out_pause = self.config.out_pause;
         for conn in self.connections.iter_mut().filter_map(Option::as_deref_mut) {
-            // A frame that waits because the server is busy was heard when it came.
+            // A frame that waits, whatever for, was heard when it came.
             let is_behind = conn.paused || conn.held.waits || conn.long.is_some();
-            let waits = conn.phase == Phase::Established && is_behind && conn.unsent() <= out_pause;
+            let waits = conn.phase == Phase::Established && is_behind;
             if (std::mem::take(&mut conn.heard) || waits) && conn.session.0 != 0 {
                 heard.push((conn.session, conn.heard_ms));
             }

@@ -4,7 +4,8 @@
 //! that has none and was not changed for its time to live.
 
 use tree::owner::Owner;
-use tree::{NodeId, NodeRef, Tree};
+use tree::{NodeId, Tree};
+use wire::StatPersisted;
 
 use crate::time::Now;
 
@@ -62,7 +63,7 @@ impl Sweep {
         for node in tree.timed(self.from, LOOKS_MAX) {
             looked += 1;
             self.from = NodeId(node.id().0 + 1);
-            if is_over(rules, node, now.wall_ms) {
+            if is_over(rules, node.owner(), &node.stat_persisted(), node.child_count(), now.wall_ms) {
                 gone.push(node.path());
                 if gone.len() == at_once_max {
                     break;
@@ -80,11 +81,11 @@ impl Sweep {
     }
 }
 
-fn is_over(rules: &ContainerRules, node: NodeRef<'_>, wall_ms: i64) -> bool {
-    let stat = node.stat_persisted();
+/// Is the time up of a znode with this owner, Stat and number of children?
+pub(crate) fn is_over(rules: &ContainerRules, owner: Owner, stat: &StatPersisted, children: u32, wall_ms: i64) -> bool {
     let unchanged_ms = wall_ms.saturating_sub(stat.mtime);
-    node.child_count() == 0
-        && match node.owner() {
+    children == 0
+        && match owner {
             Owner::Container if stat.cversion > 0 => true,
             Owner::Container => rules.never_used_ms.is_some_and(|limit| limit > 0 && unchanged_ms > limit),
             // A directory may hold one with a TTL of 0: it has no end.

@@ -398,3 +398,16 @@ fn who_ends_a_session_ends_it_where_it_is_and_not_where_it_has_gone_to() {
     }
     assert!(ended > 0 && moved > 0, "{ended} {moved}");
 }
+
+/// Where SASL is not set up, a token is answered with none; one that is null is the end, as in Apache.
+#[test]
+fn a_sasl_token_that_is_null_costs_the_connection() {
+    for (token, is_answered) in [(&[0, 0, 0, 0][..], true), (&[0, 0, 0, 1, 7], true), (&[0xff; 4], false)] {
+        let mut world = world();
+        let (client, _) = joined(&mut world, 0);
+        world.request(client, 1, OpCode::Sasl, token);
+        world.settle();
+        let expected = if is_answered { vec![header(1, 0, ErrorCode::OK)] } else { Vec::new() };
+        assert_eq!((headers(&world, client), world.clients[client].closed), (expected, !is_answered), "{token:?}");
+    }
+}

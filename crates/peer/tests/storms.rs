@@ -6,12 +6,17 @@ extern crate tree as ostler_tree;
 
 mod support;
 
+use ostler_tree::TreeConfig;
+use ostler_tree::digest::node_digest;
+use ostler_tree::restore::TreeBuilder;
 use support::check::check;
 use support::talk::{connect, create, set_data};
 use support::world::{Entry, Options, World};
 use wire::acl::AclVec;
+use wire::multi::{MultiOp, MultiRequest};
+use wire::request::{CreateRequest, DeleteRequest, SetAclRequest};
 use wire::txn::{Txn, TxnEntry};
-use wire::{Field, OpCode, SessionId, Zxid};
+use wire::{Field, OpCode, SessionId, StatPersisted, Zxid};
 
 fn joined(world: &mut World, shard: usize, timeout_ms: i32) -> (usize, SessionId) {
     let client = world.open(shard);
@@ -89,6 +94,39 @@ fn a_session_and_its_ten_thousand_ephemerals_go_in_one_txn() {
     assert_eq!(world.shared.pipeline_stats.digest_mismatches.get(), 0);
 }
 
+/// A digest that is planted tells whether the data behind it was read again: a frame may hold 20,000 such creations.
+#[test]
+fn who_comes_and_goes_below_much_data_makes_nobody_read_it() {
+    let mut builder = TreeBuilder::new(TreeConfig::default());
+    let stat = StatPersisted::default();
+    builder.node("", None, -1, &stat).expect("a root");
+    builder.node_known("/a", Some(&[1; 5000]), -1, &stat, 0x4d).expect("a znode");
+    let tree = builder.finish(Zxid(0)).expect("a tree");
+    let planted = node_digest("/a", Some(&[1; 5000]), &stat) ^ 0x4d;
+    let mut world = World::of(1, Options::default(), tree);
+    let (client, _) = joined(&mut world, 0, 4000);
+    let child = |path: &'static str| CreateRequest { path: Some(path.into()), data: None, acl: AclVec::OPEN, flags: 0 };
+    let ops = vec![
+        MultiOp::Create(OpCode::Create, child("/a/1")),
+        MultiOp::Create(OpCode::Create, child("/a/2")),
+        MultiOp::Delete(DeleteRequest { path: Some("/a/1".into()), version: -1 }),
+    ];
+    world.request(client, 1, OpCode::Multi, &MultiRequest { ops }.to_vec());
+    world.request(client, 2, OpCode::Create, &create("/a/mine", b"", AclVec::OPEN, 1));
+    let open_acl = SetAclRequest { path: Some("/a".into()), acl: AclVec::OPEN, version: -1 };
+    world.request(client, 3, OpCode::SetAcl, &open_acl.to_vec());
+    world.request(client, 4, OpCode::CloseSession, &[]);
+    world.settle();
+    let tree = world.shared.tree.read();
+    let node = tree.get("/a").expect("it is there");
+    assert_eq!((node.child_count(), node.stat_persisted().cversion, node.stat_persisted().aversion), (1, 3, 1));
+    let whole = node_digest("/a", node.data(), &node.stat_persisted());
+    assert_eq!(node.digest(), whole ^ planted, "made of what was there, and of the Stat");
+    let last = TxnEntry::from_slice(&world.entries.last().expect("an entry").bytes).expect("an entry");
+    assert_eq!(last.digest.expect("a digest").digest, tree.digest().0);
+    assert_eq!(world.shared.pipeline_stats.digest_mismatches.get(), 0, "prep does the same");
+}
+
 /// What clients sent while the server was stopped is in the sockets; who has sent nothing has not been silent either.
 #[test]
 fn a_server_that_slept_ends_no_session_for_it() {
@@ -134,6 +172,41 @@ fn a_session_does_not_end_while_its_words_are_in_the_socket() {
     assert!(history.closed.contains_key(&goes.0), "{:?}", history.closed);
     assert!(!history.closed.contains_key(&stays.0), "{:?}", history.closed);
     assert!(world.clients[silent].closed && !world.clients[speaking].closed);
+}
+
+/// Its socket is not read while it has too much to read itself; but it takes some of it, and it pings.
+#[test]
+fn a_client_that_reads_slowly_and_pings_keeps_its_session() {
+    let mut world = World::new(1, Options { out_pause: 1000, ..Options::default() });
+    let (slow, session) = joined(&mut world, 0, 4000);
+    world.request(slow, 1, OpCode::Create, &create("/data", &[1; 5000], AclVec::OPEN, 0));
+    world.request(slow, 2, OpCode::Create, &create("/mine", b"", AclVec::OPEN, 1));
+    world.settle();
+    // The test takes for it.
+    world.clients[slow].is_deaf = true;
+    for xid in 3..6 {
+        world.request(slow, xid, OpCode::GetData, &support::talk::read("/data", false));
+    }
+    world.settle();
+    let conn = world.clients[slow].conn;
+    for second in 0..30 {
+        world.pass(1000);
+        world.request(slow, -2, OpCode::Ping, &[]);
+        if second % 3 == 2 {
+            world.take(slow, 100);
+        }
+        world.settle();
+        assert!(!world.shards[0].wants_read(conn), "nothing is read from it");
+        assert!(world.shared.tree.read().get("/mine").is_some(), "after {second} s");
+    }
+    let taken_ms = world.now.mono_ms();
+    while world.pipeline.session_count() > 0 {
+        world.pass(500);
+        world.settle();
+        assert!(world.now.mono_ms() <= taken_ms + 4000 + support::world::TICK_MS, "it takes nothing any more");
+    }
+    let last = TxnEntry::from_slice(&world.entries.last().expect("an entry").bytes).expect("an entry");
+    assert_eq!((last.header.op, last.header.session), (OpCode::CloseSession, session));
 }
 
 /// A client that sends without end and does not read what it is answered is not read any more. Its session ends, however

@@ -374,3 +374,35 @@ fn join_quietly(world: &mut World) -> usize {
     world.shards[0].drain(world.now, &world.shared);
     client
 }
+
+/// What waits for the log is bounded for those who fill it; it is not for others to wait for them.
+#[test]
+fn a_pipeline_full_of_bytes_holds_up_only_those_who_write() {
+    let mut world = World::new(1, Options { in_flight_bytes_max: 1000, ..Options::default() });
+    let [writer, other, reader] = [0, 0, 1].map(|shard| {
+        let client = world.open(shard);
+        world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
+        client
+    });
+    world.settle();
+    world.holds_log = true;
+    world.request(writer, 1, OpCode::Create, &create("/big", &[7; 2000], AclVec::OPEN, 0));
+    run(&mut world);
+    world.request(other, 1, OpCode::Create, &create("/small", b"", AclVec::OPEN, 0));
+    world.request(other, 2, OpCode::Exists, &read("/", false));
+    world.request(reader, 1, OpCode::Exists, &read("/", false));
+    world.request(reader, -2, OpCode::Ping, &[]);
+    run(&mut world);
+    assert_eq!(world.shared.in_flight.load(Relaxed), 1, "another write waits");
+    assert_eq!(world.frames(other).len(), 1, "and what is behind it");
+    assert_eq!(world.frames(reader).len(), 3, "a read and a ping do not");
+    world.holds_log = false;
+    world.settle();
+    assert_eq!(world.frames(other).len(), 3);
+    check(&world);
+}
+
+/// Whatever can happen while the log does not go on, happens.
+fn run(world: &mut World) {
+    (0..2000).for_each(|_| world.step());
+}

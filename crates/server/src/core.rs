@@ -207,6 +207,21 @@ impl Core {
         tell_mismatches(mismatches, told);
     }
 
+    /// Goes on with the look for containers and TTL znodes whose time is up: a piece, some tens of µs. Is there more to be
+    /// looked at?
+    pub fn sweep(&self) -> bool {
+        // Who has the lock has something that is waited for.
+        let Some(mut machines) = self.machines.try_lock() else { return true };
+        let now = self.clock.now();
+        if !machines.node.is_sweep_due(now) {
+            self.release(machines, ShardSet::default());
+            return false;
+        }
+        let woken = machines.node.sweep(now, &self.shared);
+        self.release(machines, woken);
+        true
+    }
+
     /// One line a tick, however many are turned away.
     fn tell_rejected_sessions(&self) {
         let rejected = self.shared.pipeline_stats.sessions_rejected.get();

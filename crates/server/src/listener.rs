@@ -204,8 +204,14 @@ fn set_options(listener: &std::net::TcpListener, keep_alive: bool) -> io::Result
     // A ConnectRequest is acknowledged by its answer: the packet that Linux would send for it at once costs both kernels
     // as much as one that says something.
     options.set_tcp_quickack(false)?;
+    options.set_tcp_notsent_lowat(NOT_SENT_MAX)?;
     options.set_keepalive(keep_alive)
 }
+
+/// Bytes for a client that the kernel keeps beside those that are on their way. Its usual buffers hold MBs, and room in them is
+/// told of when a third is free: a client on a slow link would seem to take nothing for longer than its session lasts
+/// (`Shard::has_unread`).
+const NOT_SENT_MAX: u32 = 128 << 10;
 
 /// Accepts a connection that does not block, for whichever shard's runtime.
 fn accept(listener: impl AsFd) -> io::Result<(std::net::TcpStream, SocketAddr)> {

@@ -74,6 +74,9 @@ const TOLD_AT_ONCE: usize = 64;
 /// How often what waits for room, or for a handshake, is looked at.
 const SWEEP: Duration = Duration::from_millis(50);
 
+/// Pieces of the look for containers and TTL znodes between two ticks: 30,000 of them, so that millions are looked at in a minute.
+const PIECES_OF_SWEEP_MAX: usize = 64;
+
 struct Driver {
     shard: RefCell<Shard>,
     core: Arc<Core>,
@@ -318,7 +321,7 @@ impl Driver {
             let is_last = now.len() == bytes.len() && shard.is_closing(io.id);
             match if is_last { send_last(io, now) } else { io.stream.try_write(now) } {
                 Ok(n) => {
-                    shard.sent(io.id, n);
+                    shard.sent(self.core.clock.now(), io.id, n);
                     turn -= n;
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -479,6 +482,12 @@ impl Driver {
             }
             if self.number == 0 {
                 self.core.tick();
+                for _ in 0..PIECES_OF_SWEEP_MAX {
+                    if !self.core.sweep() {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
             }
             rounds = rounds.wrapping_add(1);
             if rounds.is_multiple_of(20) {

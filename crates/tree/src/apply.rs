@@ -205,10 +205,11 @@ impl Tree {
     fn raise_parent(&mut self, parent: NodeId, path: &str, cversion: i32, zxid: Zxid) {
         if cversion > self.ext(parent).map_or(0, |e| e.cversion) {
             self.touch(parent);
+            let before = self.stat_of(parent);
             let ext = self.ext_mut(parent);
             ext.cversion = cversion;
             ext.pzxid = zxid;
-            self.redigest(parent, path);
+            self.redigest_stat(parent, path, &before);
         }
     }
 
@@ -219,8 +220,9 @@ impl Tree {
         // (ZOOKEEPER-3145).
         if zxid > self.ext(parent).map_or(self.nodes.get(parent.0).czxid, |e| e.pzxid) {
             self.touch(parent);
+            let before = self.stat_of(parent);
             self.ext_mut(parent).pzxid = zxid;
-            self.redigest(parent, parent_path);
+            self.redigest_stat(parent, parent_path, &before);
         }
         let Some(id) = self.find_child(parent, name) else { return failed(ErrorCode::NO_NODE) };
         if self.node(id).child_count() > 0 {
@@ -277,8 +279,9 @@ impl Tree {
         let acl = self.acls.acquire(acl);
         let old = std::mem::replace(&mut self.nodes.get_mut(id.0).acl, acl);
         self.acls.release(old);
+        let before = self.stat_of(id);
         self.ext_mut(id).aversion = version;
-        self.redigest(id, path);
+        self.redigest_stat(id, path, &before);
         Applied { err: ErrorCode::OK, outcome: Outcome::Stat(self.node(id).stat()) }
     }
 

@@ -17,7 +17,7 @@ use crate::arena::Arena;
 use crate::children::{NO_WIDE, Wide};
 use crate::cursor::Cursors;
 use crate::cut::Cut;
-use crate::digest::{TreeDigest, node_digest};
+use crate::digest::{TreeDigest, node_digest, restat_digest};
 use crate::index::{Index, PlaceHash};
 use crate::interest::{Interest, ShardMask};
 use crate::node::{Ext, NO_EXT, Node, NodeId, Slab};
@@ -536,9 +536,19 @@ impl Tree {
         self.data_size -= (path.len() + data_length) as i64;
     }
 
-    /// Computes a znode's digest anew after a change of its data or Stat.
+    /// Computes a znode's digest anew after a change of its data.
     pub(crate) fn redigest(&mut self, id: NodeId, path: &str) {
         let new = node_digest(path, self.data(id), &self.stat_of(id));
+        self.set_digest(id, new);
+    }
+
+    /// The same after a change of nothing but its Stat, which was `before`.
+    pub(crate) fn redigest_stat(&mut self, id: NodeId, path: &str, before: &StatPersisted) {
+        let new = restat_digest(path, self.nodes.get(id.0).digest, before, &self.stat_of(id));
+        self.set_digest(id, new);
+    }
+
+    fn set_digest(&mut self, id: NodeId, new: u32) {
         let node = self.nodes.get_mut(id.0);
         self.digest = self.digest.replace(node.digest, new);
         node.digest = new;

@@ -264,7 +264,7 @@ impl World {
         process.shard.take_resumed(&mut resumed);
         for conn in dirty {
             let bytes = process.shard.to_send(conn).to_vec();
-            process.shard.sent(conn, bytes.len());
+            process.shard.sent(self.now, conn, bytes.len());
             let client = self.clients.iter_mut().find(|client| client.place == Some((s, conn)));
             let closes = process.shard.wants_close(conn);
             if closes {

@@ -73,7 +73,11 @@ fn fixed(acl: AclVec<'_>, ids: &[Id]) -> Result<Vec<u8>, ErrorCode> {
 }
 
 fn next(current: i32, expected: i32) -> Result<i32, ErrorCode> {
-    if expected == -1 || expected == current { Ok(current.wrapping_add(1)) } else { Err(ErrorCode::BAD_VERSION) }
+    match current.wrapping_add(1) {
+        _ if expected != -1 && expected != current => Err(ErrorCode::BAD_VERSION),
+        -1 => Ok(0),
+        next => Ok(next),
+    }
 }
 
 fn valid(path: Option<&str>) -> Result<&str, ErrorCode> {
@@ -173,7 +177,7 @@ fn create(
     if matches!(model.rules.decode(parent.stat.ephemeral_owner), Owner::Session(_)) {
         return Err(ErrorCode::NO_CHILDREN_FOR_EPHEMERALS);
     }
-    let parent_cversion = parent.stat.cversion.wrapping_add(1);
+    let parent_cversion = parent.stat.cversion.saturating_add(1);
     let (path, acl) = (Some(path.into()), AclVec::parse(&acl).unwrap());
     let txn = match op {
         OpCode::CreateTtl => CreateTtlTxn { path, data, acl, parent_cversion, ttl }.to_vec(),

@@ -477,12 +477,17 @@ impl World {
         }
         let at = *self.rng.pick(&ready);
         let most = 1 + self.rng.below(self.options.chunk_max);
+        self.take(at, most);
+    }
+
+    /// A client takes up to so many bytes of what it is sent.
+    pub fn take(&mut self, at: usize, most: usize) {
         let client = &mut self.clients[at];
         let shard = &mut self.shards[client.conn.shard as usize];
         let bytes = shard.to_send(client.conn);
         let length = bytes.len().min(most);
         client.received.extend_from_slice(&bytes[..length]);
-        shard.sent(client.conn, length);
+        shard.sent(self.now, client.conn, length);
         shard.wrote(&self.shared, client.conn);
         if shard.to_send(client.conn).is_empty() {
             client.is_writable = false;

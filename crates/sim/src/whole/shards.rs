@@ -163,6 +163,7 @@ impl World {
     /// Writes what there is for a client, as far as its socket takes it.
     pub(super) fn write_to(&mut self, s: usize, number: ConnNumber) {
         let is_full = self.net.conns.get(&number).is_some_and(|it| it.flight[1].len() >= WINDOW);
+        let now = self.servers[s].now(self.now_us);
         let Some(process) = &mut self.servers[s].process else { return };
         let Some(&conn) = process.conns.get(&number) else { return };
         let shard = &mut process.shards[usize::from(conn.shard)];
@@ -170,7 +171,7 @@ impl World {
         if is_full && !bytes.is_empty() {
             return;
         }
-        shard.sent(conn, bytes.len());
+        shard.sent(now, conn, bytes.len());
         shard.wrote(&process.shared, conn);
         let closes = shard.wants_close(conn);
         let mut woken = ShardSet::default();
