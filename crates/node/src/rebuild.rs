@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use storage::Restore;
+use storage::recover::Fit;
 use storage::snapshot::SnapshotDigest;
 use tree::restore::TreeBuilder;
 use tree::{Tree, TreeConfig};
-use wire::txn::{Txn, TxnEntry};
-use wire::{AclVec, Buffer, SessionId, StatPersisted, Zxid};
+use wire::txn::{DIGEST_VERSION, Txn, TxnEntry};
+use wire::{AclVec, Buffer, ErrorCode, SessionId, StatPersisted, Zxid};
 
 /// What is being rebuilt.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ pub struct Rebuild {
     expected: Option<SnapshotDigest>,
     /// What an operator should know.
     pub warnings: Vec<String>,
-    digest_mismatch: Option<Zxid>,
+    fit: Fit,
+    misses_a_znode: bool,
     digests: bool,
 }
 
@@ -35,27 +37,20 @@ impl Rebuild {
             sessions: BTreeMap::new(),
             expected: None,
             warnings: Vec::new(),
-            digest_mismatch: None,
+            fit: Fit::Unknown,
+            misses_a_znode: false,
             digests,
         }
     }
 
     /// The tree and the sessions with their timeouts; a fresh tree if there was nothing.
-    pub fn finish(mut self) -> (Tree, BTreeMap<SessionId, i32>, Vec<String>) {
-        if let Some(zxid) = self.digest_mismatch {
-            self.warnings.push(format!(
-                "from txn {zxid} on, the tree's digest is not the one in the log: compare this server's data with its source"
-            ));
-        }
+    pub fn finish(self) -> (Tree, BTreeMap<SessionId, i32>, Vec<String>) {
         let tree = self.tree.unwrap_or_else(|| Tree::new(self.config));
         (tree, self.sessions, self.warnings)
     }
 
-    fn check_digest(&mut self, zxid: Zxid, digest: i64, version: i32) {
-        let Some(tree) = &self.tree else { return };
-        if version == wire::txn::DIGEST_VERSION && digest != tree.digest().0 && self.digest_mismatch.is_none() {
-            self.digest_mismatch = Some(zxid);
-        }
+    fn fit_of(&self, version: i32, digest: i64) -> Fit {
+        self.tree.as_ref().map_or(Fit::Unknown, |tree| Fit::of(version, digest, tree.digest().0))
     }
 }
 
@@ -65,7 +60,9 @@ impl Restore for Rebuild {
         self.tree = None;
         self.sessions.clear();
         self.expected = None;
-        self.digest_mismatch = None;
+        self.warnings.clear();
+        self.fit = Fit::Unknown;
+        self.misses_a_znode = false;
     }
 
     fn session(&mut self, session: SessionId, timeout_ms: i32) {
@@ -90,18 +87,24 @@ impl Restore for Rebuild {
             ));
         }
         self.tree = Some(builder.finish(zxid).map_err(|e| e.to_string())?);
-        self.expected = digest.filter(|digest| digest.zxid >= zxid);
-        if let Some(digest) = self.expected.filter(|digest| digest.zxid == zxid) {
-            self.expected = None;
-            self.check_digest(zxid, digest.digest, digest.version);
-        }
+        self.expected = digest.filter(|digest| digest.zxid > zxid);
+        self.fit = match digest.filter(|digest| digest.zxid == zxid) {
+            Some(digest) => self.fit_of(digest.version, digest.digest),
+            // The first snapshot of all has no digest, and is of a tree that everybody knows.
+            None if zxid == Zxid::ZERO => match self.fit_of(DIGEST_VERSION, Tree::new(self.config).digest().0) {
+                Fit::Right => Fit::Right,
+                _ => Fit::Unknown,
+            },
+            None => Fit::Unknown,
+        };
         Ok(())
     }
 
     fn txn(&mut self, entry: &TxnEntry<'_>) -> Result<(), String> {
         let tree = self.tree.get_or_insert_with(|| Tree::new(self.config));
         let mut triggers = Vec::new();
-        tree.apply(entry, &mut triggers);
+        let applied = tree.apply(entry, &mut triggers);
+        self.misses_a_znode = applied.err == ErrorCode::NO_NODE && !matches!(entry.txn, Txn::Error(_) | Txn::Multi(_));
         match &entry.txn {
             Txn::CreateSession(txn) => {
                 self.sessions.insert(entry.header.session, txn.timeout_ms);
@@ -115,21 +118,24 @@ impl Restore for Rebuild {
         if self.expected.is_none() {
             tree.record_digest(self.digests);
         }
-        match self.expected {
+        self.fit = match self.expected {
             // While a fuzzy snapshot is replayed over, the tree is ahead of the log.
-            Some(expected) if zxid < expected.zxid => {}
+            Some(expected) if zxid < expected.zxid => Fit::Unknown,
             Some(expected) => {
                 self.expected = None;
-                if zxid == expected.zxid {
-                    self.check_digest(zxid, expected.digest, expected.version);
-                }
+                let is_it = zxid == expected.zxid;
+                if is_it { self.fit_of(expected.version, expected.digest) } else { Fit::Unknown }
             }
-            None => {
-                if let Some(digest) = entry.digest {
-                    self.check_digest(zxid, digest.digest, digest.version);
-                }
-            }
-        }
+            None => entry.digest.map_or(Fit::Unknown, |digest| self.fit_of(digest.version, digest.digest)),
+        };
         Ok(())
+    }
+
+    fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    fn misses_a_znode(&self) -> bool {
+        self.misses_a_znode
     }
 }

@@ -5,10 +5,11 @@
 
 mod error;
 mod mend;
+mod replay;
 
 use std::io::{self, SeekFrom};
 
-use wire::jute::{Buffer, Field, Reader};
+use wire::jute::Buffer;
 use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
@@ -22,6 +23,8 @@ use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
 use crate::snapshot::stream::Compression;
 use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
 pub use error::RecoverError;
+pub use replay::Fit;
+use replay::{Replayed, Stop, replay};
 
 /// How many snapshots are tried (`FileSnap.deserialize`).
 const CANDIDATES: usize = 100;
@@ -50,6 +53,16 @@ pub trait Restore {
     /// A txn behind the snapshot. The tree may contain its effect already (a snapshot of Apache's is taken while txns
     /// are applied). An error ends the recovery.
     fn txn(&mut self, entry: &TxnEntry<'_>) -> Result<(), String>;
+    /// What the digest of the snapshot, or of the txn, that came last says of what was rebuilt; one of the snapshot only if it
+    /// is that of its own zxid. Who rebuilds no tree does not know.
+    fn fit(&self) -> Fit {
+        Fit::Unknown
+    }
+    /// Was the last txn one of a znode that is not there, or of a child of one? Replaying over a snapshot of Apache's may
+    /// meet that, but not replaying all that there ever was.
+    fn misses_a_znode(&self) -> bool {
+        false
+    }
 }
 
 /// How to recover.
@@ -164,19 +177,29 @@ pub fn recover(
 ) -> Result<Recovered, RecoverError> {
     check_places(disk)?;
     let mut warnings = Vec::new();
-    into.reset();
-    let mut loaded = load_snapshot(disk, options, into, progress, &mut warnings)?;
-    let start = loaded.as_ref().map_or(Zxid::ZERO, |snapshot| snapshot.zxid);
-    let first = if loaded.is_none() { check_logs_alone(disk, options)? } else { None };
-    let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
-    let history = replay(disk, start, failed, options, into, progress);
-    let history = history.map_err(|error| match error {
-        RecoverError::Log { error, .. } => {
-            let failed_snapshots = failed.iter().rev().map(|(file, why)| format!("{}: {why}", file.name)).collect();
-            RecoverError::Log { error, failed_snapshots }
+    let mut wrong = Vec::new();
+    let (mut loaded, first, replayed) = loop {
+        into.reset();
+        let loaded = load_snapshot(disk, options, &wrong, into, progress, &mut warnings)?;
+        let first = if loaded.is_none() { check_logs_alone(disk, options)? } else { None };
+        match replay(disk, loaded.as_ref(), first.as_ref(), options, into, progress) {
+            Ok(replayed) => break (loaded, first, replayed),
+            Err(Stop::WrongSnapshot(name)) => wrong.push(name),
+            Err(Stop::Failed(RecoverError::Log { error, .. })) => {
+                let failed = loaded.iter().flat_map(|snapshot| snapshot.failed.iter().rev());
+                let failed_snapshots = failed.map(|(file, why)| format!("{}: {why}", file.name)).collect();
+                return Err(RecoverError::Log { error, failed_snapshots });
+            }
+            Err(Stop::Failed(other)) => return Err(other),
         }
-        other => other,
-    })?;
+    };
+    let Replayed { history, doubt, given_up } = replayed;
+    let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
+    warnings.extend(doubt.map(|doubt| doubt.to_string()));
+    if let Some(missing) = &given_up {
+        warnings
+            .push(format!("{missing}; it went on because of ostler.log.acceptSuspectTail=true; {}", mend::TAKE_IT_OUT));
+    }
     check_headers(loaded.as_ref(), &history, &mut warnings)?;
     let suspect = history.tails.iter().find(|tail| tail.is_suspect());
     let may_lose = !options.repair || options.accept_suspect_tail;
@@ -206,15 +229,15 @@ pub fn recover(
             file.name
         ));
     }
-    let given_up: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| history.last < file.zxid).collect();
-    let is_suspect = suspect.is_some() || newer.is_some();
+    let without: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| history.last < file.zxid).collect();
+    let is_suspect = suspect.is_some() || newer.is_some() || given_up.is_some();
     let has_logs = !names::numbered(&list(disk, Dir::Log)?, names::LOG).is_empty();
     // Nothing was changed before here.
     let marks = find_marks(disk)?;
     if options.repair {
         mend::tell_of_cuts(disk, &mut warnings)?;
         mend::remove_leftovers(disk, &mut warnings)?;
-        mend::set_aside(disk, &given_up, &mut warnings)?;
+        mend::set_aside(disk, &without, &mut warnings)?;
     }
     mend::mend(disk, options, &history, &mut warnings)?;
     if options.repair {
@@ -226,7 +249,12 @@ pub fn recover(
         None if !marks.is_empty() || options.autocreate => Origin::New,
         None => Origin::Nothing,
     };
-    warnings.extend(what_is_not_there(options, origin, first.zip(Some(history.last)), has_logs));
+    warnings.extend(what_is_not_there(
+        options,
+        origin,
+        first.and_then(|first| first.txn).map(|(_, zxid)| (zxid, history.last)),
+        has_logs,
+    ));
     let mut when_begun = Vec::new();
     if origin == Origin::New {
         when_begun = marks;
@@ -299,15 +327,19 @@ struct Loaded {
     nodes: u64,
     /// What its header names.
     header: Header,
+    /// What its digest says of it.
+    fit: Fit,
     /// Newer ones, and those of the same txn, that could not be loaded, oldest first, and why. Each was the state after a txn
     /// that the logs must hold, unless it came from a leader (SNAP).
     failed: Vec<(Numbered, String)>,
 }
 
-/// Loads the newest snapshot that can be. `None`: there is none at all.
+/// Loads the newest snapshot that can be, and is none of those that are known to hold another tree than they say. `None`: there
+/// is none at all.
 fn load_snapshot(
     disk: &dyn Disk,
     options: &RecoverOptions,
+    wrong: &[FileName],
     into: &mut dyn Restore,
     progress: &mut dyn FnMut(Progress),
     warnings: &mut Vec<String>,
@@ -315,7 +347,9 @@ fn load_snapshot(
     let files = names::numbered(&list(disk, Dir::Data)?, names::SNAPSHOT);
     let mut tried: Vec<(Numbered, LoadSnapshotError)> = Vec::new();
     for file in files.iter().rev().take(CANDIDATES) {
-        match load(disk, file, options, into, progress) {
+        let is_wrong = wrong.contains(&file.name);
+        let done = if is_wrong { Err(LoadSnapshotError::Digest) } else { load(disk, file, options, into, progress) };
+        match done {
             Ok(loaded) => {
                 let failed = tried.into_iter().rev().map(|(file, error)| (file, error.to_string())).collect();
                 return Ok(Some(Loaded { failed, ..loaded }));
@@ -380,7 +414,7 @@ fn load(
     let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
     into.snapshot_end(zxid, digest).map_err(refused)?;
     let header = Header { version: end.version, dbid: end.dbid };
-    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, header, failed: Vec::new() })
+    Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, header, fit: into.fit(), failed: Vec::new() })
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a
@@ -461,14 +495,16 @@ fn first_record(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<Firs
 /// begin where a history does: `snapshot.trust.empty` is left on after an upgrade, the `dataDir` gets lost, and what the last
 /// purge has left of the logs would pass for everything.
 /// Returns the first of them.
-fn check_logs_alone(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<Zxid>, RecoverError> {
+fn check_logs_alone(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<First>, RecoverError> {
     let Some(First { file, txn }) = first_record(disk, options)? else { return Ok(None) };
     if !options.trust_empty {
         return Err(RecoverError::SnapshotMissing { log: file });
     }
     match txn {
-        Some((offset, first)) if first.counter() != 1 => Err(RecoverError::Beheaded { file, offset, first }),
-        txn => Ok(txn.map(|(_, first)| first)),
+        Some((offset, first)) if first.counter() != 1 => {
+            Err(RecoverError::Beheaded { file, offset, first, shown_by: None })
+        }
+        txn => Ok(Some(First { file, txn })),
     }
 }
 
@@ -553,35 +589,4 @@ fn what_is_not_there(
         ));
     }
     warnings
-}
-
-fn replay(
-    disk: &dyn Disk,
-    start: Zxid,
-    failed: &[(Numbered, String)],
-    options: &RecoverOptions,
-    into: &mut dyn Restore,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<History, RecoverError> {
-    let mut txns = 0;
-    let (mut last, mut passed) = (start, 0);
-    read_history(disk, start, &read_options(options), &mut |file, record| {
-        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does.
-        if failed.get(passed).is_some_and(|(snapshot, _)| snapshot.zxid < record.zxid) {
-            let (file, next) = (file.clone(), record.zxid);
-            return Err(ReadLogError::Gap { file, offset: record.offset, last, next }.into());
-        }
-        passed += failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid == record.zxid).count();
-        last = record.zxid;
-        let bad =
-            |reason| RecoverError::BadTxn { file: file.clone(), offset: record.offset, zxid: record.zxid, reason };
-        let mut reader = Reader::with_limit(record.blob, options.length_max);
-        let entry = TxnEntry::read(&mut reader).map_err(|e| bad(e.to_string()))?;
-        into.txn(&entry).map_err(bad)?;
-        txns += 1;
-        if txns % PROGRESS_TXNS == 0 {
-            progress(Progress::Txns { txns, zxid: record.zxid });
-        }
-        Ok(())
-    })
 }

@@ -45,6 +45,19 @@ pub enum RecoverError {
         offset: u64,
         /// Its zxid.
         first: Zxid,
+        /// The txn that shows it, by its digest or by what it changes, if the number of the first one does not.
+        shown_by: Option<Zxid>,
+    },
+    /// The tree is the log's at the end of an epoch, and is not at the beginning of the next, and `accept_suspect_tail` is not set.
+    Missing {
+        /// The file of the first txn whose digest is wrong.
+        file: FileRef,
+        /// Where it begins.
+        offset: u64,
+        /// The last txn whose digest was right.
+        last: Zxid,
+        /// The first one whose digest is wrong.
+        next: Zxid,
     },
     /// The log is damaged or has a gap.
     Log {
@@ -172,11 +185,26 @@ impl fmt::Display for RecoverError {
                  back; {SYNC_ANEW}; if these logs are of 3.4 or older and never had a snapshot, set \
                  snapshot.trust.empty=true for one start; nothing was changed"
             ),
-            Self::Beheaded { file, offset, first } => write!(
+            Self::Beheaded { file, offset, first, shown_by } => {
+                write!(
+                    f,
+                    "no snapshot was found, and the oldest txn that is left is {first}, at byte {offset} of {file}"
+                )?;
+                if let Some(zxid) = shown_by {
+                    write!(f, ", and txn {zxid} does not fit to what the txns before it have made")?;
+                }
+                write!(
+                    f,
+                    ": snapshot.trust.empty=true is for logs that hold everything from the first txn on, and these are the rest \
+                     of more; bring the snapshots of the dataDir back; {SYNC_ANEW}; nothing was changed"
+                )
+            }
+            Self::Missing { file, offset, last, next } => write!(
                 f,
-                "no snapshot was found, and the oldest txn that is left is {first}, at byte {offset} of {file}: \
-                 snapshot.trust.empty=true is for logs that hold everything from the first txn on, and these are the rest \
-                 of more; bring the snapshots of the dataDir back; {SYNC_ANEW}; nothing was changed"
+                "txns are missing between {last} and {next}, at byte {offset} of {file}, or one of the two is damaged: the digest of \
+                 {last} is that of this tree, and the digest of {next} is not, although nothing stands in between; nothing was \
+                 changed; was a log removed, or cut? Bring it back; {SYNC_ANEW}; to go on with what there is, start once with \
+                 ostler.log.acceptSuspectTail=true in zoo.cfg"
             ),
             Self::Log { error, failed_snapshots } => {
                 error.fmt(f)?;

@@ -21,7 +21,7 @@ const IF_A_CRASH: &str = "if the machine, or its power, failed during a write, t
      acknowledged: compare this server's data with another's or a copy";
 
 /// What to do once txns were given up.
-const TAKE_IT_OUT: &str = "take that line out of zoo.cfg now";
+pub(super) const TAKE_IT_OUT: &str = "take that line out of zoo.cfg now";
 
 /// Removes what no machine has finished, ours or Apache's: none of it was ever relied on.
 pub(super) fn remove_leftovers(disk: &mut dyn Disk, warnings: &mut Vec<String>) -> Result<(), RecoverError> {

@@ -107,6 +107,8 @@ pub enum LoadSnapshotError {
         /// The one in its name.
         named: Zxid,
     },
+    /// It names a digest of its own zxid, and that is not the digest of what it holds.
+    Digest,
     /// It can't be decompressed.
     Compressed {
         /// How it is compressed.
@@ -133,6 +135,7 @@ impl fmt::Display for LoadSnapshotError {
             Self::Renamed { last, named } => {
                 write!(f, "it ends with txn {last}, and its name says {named}: was it renamed? Give it back its name")
             }
+            Self::Digest => f.write_str("what it holds is not what its digest is of: a piece of it is damaged"),
             Self::Compressed { compression, offset, error } if error.kind() == io::ErrorKind::UnexpectedEof => {
                 write!(f, "its {compression} stream ends early, at byte {offset}")
             }

@@ -1,19 +1,18 @@
 //! A folder as the next start of a server would read it, with what the last server has left word of: where that start would
-//! begin, and what it would say; or why it would be refused. Nothing is changed.
+//! begin, and what it would say; or why it would be refused. Nothing is changed. The tree is built as a start does it, since
+//! digests show what no checksum does; so it takes the memory that the server would take.
 
 use std::fmt;
 use std::io;
 
 use serde::Serialize;
+use server::restore::Rebuild;
 use storage::disk::{Disk, DiskRead, Entry, FileRef};
 use storage::last_stop::{BOOT_ID, LOCK_FILE, LastStop};
 use storage::names::{LOG, SNAPSHOT, numbered};
 use storage::recover::{Origin, read_logs};
-use storage::snapshot::SnapshotDigest;
-use storage::{Dir, Effect, RecoverOptions, Restore, recover};
-use wire::jute::Buffer;
-use wire::txn::TxnEntry;
-use wire::{AclVec, SessionId, StatPersisted, Zxid};
+use storage::{Dir, Effect, RecoverOptions, recover};
+use tree::TreeConfig;
 
 use super::RECORD_MAX;
 use crate::folder::Folder;
@@ -54,7 +53,10 @@ pub fn read(folder: Folder) -> AsAStart {
             (format!("{} txns, the last is {}; the snapshots are elsewhere", found.txns, found.last), says)
         })
     } else {
-        recover(&mut disk, &options, &mut Nothing, &mut |_| ()).map(|found| {
+        let mut rebuilt = Rebuild::new(TreeConfig::default(), false);
+        let found = recover(&mut disk, &options, &mut rebuilt, &mut |_| ());
+        found.map(|mut found| {
+            found.warnings.append(&mut rebuilt.warnings);
             let (last, txns) = (found.last_zxid, found.txns_replayed);
             let start = match found.origin {
                 Origin::Snapshot { zxid, nodes, .. } => {
@@ -88,24 +90,6 @@ impl Disk for Untouched {
     }
 
     fn execute(&mut self, _: &Effect) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Nothing is rebuilt.
-struct Nothing;
-
-impl Restore for Nothing {
-    fn reset(&mut self) {}
-    fn session(&mut self, _: SessionId, _: i32) {}
-    fn acl(&mut self, _: i64, _: AclVec<'_>) {}
-    fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
-        Ok(())
-    }
-    fn snapshot_end(&mut self, _: Zxid, _: Option<SnapshotDigest>) -> Result<(), String> {
-        Ok(())
-    }
-    fn txn(&mut self, _: &TxnEntry<'_>) -> Result<(), String> {
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::io::IsTerminal;
 use anyhow::{Context, Result};
 use storage::snapshot::decode::{LoadSnapshotError, SnapshotEnd, SnapshotVisitor, decode_file};
 use storage::snapshot::stream::Compression;
+use tree::digest::{TreeDigest, node_digest};
 use wire::jute::Buffer;
 use wire::{AclVec, SessionId, StatPersisted};
 
@@ -25,23 +26,26 @@ pub fn read(file: &Input, visitor: &mut impl SnapshotVisitor) -> Result<Result<S
     Ok(done)
 }
 
-/// A visitor that looks at nothing.
+/// A visitor that only counts.
 #[derive(Debug, Default)]
-pub struct Ignore {
+pub struct Count {
     /// How many sessions there were.
     pub sessions: u64,
     /// How many ACLs there were.
     pub acls: u64,
+    /// The digest of the znodes.
+    pub digest: TreeDigest,
 }
 
-impl SnapshotVisitor for Ignore {
+impl SnapshotVisitor for Count {
     fn session(&mut self, _: SessionId, _: i32) {
         self.sessions += 1;
     }
     fn acl(&mut self, _: i64, _: AclVec<'_>) {
         self.acls += 1;
     }
-    fn node(&mut self, _: &str, _: Buffer<'_>, _: i64, _: &StatPersisted) -> Result<(), String> {
+    fn node(&mut self, path: &str, data: Buffer<'_>, _: i64, stat: &StatPersisted) -> Result<(), String> {
+        self.digest = self.digest.replace(0, node_digest(path, data, stat));
         Ok(())
     }
 }
