@@ -27,6 +27,7 @@ pub mod member;
 mod member_start;
 mod oracle;
 pub mod quorum;
+mod recovery;
 pub mod restore;
 mod set_aside;
 pub mod shard_thread;

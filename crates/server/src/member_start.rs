@@ -13,7 +13,8 @@ use crate::config::{Config, EnsembleConfig};
 use crate::disk::RealDisk;
 use crate::dynamic_files::DynamicFiles;
 use crate::quorum;
-use crate::start::{StartError, recover_options};
+use crate::recovery::recover_options;
+use crate::start::StartError;
 use crate::threads::execute;
 
 /// What the ports between servers are told.

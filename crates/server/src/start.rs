@@ -15,8 +15,8 @@ use peer::shard::RequestThrottle;
 use peer::throttle::{ConnectionThrottle, ConnectionThrottleConfig};
 use peer::{ContainerRules, LocalSessions, Pipeline, PipelineConfig, ShardConfig, Shared, StepLimits};
 use storage::policy::SnapPolicy;
-use storage::recover::{Origin, Progress};
-use storage::{LogOptions, RecoverError, RecoverOptions, recover};
+use storage::recover::Origin;
+use storage::{LogOptions, RecoverError};
 use tokio::sync::mpsc;
 use tree::owner::OwnerRules;
 use tree::{CONFIG_PATH, HashKeys, TreeConfig};
@@ -35,8 +35,7 @@ use crate::member::{self, Member};
 use crate::member_start;
 use crate::oracle;
 use crate::quorum::{self, Listening, QuorumThread};
-use crate::restore::Rebuild;
-use crate::set_aside;
+use crate::recovery::rebuild_or_begin_anew;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::snapshots::{self, SnapshotOptions};
 use crate::threads::{self, LogThread};
@@ -162,6 +161,8 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let rebuilt = rebuild_or_begin_anew(config, tree_config, &mut disk, &word);
     if let Some(lock) = locks.last() {
         match &rebuilt {
+            // Of a new database when there is one.
+            Ok((_, recovered)) if recovered.origin == Origin::New => {}
             Ok(_) => last_stop::leave(&last_stop::running(), lock),
             Err(_) if disk.has_failed_sync => last_stop::leave(&word.without_boot(), lock),
             Err(_) => {}
@@ -182,6 +183,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
             format!("snapshot.{:x} with {nodes} znodes, and {} txns behind it", zxid.0, recovered.txns_replayed)
         }
         Origin::LogsOnly => format!("{} txns, no snapshot", recovered.txns_replayed),
+        Origin::Nothing if config.ensemble.is_some() => "nothing; no vote until it has a leader's data".to_owned(),
         Origin::New | Origin::Nothing => "a new database".to_owned(),
     };
     tell("recovery", format!("{what}; the last zxid is {}", tree.last_processed()));
@@ -238,6 +240,10 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         shared.pipeline_stats.snapshot.record(began.elapsed().as_micros() as u64);
         threads::execute(&mut disk, &recovered.when_begun)
             .map_err(|e| StartError::Directory { path: storage.data_dir.clone(), reason: e.to_string() })?;
+    }
+    if let Some(lock) = locks.last().filter(|_| recovered.origin == Origin::New) {
+        // From here on a directory without anything is one that was emptied.
+        last_stop::leave(&last_stop::running(), lock);
     }
     let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
     if let Origin::Snapshot { bytes, .. } = recovered.origin {
@@ -297,80 +303,6 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         .map_err(StartError::System)?;
     tell("listener", format!("{address}, {shard_count} shards"));
     Ok(running)
-}
-
-/// A member whose files are damaged begins anew, without a vote: see [`set_aside`].
-fn rebuild_or_begin_anew(
-    config: &Config,
-    tree_config: TreeConfig,
-    disk: &mut RealDisk,
-    last_stop: &LastStop,
-) -> Result<(Rebuild, storage::Recovered), StartError> {
-    let (storage, is_member) = (&config.storage, config.ensemble.is_some());
-    let tell = |name: &str, why: &str| {
-        tracing::error!(
-            "{why}; all files are set aside, in {name} beside them; this member has no vote until it has a copy of the \
-             leader's data. If the others have no quorum without it, stop it, and move the files back"
-        );
-    };
-    if let Some(name) = set_aside::resume(storage, is_member)? {
-        tell(&name, "damaged files were being moved when this server stopped");
-    }
-    match rebuild(config, tree_config, disk, last_stop) {
-        Err(StartError::Recover { error, .. }) if is_member && error.is_mended_by_a_copy() => {
-            let name = set_aside::set_aside(storage).map_err(|denied| StartError::Directory {
-                path: storage.data_dir.clone(),
-                reason: format!("{error}; {denied}"),
-            })?;
-            tell(&name, &error.to_string());
-            *disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
-            // What the last server said was said of files that are elsewhere now.
-            rebuild(config, tree_config, disk, &LastStop::default())
-        }
-        done => done,
-    }
-}
-
-fn rebuild(
-    config: &Config,
-    tree_config: TreeConfig,
-    disk: &mut RealDisk,
-    last_stop: &LastStop,
-) -> Result<(Rebuild, storage::Recovered), StartError> {
-    let storage = &config.storage;
-    let mut rebuilt = Rebuild::new(tree_config, config.tree.digest);
-    let went_on = last_stop.is_of(last_stop::boot().as_deref());
-    let options = RecoverOptions { went_on, closed: last_stop.closed.clone(), ..recover_options(config) };
-    let (began, mut told) = (Instant::now(), Instant::now());
-    let mut progress = |progress: Progress| {
-        // Only a start that takes long enough to wonder about says how far it is.
-        if began.elapsed() < Duration::from_secs(2) || told.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        told = Instant::now();
-        match progress {
-            Progress::Snapshot { zxid, bytes, total } => {
-                tracing::info!("reading snapshot.{:x}: {} %", zxid.0, bytes * 100 / total.max(1));
-            }
-            Progress::Txns { txns, zxid } => tracing::info!("replayed {txns} txns, up to {zxid}"),
-        }
-    };
-    recover(disk, &options, &mut rebuilt, &mut progress)
-        .map(|recovered| (rebuilt, recovered))
-        .map_err(|error| StartError::Recover { paths: directories::folders(storage), error: Box::new(error) })
-}
-
-/// How the directory is read.
-pub(crate) fn recover_options(config: &Config) -> RecoverOptions {
-    let storage = &config.storage;
-    RecoverOptions {
-        trust_empty: storage.trust_empty_snapshot,
-        // What was set aside was not nothing.
-        autocreate: storage.database_autocreate && !(config.ensemble.is_some() && set_aside::was_done(storage)),
-        accept_suspect_tail: storage.accept_suspect_tail,
-        length_max: config.limits.record_bytes_max as usize,
-        ..RecoverOptions::default()
-    }
 }
 
 #[allow(clippy::too_many_arguments, reason = "the parts of a server, once")]

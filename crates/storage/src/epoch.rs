@@ -181,6 +181,13 @@ pub fn read(disk: &dyn Disk, last: Zxid) -> Result<Epochs, EpochError> {
     Ok(Epochs { accepted, current, effects, warnings })
 }
 
+/// The file that says that this server has taken part in an epoch, if one does: then it had a history.
+pub fn has_begun(disk: &dyn Disk) -> Option<(EpochFile, Epoch)> {
+    let files = [EpochFile::Current, EpochFile::Accepted];
+    let mut found = files.into_iter().filter_map(|file| Some((file, read_one(disk, &file.file()).ok()??)));
+    found.find(|(_, epoch)| *epoch > Epoch(0))
+}
+
 /// The number in the first line.
 fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError> {
     use io::Read;
@@ -195,5 +202,5 @@ fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError
     let text = String::from_utf8_lossy(&bytes);
     let epoch = text.lines().next().and_then(|line| line.trim().parse().ok());
     let no_number = || EpochError::NotANumber { file: file.clone(), found: text.chars().take(FOUND_SHOWN).collect() };
-    epoch.map(|epoch| Some(Epoch(epoch))).ok_or_else(no_number)
+    epoch.filter(|epoch| *epoch >= 0).map(|epoch| Some(Epoch(epoch))).ok_or_else(no_number)
 }

@@ -19,7 +19,7 @@ use crate::log::dir::{History, ReadLogError, ReadOptions, read_history};
 use crate::log::reader::{Header, Record};
 use crate::names::{self, FileName, Numbered};
 use crate::settle::settle;
-use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
+use crate::snapshot::decode::{Ignore, LoadSnapshotError, SnapshotVisitor, decode_file};
 use crate::snapshot::stream::Compression;
 use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
 pub use error::RecoverError;
@@ -249,7 +249,7 @@ pub fn recover(
         None if !marks.is_empty() || options.autocreate => Origin::New,
         None => Origin::Nothing,
     };
-    warnings.extend(what_is_not_there(
+    warnings.extend(mend::what_is_not_there(
         options,
         origin,
         first.and_then(|first| first.txn).map(|(_, zxid)| (zxid, history.last)),
@@ -358,6 +358,14 @@ fn load_snapshot(
             Err(LoadSnapshotError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(RecoverError::Io { what: file.name.to_string(), error });
             }
+            // Nor with this one, under the limit that it was written with.
+            Err(LoadSnapshotError::Length { offset, length })
+                if usize::try_from(length).is_ok_and(|length| length > options.length_max)
+                    && is_whole(disk, file).unwrap_or(false) =>
+            {
+                let (file, limit) = (FileRef::new(Dir::Data, file.name.clone()), options.length_max);
+                return Err(RecoverError::SnapshotOverLimit { file, offset, length, limit });
+            }
             Err(error) => {
                 tried.push((file.clone(), error));
                 into.reset();
@@ -415,6 +423,12 @@ fn load(
     into.snapshot_end(zxid, digest).map_err(refused)?;
     let header = Header { version: end.version, dbid: end.dbid };
     Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, header, fit: into.fit(), failed: Vec::new() })
+}
+
+/// Is all of a snapshot as it was written, whatever the lengths in it?
+fn is_whole(disk: &dyn Disk, file: &Numbered) -> io::Result<bool> {
+    let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
+    Ok(decode_file(source, Compression::of(&file.name), usize::MAX, &mut Ignore, &mut |_| ()).is_ok())
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a
@@ -555,38 +569,4 @@ fn check_headers(loaded: Option<&Loaded>, history: &History, warnings: &mut Vec<
         }
     }
     Ok(())
-}
-
-/// What is to be said of logs without a snapshot, and of a snapshot without logs. `replayed` are the first and the last of
-/// the former.
-fn what_is_not_there(
-    options: &RecoverOptions,
-    origin: Origin,
-    replayed: Option<(Zxid, Zxid)>,
-    has_logs: bool,
-) -> Vec<String> {
-    const TAKE_IT_OUT: &str = "take snapshot.trust.empty=true out of zoo.cfg now: with it, a dataDir that is lost may go \
-        unnoticed";
-    let mut warnings = Vec::new();
-    match (origin, replayed) {
-        (Origin::LogsOnly, Some((first, last))) => warnings.push(format!(
-            "no snapshot was found, and the txns from {first} to {last} were replayed on an empty tree; if there were \
-             earlier ones, they are missing; {TAKE_IT_OUT}"
-        )),
-        (Origin::Snapshot { .. }, _) if options.trust_empty => {
-            warnings.push(format!("there is a snapshot, so nothing depends on the logs alone; {TAKE_IT_OUT}"));
-        }
-        _ => {}
-    }
-    // A server that has logged anything, or taken a snapshot of it, leaves a log; one that came from a leader needs none.
-    if let Origin::Snapshot { zxid, .. } = origin
-        && zxid > Zxid::ZERO
-        && !has_logs
-    {
-        warnings.push(format!(
-            "there is no log beside the snapshot of txn {zxid}: whatever was acknowledged behind it is missing; was the \
-             dataLogDir lost or changed? After a restore from a snapshot alone, all is well"
-        ));
-    }
-    warnings
 }

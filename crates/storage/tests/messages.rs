@@ -112,6 +112,7 @@ fn what_a_start_says() {
         bytes
     };
     let dbid = |bytes, dbid| changed(bytes, 15, dbid);
+    let tiny = RecoverOptions { length_max: 7, ..ask.clone() };
     let short = RecoverOptions { length_max: 60, ..ask.clone() };
     let cases: Vec<(&str, VirtualDisk, &RecoverOptions)> = vec![
         ("a torn tail", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &ask),
@@ -138,6 +139,12 @@ fn what_a_start_says() {
             &ask,
         ),
         ("a record above the limit", begun(&[("log.1", log([1]))]), &short),
+        ("a snapshot above the limit", begun(&[]), &tiny),
+        (
+            "a snapshot with a negative count",
+            without_snapshot(&[("log.1", log([1])), ("snapshot.0", changed(snapshot(), 16, 0x80))]),
+            &ask,
+        ),
         ("a gap", begun(&[("log.1", log([1, 2])), ("log.4", log([4]))]), &ask),
         ("a file that is there twice", begun(&[("log.1", log([1, 2])), ("log.1.copy", log([1, 2]))]), &ask),
         ("a txn that is there twice", begun(&[("log.1", log([1, 2])), ("log.2", log([2, 3]))]), &ask),

@@ -74,7 +74,9 @@ impl Writer {
 
 fn put_log(disk: &mut VirtualDisk, first: i64, entries: &[Vec<u8>]) {
     let mut bytes = HEADER.to_vec();
-    entries.iter().for_each(|entry| encode(entry, &mut bytes));
+    for entry in entries {
+        encode(entry, &mut bytes);
+    }
     disk.put(&FileRef::log(Zxid(first)), &bytes);
 }
 

@@ -41,7 +41,7 @@ pub struct Tail {
 /// How the records of a file end that does not end cleanly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TailEnd {
-    /// The file has no whole header, or is all zeros: nothing was ever written to it.
+    /// The file has no whole header, or is all zeros: nothing was ever written to it, or it was emptied.
     NoHeader {
         /// Its length in bytes.
         length: u64,
@@ -97,7 +97,7 @@ impl fmt::Display for Tail {
         let Self { file, after, .. } = self;
         match self.end {
             TailEnd::NoHeader { length } => {
-                write!(f, "{file} has {length} bytes and no header: nothing was ever logged to it")
+                write!(f, "{file} has {length} bytes and no header")
             }
             TailEnd::Torn { offset, flaw, behind, .. } => {
                 write!(f, "{file} ends at byte {offset}, behind txn {after}, with ")?;

@@ -32,6 +32,17 @@ pub enum RecoverError {
         /// Each with its reason, newest first.
         tried: Vec<(String, LoadSnapshotError)>,
     },
+    /// A snapshot is whole, and holds something longer than what is accepted. It was written under a higher limit.
+    SnapshotOverLimit {
+        /// The file.
+        file: FileRef,
+        /// Where the first such length stands.
+        offset: u64,
+        /// The length in bytes.
+        length: i32,
+        /// The longest that is accepted.
+        limit: usize,
+    },
     /// There are txns but no snapshot (ZOOKEEPER-2325).
     SnapshotMissing {
         /// The oldest log.
@@ -148,9 +159,13 @@ impl RecoverError {
                 | ReadLogError::Gap { .. } => true,
                 ReadLogError::Io { .. } | ReadLogError::OverLimit { .. } => false,
             },
-            Self::SuspectTail { .. } | Self::EndsBeforeSnapshot { .. } | Self::NotAsClosed { .. } => true,
+            Self::SuspectTail { .. }
+            | Self::EndsBeforeSnapshot { .. }
+            | Self::NotAsClosed { .. }
+            | Self::Missing { .. } => true,
             Self::Io { .. }
             | Self::Misplaced { .. }
+            | Self::SnapshotOverLimit { .. }
             | Self::SnapshotMissing { .. }
             | Self::Beheaded { .. }
             | Self::NamedAhead { .. }
@@ -163,7 +178,11 @@ impl RecoverError {
 impl fmt::Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Io { what, error } => {
+                let error = error.to_string();
+                // Who did it may have said already what it was.
+                if error.starts_with(what.as_str()) { f.write_str(&error) } else { write!(f, "{what}: {error}") }
+            }
             Self::Misplaced { file, dir } => write!(
                 f,
                 "{file} is in the {dir} directory; with a dataLogDir of its own, snapshots belong into dataDir and logs \
@@ -179,6 +198,12 @@ impl fmt::Display for RecoverError {
                 }
                 write!(f, "; restore one from a copy; {SYNC_ANEW}; nothing was changed")
             }
+            Self::SnapshotOverLimit { file, offset, length, limit } => write!(
+                f,
+                "{file} is whole, and holds a string or data of {length} bytes, at byte {offset}, more than the {limit} that are \
+                 accepted; raise jute.maxbuffer (or jute.maxbuffer.extrasize) to at least {length} and start again; nothing was \
+                 changed"
+            ),
             Self::SnapshotMissing { log } => write!(
                 f,
                 "no snapshot was found, but there are txns in {log}: was the dataDir lost or changed? Bring its snapshots \

@@ -3,9 +3,12 @@
 use std::io::{Read, Seek, SeekFrom};
 
 use super::error::{DBID_OFFSET, VERSION_OFFSET};
-use super::{RecoverError, RecoverOptions, execute, list};
+use super::{Origin, RecoverError, RecoverOptions, execute, list};
+use wire::Zxid;
+
 use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::log::dir::{History, Repeated, Tail, TailEnd};
+use crate::log::reader::Flaw;
 use crate::log::record;
 use crate::names::{self, FileName, Numbered, SNAPSHOT, UNFINISHED};
 use crate::snapshot;
@@ -19,6 +22,15 @@ const NOTHING_LOST: &str = "nothing that was acknowledged after a sync is missin
 const IF_A_CRASH: &str = "if the machine, or its power, failed during a write, that is what is left of it, and nothing that was \
      acknowledged after a sync is missing; if not, the disk has lost a piece of the log, and what is behind it may have been \
      acknowledged: compare this server's data with another's or a copy";
+
+/// The same, where the machine has gone on, and the file is no longer than what there is of the record. One that is not made longer
+/// in advance ends like that when its server is killed, and any other one when something has cut it.
+const IF_NOT_CUT: &str = "if its server was killed while it wrote, nothing that was acknowledged after a sync is missing; if \
+     something else has cut the file, what is gone may have been acknowledged: compare this server's data with another's or a copy";
+/// The same of a file that was never begun, or emptied.
+const IF_NOT_EMPTIED: &str = "Apache's server leaves that when it ends before its first write to a log, and then nothing is missing; if \
+     something else has emptied the file, what was in it may have been acknowledged: compare this server's data with another's or a \
+     copy";
 
 /// What to do once txns were given up.
 pub(super) const TAKE_IT_OUT: &str = "take that line out of zoo.cfg now";
@@ -95,12 +107,16 @@ pub(super) fn mend(
     warnings: &mut Vec<String>,
 ) -> Result<(), RecoverError> {
     // Only the end of a process is known to have no other way of leaving this.
-    let cost = if options.went_on { NOTHING_LOST } else { IF_A_CRASH };
     for tail in &history.tails {
+        let cost = match tail.end {
+            TailEnd::Torn { flaw: Some(Flaw::CutOff), .. } if options.went_on => IF_NOT_CUT,
+            _ if options.went_on => NOTHING_LOST,
+            _ => IF_A_CRASH,
+        };
         if tail.is_torn() {
             let fate = match tail.end {
                 _ if !options.repair => "it is left out".to_owned(),
-                TailEnd::NoHeader { .. } => "it was removed".to_owned(),
+                TailEnd::NoHeader { .. } => format!("it was removed; {IF_NOT_EMPTIED}"),
                 // Whole records, or what may have been one, are not thrown away.
                 TailEnd::Torn { offset, is_explained: false, .. } => {
                     let kept = keep(disk, tail, offset)?;
@@ -184,4 +200,38 @@ fn keep(disk: &mut dyn Disk, tail: &Tail, offset: u64) -> Result<FileRef, Recove
     execute(disk, &Effect::Fsync(kept.clone()))?;
     execute(disk, &Effect::FsyncDir(Dir::Log))?;
     Ok(kept)
+}
+
+/// What is to be said of logs without a snapshot, and of a snapshot without logs. `replayed` are the first and the last of
+/// the former.
+pub(super) fn what_is_not_there(
+    options: &RecoverOptions,
+    origin: Origin,
+    replayed: Option<(Zxid, Zxid)>,
+    has_logs: bool,
+) -> Vec<String> {
+    const OUT_WITH_THE_KEY: &str = "take snapshot.trust.empty=true out of zoo.cfg now: with it, a dataDir that is lost may go \
+        unnoticed";
+    let mut warnings = Vec::new();
+    match (origin, replayed) {
+        (Origin::LogsOnly, Some((first, last))) => warnings.push(format!(
+            "no snapshot was found, and the txns from {first} to {last} were replayed on an empty tree; if there were \
+             earlier ones, they are missing; {OUT_WITH_THE_KEY}"
+        )),
+        (Origin::Snapshot { .. }, _) if options.trust_empty => {
+            warnings.push(format!("there is a snapshot, so nothing depends on the logs alone; {OUT_WITH_THE_KEY}"));
+        }
+        _ => {}
+    }
+    // A server that has logged anything, or taken a snapshot of it, leaves a log; one that came from a leader needs none.
+    if let Origin::Snapshot { zxid, .. } = origin
+        && zxid > Zxid::ZERO
+        && !has_logs
+    {
+        warnings.push(format!(
+            "there is no log beside the snapshot of txn {zxid}: whatever was acknowledged behind it is missing; was the \
+             dataLogDir lost or changed? After a restore from a snapshot alone, all is well"
+        ));
+    }
+    warnings
 }

@@ -126,6 +126,7 @@ impl fmt::Display for LoadSnapshotError {
             Self::Io(e) => write!(f, "reading failed: {e}"),
             Self::Magic(magic) => write!(f, "it begins with {magic:#010x} instead of 0x5a4b534e (\"ZKSN\")"),
             Self::CutOff { offset } => write!(f, "it ends early, at byte {offset}"),
+            Self::Length { offset, length } if *length < 0 => write!(f, "negative length {length} at byte {offset}"),
             Self::Length { offset, length } => {
                 write!(f, "unreasonable length {length} at byte {offset} (if that znode is real, raise jute.maxbuffer)")
             }

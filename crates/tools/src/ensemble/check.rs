@@ -10,6 +10,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Serialize;
 use server::{Config, Environment};
+use storage::RecoverOptions;
 use wire::election::HostPort;
 
 use super::judge::{Seen, has_quorum, judge, lag, may_lead_silently};
@@ -138,7 +139,14 @@ fn member(file: &Path, environment: &Environment) -> (Chapter, Option<Config>) {
         findings.push(Finding::new(if note.warning { Level::Warning } else { Level::Info }, note.text.clone()));
     }
     let storage = &config.storage;
-    findings.extend(data::look(&storage.data_dir, &storage.data_log_dir, Some(rustix::process::getuid().as_raw())));
+    let options = RecoverOptions {
+        trust_empty: storage.trust_empty_snapshot,
+        accept_suspect_tail: storage.accept_suspect_tail,
+        length_max: config.limits.record_bytes_max as usize,
+        ..RecoverOptions::default()
+    };
+    let uid = rustix::process::getuid().as_raw();
+    findings.extend(data::look(&storage.data_dir, &storage.data_log_dir, Some(uid), &options));
     (Chapter { about, findings }, Some(config))
 }
 

@@ -1,4 +1,5 @@
-//! A member's directories as they are on this machine: epochs, the newest snapshot, the end of the log. Nothing is changed.
+//! A member's directories as they are on this machine: epochs, the newest snapshot, the end of the log, and what a start would say
+//! of all of it. Nothing is changed.
 //!
 //! A server in it may be writing: what is found is true of a moment.
 
@@ -7,21 +8,22 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use storage::Dir;
 use storage::disk::Disk;
 use storage::log::reader::{End, LogReader, Step};
 use storage::names::{LOG, SNAPSHOT, numbered};
+use storage::{Dir, RecoverOptions};
 use wire::{Epoch, Zxid};
 
 use super::check::{Finding, Level};
 use crate::folder::Folder;
+use crate::log::as_a_start::read_both;
 use crate::text;
 
 /// The longest record that any server's settings allow to be read here.
 const RECORD_MAX: usize = 1 << 30;
 
 /// Looks.
-pub fn look(data_dir: &Path, log_dir: &Path, own_uid: Option<u32>) -> Vec<Finding> {
+pub fn look(data_dir: &Path, log_dir: &Path, own_uid: Option<u32>, options: &RecoverOptions) -> Vec<Finding> {
     let mut findings = Vec::new();
     if !data_dir.is_dir() {
         let what = format!(
@@ -37,6 +39,9 @@ pub fn look(data_dir: &Path, log_dir: &Path, own_uid: Option<u32>) -> Vec<Findin
     }
     let folder = Folder::new(data_dir);
     epochs(folder.path(), last, &mut findings);
+    if last.is_some() {
+        as_a_start(folder, Folder::new(log_dir), options, &mut findings);
+    }
     for dir in [data_dir, log_dir] {
         owner(Folder::new(dir).path(), own_uid, &mut findings);
     }
@@ -168,6 +173,25 @@ fn epochs(folder: &Path, last: Option<Zxid>, findings: &mut Vec<Finding>) {
     }
 }
 
+/// All of it, as the next start would read it, digests too.
+fn as_a_start(data: Folder, logs: Folder, options: &RecoverOptions, findings: &mut Vec<Finding>) {
+    // Of ours; Apache's server takes no lock.
+    let is_locked = File::open(data.path()).is_ok_and(|folder| {
+        let taken = rustix::fs::flock(folder, rustix::fs::FlockOperation::NonBlockingLockShared);
+        taken.is_err_and(|e| e == rustix::io::Errno::WOULDBLOCK)
+    });
+    if is_locked {
+        let what = "a server is running there, so what its next start would say was not looked at".to_owned();
+        findings.push(Finding::new(Level::Info, what));
+        return;
+    }
+    let found = read_both(data, logs, options);
+    let level = if found.is_refused { Level::Bad } else { Level::Ok };
+    findings.push(Finding::new(level, format!("as a start would read it: {}", found.start)));
+    findings
+        .extend(found.says.into_iter().map(|said| Finding::new(Level::Warning, format!("a start would say: {said}"))));
+}
+
 fn owner(folder: &Path, own_uid: Option<u32>, findings: &mut Vec<Finding>) {
     let (Ok(meta), Some(own)) = (fs::metadata(folder), own_uid) else { return };
     if meta.uid() != own {
@@ -202,7 +226,7 @@ mod tests {
     #[test]
     fn epochs_that_contradict_are_bad() {
         let dir = directory(&[("acceptedEpoch", "3"), ("currentEpoch", "5"), ("snapshot.600000000", "x")]);
-        let found = texts(&look(dir.path(), dir.path(), None));
+        let found = texts(&look(dir.path(), dir.path(), None, &RecoverOptions::default()));
         assert!(found.contains("Bad: acceptedEpoch, 3, is below currentEpoch, 5"), "{found}");
         assert!(
             found.contains("Bad: currentEpoch, 5, is older than the epoch of the last zxid, 0x600000000"),
@@ -213,20 +237,25 @@ mod tests {
     #[test]
     fn an_epoch_that_is_none_is_named() {
         let dir = directory(&[("acceptedEpoch", "3x"), ("currentEpoch", "3")]);
-        let found = texts(&look(dir.path(), dir.path(), None));
+        let found = texts(&look(dir.path(), dir.path(), None, &RecoverOptions::default()));
         assert!(found.contains("acceptedEpoch: \"3x\" is not an epoch"), "{found}");
     }
 
     #[test]
     fn logs_without_a_snapshot_are_a_trap() {
         let dir = directory(&[("log.1", "")]);
-        let found = texts(&look(dir.path(), dir.path(), None));
+        let found = texts(&look(dir.path(), dir.path(), None, &RecoverOptions::default()));
         assert!(found.contains("Warning") && found.contains("snapshot.trust.empty"), "{found}");
     }
 
     #[test]
     fn an_absent_directory_is_no_fault() {
-        let found = look(Path::new("/nonexistent/zookeeper"), Path::new("/nonexistent/zookeeper"), None);
+        let found = look(
+            Path::new("/nonexistent/zookeeper"),
+            Path::new("/nonexistent/zookeeper"),
+            None,
+            &RecoverOptions::default(),
+        );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].level, Level::Info);
     }
@@ -234,7 +263,7 @@ mod tests {
     #[test]
     fn another_owner_is_told() {
         let dir = directory(&[]);
-        let found = texts(&look(dir.path(), dir.path(), Some(u32::MAX - 7)));
+        let found = texts(&look(dir.path(), dir.path(), Some(u32::MAX - 7), &RecoverOptions::default()));
         assert!(found.contains("start Ostler as the user that Apache ran as"), "{found}");
     }
 }

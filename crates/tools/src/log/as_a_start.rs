@@ -35,18 +35,24 @@ impl fmt::Display for AsAStart {
     }
 }
 
-/// Reads it.
+/// Reads one folder.
 pub fn read(folder: Folder) -> AsAStart {
-    let word = std::fs::read(folder.path().join(LOCK_FILE)).unwrap_or_default();
+    let logs = Folder::new(folder.path());
+    read_both(folder, logs, &RecoverOptions { length_max: RECORD_MAX, ..RecoverOptions::default() })
+}
+
+/// Reads a folder with snapshots and one with logs, which may be the same one.
+pub fn read_both(data: Folder, logs: Folder, options: &RecoverOptions) -> AsAStart {
+    let word = std::fs::read(logs.path().join(LOCK_FILE)).unwrap_or_default();
     let word = LastStop::parse(&String::from_utf8_lossy(&word));
     let boot = std::fs::read_to_string(BOOT_ID).unwrap_or_default();
     let went_on = word.is_of(Some(boot.trim()).filter(|boot| !boot.is_empty()));
-    let list = |dir, prefix| folder.list(dir).is_ok_and(|files| !numbered(&files, prefix).is_empty());
+    let mut disk = Untouched { data, logs };
+    let list = |dir, prefix| disk.list(dir).is_ok_and(|files| !numbered(&files, prefix).is_empty());
     let (has_snapshots, has_logs) = (list(Dir::Data, SNAPSHOT), list(Dir::Log, LOG));
-    let mut disk = Untouched(folder);
-    let options = RecoverOptions { length_max: RECORD_MAX, went_on, closed: word.closed, ..RecoverOptions::default() };
+    let options = RecoverOptions { went_on, closed: word.closed, ..options.clone() };
     // Logs with a dataLogDir of their own have their snapshots elsewhere.
-    let done = if has_logs && !has_snapshots {
+    let done = if has_logs && !has_snapshots && !disk.is_separate() {
         read_logs(&disk, &options).map(|found| {
             let torn = found.tails.iter().filter(|tail| tail.is_torn());
             let says = torn.map(|tail| format!("{tail}; it was cut")).collect();
@@ -73,20 +79,29 @@ pub fn read(folder: Folder) -> AsAStart {
     }
 }
 
-/// The folder, with a recovery that believes that it has mended what it has not touched.
-struct Untouched(Folder);
+/// The folders, with a recovery that believes that it has mended what it has not touched.
+struct Untouched {
+    data: Folder,
+    logs: Folder,
+}
+
+impl Untouched {
+    fn of(&self, dir: Dir) -> &Folder {
+        if matches!(dir, Dir::Log | Dir::LogParent) { &self.logs } else { &self.data }
+    }
+}
 
 impl Disk for Untouched {
     fn is_separate(&self) -> bool {
-        false
+        self.data.path() != self.logs.path()
     }
 
     fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
-        self.0.list(dir)
+        self.of(dir).list(dir)
     }
 
     fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
-        self.0.open(file)
+        self.of(file.dir).open(file)
     }
 
     fn execute(&mut self, _: &Effect) -> io::Result<()> {

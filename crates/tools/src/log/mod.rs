@@ -1,6 +1,6 @@
 //! `ostler log`: txn logs.
 
-mod as_a_start;
+pub(crate) mod as_a_start;
 mod cut;
 mod follow;
 pub(crate) mod line;

@@ -95,7 +95,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "ostler.log.acceptSuspectTail",
             Kind::StrictBool,
             "false",
-            "Ostler's own. Cut a damaged last record that no interrupted write explains, once; its bytes are kept in a side file. It may have been acknowledged.",
+            "Ostler's own. For one start: go on without what may have been acknowledged and is damaged or missing. A damaged last record is cut, and its bytes are kept in a side file.",
         )
         .bare(),
         key(
