@@ -216,7 +216,7 @@ impl fmt::Display for RecoverError {
                     "no snapshot was found, and the oldest txn that is left is {first}, at byte {offset} of {file}"
                 )?;
                 if let Some(zxid) = shown_by {
-                    write!(f, ", and txn {zxid} does not fit to what the txns before it have made")?;
+                    write!(f, ", and txn {zxid} does not fit what the txns before it have made")?;
                 }
                 write!(
                     f,
