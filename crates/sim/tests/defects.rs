@@ -73,6 +73,7 @@ const ALL: &[(Defect, &[u32])] = &[
     (Defect::QueueHasNoBound, &[880, 3340]),
     (Defect::VoteToldOnce, &[1419, 4605]),
     (Defect::SettledNotBelieved, &[975, 1514]),
+    (Defect::SettledWhileDraining, &[]),
     (Defect::OldConfigurationAlone, &[1699]),
     (Defect::OldConfigurationGoesOn, &[]),
     (Defect::SeenConfigurationForgotten, &[]),

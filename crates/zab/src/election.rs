@@ -28,6 +28,8 @@
 //!   both configurations, which never comes if that leader has not seen the reconfig.
 //! * The same vote of the same server is answered once until everybody is told again.
 //! * A peer's configuration is followed only with `reconfigEnabled`; Apache starts over even without.
+//! * A server whose role is over is settled no more, however long its disk takes before it can look. Apache's answers with its
+//!   old state until everything of the role is shut down.
 //! * The oracle is asked about two voters only; Apache follows anybody who claims to lead when the oracle says no, in
 //!   ensembles of any size.
 //!
@@ -136,6 +138,10 @@ pub enum Input {
     Oracle(bool),
     /// A reconfig has said who is to lead: there is nothing to be elected. For a server that is in no round.
     Appointed(Proposal),
+    /// The role that the last decision began is over, and this server can't look yet, since its disk is not done with that
+    /// role. Until it does it says nothing: as one that leads it would be elected again and again by those who look, and as
+    /// one that follows it would count for a leader that it has left.
+    Over,
     /// Nothing but time.
     Timeout,
 }
@@ -186,7 +192,7 @@ pub struct Election {
     /// What this server offers.
     own: Proposal,
     round: Option<Round>,
-    /// The latest votes that came before the first round: at most one of each voter.
+    /// The latest votes that came before the first round, or between a role and the next round: at most one of each voter.
     heard: BTreeMap<ServerId, Vote>,
     up: BTreeSet<ServerId>,
     /// Whose votes made the last decision.
@@ -196,7 +202,7 @@ pub struct Election {
 }
 
 impl Election {
-    /// A server that has not begun to look for a leader. Until [`Input::Look`] it answers as one that looks, with no vote.
+    /// A server that has not begun to look for a leader. Until [`Input::Look`] it says nothing.
     pub fn new(settings: Settings, quorums: Quorums) -> Self {
         let own = Proposal { leader: settings.me, ..Proposal::NOBODY };
         Self {
@@ -241,6 +247,12 @@ impl Election {
                 self.conclude(now_ms);
             }
             Input::Appointed(proposal) => self.decide_for(Vote::looking(proposal, self.clock), self.clock),
+            Input::Over if self.settings.has(Defect::SettledWhileDraining) => {}
+            Input::Over => {
+                self.state = ServerState::Looking;
+                self.round = None;
+                self.supporters.clear();
+            }
             Input::Timeout => self.on_timeout(now_ms),
         }
     }

@@ -14,6 +14,7 @@
 //!
 //! * A member that looks for a leader ([`member::Output::Look`]) proposes what is durable on its own disk, no more; one that
 //!   lost its state proposes nothing.
+//! * When a role ends and the disk is not done with it, so that the server can't look yet, the election hears that at once.
 //! * A decision begins the next role at once. It may be wrong; discovery finds out.
 //! * A reconfig that names the next leader begins the next role without an election; if that comes to nothing, there is one.
 //! * When an epoch is established, this server's vote names it, so that a newcomer hears the same from everybody.
@@ -221,6 +222,9 @@ impl Ensemble {
             } else if let Some(output) = self.connections.take_output() {
                 self.connections_want(now_ms, output);
             } else {
+                if self.member.is_draining() {
+                    self.election.handle(now_ms, election::Input::Over);
+                }
                 return;
             }
         }

@@ -4,7 +4,8 @@
 //! that the disk has not finished. Between two roles it waits until the disk is done with everything (*draining*), so what
 //! a server presents to an election, to a leader or as a leader is exactly what is on its disk (ZOOKEEPER-2845, 4712):
 //! never a txn that is not logged yet, and never a write of an older role that lands in a newer one. A disk that hangs keeps
-//! a server out of the election, which is right.
+//! a server out of the election, which is right: meanwhile it says nothing to those who look, so they elect another one
+//! ([`crate::election::Input::Over`]).
 //!
 //! A server that has lost its state, or whose history can't be cut where a leader demands it, presents none: it does not
 //! vote, it acknowledges no epoch, and gets a snapshot (ZOOKEEPER-261).
@@ -310,6 +311,11 @@ impl Member {
             Role::Learning(_) => State::Following,
             Role::Leading(_) => State::Leading,
         }
+    }
+
+    /// Is a role over, and the disk not done with it?
+    pub(crate) fn is_draining(&self) -> bool {
+        matches!(self.role, Role::Draining(_))
     }
 
     /// May it serve clients?

@@ -113,6 +113,8 @@ pub enum Defect {
     VoteToldOnce,
     /// Who looks for a leader takes nobody's word that there is one (ZOOKEEPER-975, 1514).
     SettledNotBelieved,
+    /// Whose role is over stays settled for those who look, for as long as its disk is not done with the role.
+    SettledWhileDraining,
     /// A reconfig, an election and an epoch ask only the old configuration (ZOOKEEPER-1699).
     OldConfigurationAlone,
     /// What is proposed behind a reconfig that is not committed is committed by the old configuration.

@@ -59,10 +59,16 @@ fn heal(world: &mut World) -> ServerId {
 
 /// In peace, until there is nothing to be done but to wait, `waits` times; those who are down stay so.
 fn go_on(world: &mut World, waits: usize) {
+    go_on_without(world, waits, |_| false);
+}
+
+/// The same, while some of what would happen does not.
+fn go_on_without(world: &mut World, waits: usize, hangs: impl Fn(&Action) -> bool) {
     let mut random = Random(3);
     let mut waited = 0;
     while waited < waits {
         let mut actions = world.progress();
+        actions.retain(|it| !hangs(it));
         let action = if actions.is_empty() { Action::Wait } else { actions.swap_remove(random.below(actions.len())) };
         waited += usize::from(action == Action::Wait);
         world.apply(&action, None).unwrap();
@@ -83,6 +89,53 @@ fn a_lost_leader_is_replaced_and_follows_when_it_comes_back() {
         assert_eq!(world.server(first).state(), Some(State::Following));
         assert_eq!(world.truth.established.len(), 2);
     }
+}
+
+/// A leader's disk hangs for long: the world then, that leader, and how many roles each of the others has had since, on average.
+fn with_a_hanging_leader(voters: i64, observers: i64) -> (World, ServerId, u64) {
+    let mut world = World::with_elections(voters, observers, |_| ());
+    let first = heal(&mut world);
+    let roles = |world: &World| -> u64 {
+        let others = world.servers.iter().filter(|&(&id, _)| id != first);
+        others.filter_map(|(_, it)| it.role).map(|it| it.0).sum()
+    };
+    let before = roles(&world);
+    world.apply(&Action::Propose(first), None).unwrap();
+    go_on_without(&mut world, 400, |it| *it == Action::LogStep(first));
+    let roles = (roles(&world) - before) / (world.servers.len() as u64 - 1);
+    (world, first, roles)
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_not_elected_again() {
+    for (voters, observers) in [(3, 0), (5, 2)] {
+        let (mut world, first, roles) = with_a_hanging_leader(voters, observers);
+        let others = || world.ids().into_iter().filter(|&it| it != first);
+        let second = others().find(|&it| world.server(it).state() == Some(State::Leading)).unwrap();
+        assert!(others().all(|it| world.server(it).is_serving), "with {voters} and {observers}");
+        assert_eq!(roles, 1, "each has followed nobody else in between");
+        assert_eq!(world.server(first).state(), Some(State::Looking));
+        assert_eq!(heal(&mut world), second, "who is done with its disk finds a leader that is settled");
+        assert_eq!(world.server(first).state(), Some(State::Following));
+        assert_eq!(world.truth.established.len(), 2);
+    }
+}
+
+#[test]
+fn a_follower_whose_disk_hangs_counts_for_no_leader() {
+    let mut world = World::with_elections(3, 0, |_| ());
+    let leader = heal(&mut world);
+    let follower = world.ids().into_iter().find(|&it| it != leader).unwrap();
+    world.apply(&Action::Propose(leader), None).unwrap();
+    let hangs = |it: &Action| *it == Action::LogStep(follower);
+    // Only then: by itself it would come back as soon as its disk does.
+    go_on_without(&mut world, 100, hangs);
+    assert_eq!(world.server(follower).state(), Some(State::Looking));
+    assert!(world.ids().into_iter().all(|it| world.server(it).is_serving == (it != follower)));
+    world.apply(&Action::Crash(leader, 0), None).unwrap();
+    go_on_without(&mut world, 100, hangs);
+    assert!(world.ids().into_iter().all(|it| !world.server(it).is_serving), "one of three is no quorum");
+    heal(&mut world);
 }
 
 #[test]

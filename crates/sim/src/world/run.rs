@@ -2,8 +2,8 @@
 
 use zab::{Options, State};
 
-use super::setup::Setup;
-use super::trace::{Keep, Trace};
+use super::setup::{Setup, Span};
+use super::trace::{Keep, Kind, Trace, Words};
 use super::{Tally, World};
 use crate::check::Violation;
 
@@ -46,6 +46,9 @@ impl World {
     /// Liveness: without faults, a leader is found, clients are answered, and all servers end with the same history.
     fn come_together(&mut self) {
         self.heal();
+        if let Some(server) = self.setup.hangs_at_last {
+            self.others_go_on_without(server);
+        }
         let limit_ticks = self.setup.init_limit_ticks + self.setup.sync_limit_ticks;
         // Where epochs end as soon as they begin, who asks for a leader once a minute misses it again and again.
         let missed_us = if self.setup.initial_counter > 0 { 60_000_000 } else { 0 };
@@ -72,6 +75,38 @@ impl World {
         let waiting = self.clients.iter().filter(|it| !it.asked.is_empty()).count();
         let what = format!("{waiting} clients wait, {}", servers.join("; "));
         self.truth.wrong("liveness", what);
+    }
+
+    /// Liveness without one disk: all servers serve, then a disk hangs in its syncs for much longer than any limit. Long
+    /// before it goes on, the others have a leader that answers their clients.
+    fn others_go_on_without(&mut self, s: usize) {
+        self.setup.think = Span::new(20_000, 200_000);
+        self.setup.pipelined = 1;
+        let limits_us = self.setup.tick_ms * 1000 * (self.setup.init_limit_ticks + self.setup.sync_limit_ticks);
+        let end_us = self.now_us + 90_000_000 + 12 * limits_us;
+        while !self.is_serving() {
+            // Whoever waits for a later leader may be the one that is missing in the end.
+            if self.truth.violation.is_some() || self.now_us >= end_us {
+                return;
+            }
+            self.run_until(self.now_us + LOOK_US);
+        }
+        if (0..self.servers.len()).any(|s| self.is_waiting_for_a_later_epoch(s)) {
+            return;
+        }
+        let for_us = 30_000_000 + 4 * limits_us;
+        self.servers[s].slow = Some((for_us, self.now_us + for_us));
+        self.trace.event(self.now_us, Kind::Fault, [u64::MAX, s as u64, for_us], || {
+            Words::world(format!("-- the disk of server {} hangs for {} s", s + 1, for_us / 1_000_000))
+        });
+        self.run_until(self.now_us + for_us / 2);
+        let enough = self.tally.answers + ANSWERS;
+        self.run_until(self.now_us + for_us / 2 - 1);
+        if self.truth.violation.is_none() && self.tally.answers < enough && !self.clients.is_empty() {
+            let servers: Vec<String> = (0..self.servers.len()).map(|s| self.state_of(s)).collect();
+            let what = format!("the disk of server {} hangs, and nobody is answered: {}", s + 1, servers.join("; "));
+            self.truth.wrong("liveness", what);
+        }
     }
 
     fn is_serving(&self) -> bool {

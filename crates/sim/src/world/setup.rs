@@ -394,6 +394,8 @@ pub struct Setup {
     pub start_us: Vec<u64>,
     /// What goes wrong.
     pub schedule: Vec<Timed>,
+    /// The server whose disk hangs when all that is over, for longer than any limit: the others must go on.
+    pub hangs_at_last: Option<usize>,
 }
 
 impl Setup {
@@ -426,6 +428,7 @@ impl Setup {
             has_small_queues: false,
             start_us: vec![0; voters + observers],
             schedule: Vec::new(),
+            hangs_at_last: None,
         }
     }
 

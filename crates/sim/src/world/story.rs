@@ -217,6 +217,23 @@ pub const STORIES: &[Story] = &[
         breaks: None,
     },
     Story {
+        name: "leader-disk-hangs",
+        about: "the leader's disk hangs for longer than syncLimit: it steps down, says nothing until its disk goes on, and another leads",
+        setup: || Setup {
+            tick_ms: 200,
+            schedule: vec![
+                write(800, 2),
+                at(990, Fault::SlowDisk { server: 2, sync_us: 8_000_000, for_us: 1_000_000 }),
+                write(1000, 2),
+                write(5000, 0),
+                write(6000, 1),
+            ],
+            ..quiet(3, 0)
+        },
+        until_ms: 10_000,
+        breaks: None,
+    },
+    Story {
         name: "lost-disk",
         about: "a server comes back with an empty disk: it has no vote, and gets a snapshot",
         setup: || Setup {

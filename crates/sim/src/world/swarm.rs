@@ -61,6 +61,10 @@ impl Setup {
             setup.draw_reconfigs(&mut rng);
         }
         setup.schedule.sort_by_key(|it| it.at_us);
+        // Of two, both are needed; and where members change, who knows of how many.
+        if voters >= 3 && !setup.reconfig_enabled && setup.initial_counter == 0 && rng.chance(150) {
+            setup.hangs_at_last = Some(rng.below(voters as u64) as usize);
+        }
         setup
     }
 

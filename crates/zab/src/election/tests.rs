@@ -481,6 +481,28 @@ fn votes_that_came_before_the_round_are_part_of_it() {
 }
 
 #[test]
+fn who_has_left_its_role_says_nothing_before_it_looks() {
+    for leads in [true, false] {
+        let leader = if leads { 1 } else { 3 };
+        let mut it = looking(1, 3);
+        after(&mut it, 0, says(3, Looking, proposal(leader, 5), 1));
+        after(&mut it, 0, says(2, Looking, proposal(leader, 5), 1));
+        let decision = decided(&after(&mut it, 200, Input::Timeout));
+        assert_eq!(decision, Some((if leads { Leading } else { Following }, leader)));
+        assert_eq!(sent(&after(&mut it, 300, says(2, Looking, proposal(2, 0), 2))).len(), 1, "a settled one answers");
+        after(&mut it, 400, Input::Over);
+        assert_eq!(it.state(), Looking);
+        assert_eq!(after(&mut it, 500, says(2, Looking, proposal(2, 9), 2)), []);
+        assert_eq!(after(&mut it, 500, says(4, Looking, proposal(-1, 0), 2)), [], "nor to one without a vote");
+        assert_eq!((after(&mut it, 500, Input::Up(ServerId(2))), it.next_timeout()), (vec![], None));
+        // What the others said meanwhile counts when it looks.
+        let outputs = after(&mut it, 600, Input::Look(proposal(1, 5)));
+        assert_eq!(it.proposal().unwrap().leader, ServerId(2), "{outputs:?}");
+        assert!(sent(&outputs).iter().all(|&(_, state, ..)| state == Looking), "{outputs:?}");
+    }
+}
+
+#[test]
 fn an_ensemble_of_one_decides_at_once() {
     let mut it = Election::new(Settings::new(ServerId(1)), of(1));
     assert_eq!(decided(&after(&mut it, 0, Input::Look(proposal(1, 0)))), Some((Leading, 1)));
