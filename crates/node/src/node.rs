@@ -8,6 +8,7 @@ use storage::epoch::EpochFile;
 use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
 use tree::cut::CutHeader;
+use wire::quorum::Packet;
 use wire::{OpCode, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{self, Ensemble};
@@ -136,20 +137,21 @@ impl Node {
 
     /// Takes in what shards submit, in order, leaving it empty. Returns the shards to wake.
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
-        self.tell_room();
+        let mut woken = self.tell_room(now, shared);
         if submissions.iter().any(is_reconfig) {
             self.tell_members(now);
         }
-        let mut woken =
-            if submissions.is_empty() { ShardSet::default() } else { self.pipeline.process(now, shared, submissions) };
+        if !submissions.is_empty() {
+            woken.extend(self.pipeline.process(now, shared, submissions));
+        }
         woken.extend(self.go_on(now, shared));
         woken
     }
 
     /// Sessions that ran out of time, containers and TTL znodes that did, touches for the leader: each tick, or more often.
     pub fn tick(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        self.tell_room();
-        let mut woken = self.pipeline.tick(now, shared);
+        let mut woken = self.tell_room(now, shared);
+        woken.extend(self.pipeline.tick(now, shared));
         self.pipeline.sweep(now, shared);
         woken.extend(self.go_on(now, shared));
         woken
@@ -163,9 +165,10 @@ impl Node {
 
     /// Looks at the next of them.
     pub fn sweep(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        self.tell_room();
+        let mut woken = self.tell_room(now, shared);
         self.pipeline.sweep(now, shared);
-        self.go_on(now, shared)
+        woken.extend(self.go_on(now, shared));
+        woken
     }
 
     /// This server is about to stop. True: nothing of what it took as a leader is left to be answered.
@@ -183,8 +186,7 @@ impl Node {
     /// A batch is durable.
     pub fn log_done(&mut self, now: Now, shared: &Shared, job: LogJob) -> ShardSet {
         let zxid = self.log.job_done(job);
-        self.tell_room();
-        let mut woken = ShardSet::default();
+        let mut woken = self.tell_room(now, shared);
         match &mut self.consensus {
             None => woken.extend(self.pipeline.logged(now, shared, zxid)),
             Some(consensus) => {
@@ -230,7 +232,9 @@ impl Node {
             Err(kind) if storage::disk::is_no_room(kind) => self.log.fill_found_no_room(job),
             Err(_) => self.log.fill_failed(job),
         }
-        self.go_on(now, shared)
+        let mut woken = self.tell_room(now, shared);
+        woken.extend(self.go_on(now, shared));
+        woken
     }
 
     /// May old files be looked for and removed now? Not while the history is changed: what is to go follows from what is
@@ -298,9 +302,10 @@ impl Node {
 
     /// Something happened to a member.
     pub fn handle(&mut self, now: Now, shared: &Shared, input: Input) -> ShardSet {
-        let mut woken = ShardSet::default();
+        let mut woken = self.tell_room(now, shared);
         if let Some(consensus) = &mut self.consensus {
             match input {
+                Input::Ensemble(input) if holds_back(now, shared, &mut self.pipeline, consensus.role, &input) => {}
                 Input::Ensemble(input) => consensus.ensemble.handle(ms(now), input),
                 Input::Task(TaskDone(done)) => woken.extend(self.on_task(now, shared, done)),
             }
@@ -326,14 +331,15 @@ impl Node {
         self.consensus.as_ref()?.ensemble.next_timeout()
     }
 
-    /// Tells the pipeline what the log can take.
-    fn tell_room(&mut self) {
+    /// Tells the pipeline what the log can take; what waited for that goes on.
+    fn tell_room(&mut self, now: Now, shared: &Shared) -> ShardSet {
         let room = self.log.room();
         self.pipeline.set_room(room.map(|room| LogRoom {
             bytes: room.bytes,
             reserve: room.reserve,
             is_stuck: room.is_stuck,
         }));
+        self.pipeline.take_held_back(now, shared)
     }
 
     /// Tells a leader's pipeline whom a reconfig would change.
@@ -695,6 +701,18 @@ fn is_reconfig(submission: &Submission) -> bool {
     matches!(submission, Submission::Write(write) if write.op == OpCode::Reconfig)
 }
 
+/// Is it a learner's sync that has to wait?
+fn holds_back(now: Now, shared: &Shared, pipeline: &mut Pipeline, role: RoleId, input: &ensemble::Input) -> bool {
+    match input {
+        ensemble::Input::Member(member::Input::Leader(of, leader::Input::Packet(conn, Packet::Request(request))))
+            if *of == role && request.op == OpCode::Sync.code() =>
+        {
+            !pipeline.may_sync(now, shared, *conn, request)
+        }
+        _ => false,
+    }
+}
+
 fn input_of(role: RoleId, wish: Wish) -> member::Input {
     match wish {
         Wish::Request(request) => member::Input::Learner(role, learner::Input::Request(request)),
@@ -702,6 +720,9 @@ fn input_of(role: RoleId, wish: Wish) -> member::Input {
             member::Input::Learner(role, learner::Input::Revalidate { session, timeout_ms })
         }
         Wish::Touched(touch) => member::Input::Learner(role, learner::Input::Touched(touch)),
+        Wish::LearnersSync(conn, request) => {
+            member::Input::Leader(role, leader::Input::Packet(conn, Packet::Request(request)))
+        }
         Wish::Sync(tag) => member::Input::Leader(role, leader::Input::Sync(tag)),
     }
 }

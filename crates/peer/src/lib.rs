@@ -22,6 +22,7 @@ pub mod answers;
 pub mod connection;
 mod count_ahead;
 pub mod digest_check;
+mod held_back;
 pub mod inbox;
 mod lived;
 mod long_read;

@@ -20,6 +20,7 @@ use wire::{ErrorCode, Field, OpCode, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
 use crate::digest_check::DigestCheck;
+use crate::held_back::HeldBack;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
@@ -117,6 +118,8 @@ pub struct Pipeline {
     pub(crate) held: Vec<Submission>,
     /// Of a leader: bytes of learners' requests that are not applied.
     pub(crate) forwarded_bytes: usize,
+    /// Of a leader: learners' requests that wait for room in the log.
+    pub(crate) held_back: HeldBack,
     /// Of a member without a leader that serves reads: the sessions of those who read.
     pub(crate) readers: Option<Readers>,
     /// `leaderServes`: a leader takes clients.
@@ -172,6 +175,7 @@ impl Pipeline {
             held: Vec::new(),
             members: None,
             forwarded_bytes: 0,
+            held_back: HeldBack::default(),
             is_leaving: false,
             leader_serves: true,
             readers: None,
@@ -550,7 +554,7 @@ impl Pipeline {
         hash_text(&(&self.role, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
         hash_text(&(&self.expiring, self.connects_under_way, self.expiries_under_way, self.room, self.refuses), hasher);
-        hash_text(&(&self.wishes, &self.held, &self.answered_syncs, &self.readers), hasher);
+        hash_text(&(&self.wishes, &self.held, &self.answered_syncs, &self.readers, &self.held_back), hasher);
     }
 
     /// Begins a snapshot: a cut at what is applied now, with the sessions of that moment.

@@ -1,7 +1,7 @@
 //! A leader's part in what learners hand on: their clients' writes and sessions.
 //!
-//! A learner's request becomes a txn in any case, because the txn is the answer: one that is refused becomes an error txn.
-//! Source: `LearnerHandler`, `LeaderZooKeeperServer`, `LeaderSessionTracker`.
+//! A learner's request becomes a txn in any case, because the txn is the answer: one that is refused becomes an error txn. Where
+//! the log has no room even for that, it waits (`held_back`). Source: `LearnerHandler`, `LeaderZooKeeperServer`, `LeaderSessionTracker`.
 
 use auth::Identities;
 use tree::Tree;
@@ -12,7 +12,7 @@ use wire::{ErrorCode, Field, OpCode, Reader, SessionId};
 use crate::inbox::InboxEntry;
 use crate::pending::Origin;
 use crate::pipeline::Pipeline;
-use crate::pipeline_roles::Role;
+use crate::pipeline_roles::{Role, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
@@ -21,6 +21,15 @@ use crate::time::Now;
 /// none of them; and a learner must be read in any case, since it acknowledges what is to be applied.
 pub(crate) const FORWARDED_BYTES_MAX: usize = 256 << 20;
 
+/// Does what becomes of a request have to fit into what the log can still take?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Yes; else it waits.
+    Needed,
+    /// No: too many wait.
+    AnyHow,
+}
+
 impl Pipeline {
     /// A learner hands on what a client of its wants written, or that a session begins or ends.
     pub fn forwarded(&mut self, now: Now, shared: &Shared, learner: zab::ConnId, request: Forwarded) -> ShardSet {
@@ -28,8 +37,76 @@ impl Pipeline {
             return ShardSet::default();
         }
         let tree = shared.tree.read();
+        self.go_on_with_held_back(now, shared, &tree);
+        // Its learner expects the answers of a session in their order.
+        let is_behind = self.held_back.has(request.session);
+        if is_behind || !self.take_forwarded(now, shared, &tree, learner, &request, Room::Needed) {
+            self.held_back.push(learner, request);
+        }
+        self.keep_bound(now, shared, &tree);
+        self.count_proposals(shared);
+        self.flush(shared)
+    }
+
+    /// A learner hands on a client's sync. False: it has to wait behind what is held back of that learner's, and comes back as
+    /// [`Wish::LearnersSync`].
+    pub fn may_sync(&mut self, now: Now, shared: &Shared, learner: zab::ConnId, request: &Forwarded) -> bool {
+        let waits = self.held_back.has_of(learner);
+        if waits {
+            self.held_back.push(learner, request.clone());
+            self.keep_bound(now, shared, &shared.tree.read());
+        }
+        !waits
+    }
+
+    /// The oldest go, with or without room, until no more wait than may.
+    fn keep_bound(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+        while self.held_back.is_full()
+            && let Some((learner, oldest)) = self.held_back.pop()
+        {
+            self.take_forwarded(now, shared, tree, learner, &oldest, Room::AnyHow);
+        }
+    }
+
+    /// The log may have room for what is held back.
+    pub fn take_held_back(&mut self, now: Now, shared: &Shared) -> ShardSet {
+        if self.held_back.is_empty() || self.is_leaving {
+            return ShardSet::default();
+        }
+        self.go_on_with_held_back(now, shared, &shared.tree.read());
+        self.count_proposals(shared);
+        self.flush(shared)
+    }
+
+    fn go_on_with_held_back(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+        while self.role.has_zxids(1)
+            && let Some((learner, request)) = self.held_back.pop()
+        {
+            if !self.take_forwarded(now, shared, tree, learner, &request, Room::Needed) {
+                return self.held_back.push_front(learner, request);
+            }
+        }
+    }
+
+    /// Makes a txn of it, if the log has room for that. A write that it has no room for is refused, with the same code as one
+    /// of a client of this server, but by an error txn.
+    fn take_forwarded(
+        &mut self,
+        now: Now,
+        shared: &Shared,
+        tree: &Tree,
+        learner: zab::ConnId,
+        request: &Forwarded,
+        room: Room,
+    ) -> bool {
         let (session, cxid) = (request.session, request.cxid);
         match OpCode::from_code(request.op) {
+            Some(OpCode::Sync) => self.wishes.push(Wish::LearnersSync(learner, request.clone())),
+            Some(OpCode::CreateSession | OpCode::CloseSession)
+                if room == Room::Needed && !self.has_room_for_session() =>
+            {
+                return false;
+            }
             Some(OpCode::CreateSession) => {
                 let timeout_ms = Reader::new(&request.body).read().unwrap_or(0);
                 // The client may write before this server has applied the txn.
@@ -41,38 +118,47 @@ impl Pipeline {
             }
             // It is over already, or its client has gone on elsewhere while this waited where it was.
             op @ Some(OpCode::CloseSession) if self.check_session(session, learner).is_err() => {
-                self.forwarded_write(now, &tree, learner, op, &request);
+                return self.forwarded_write(now, shared, tree, learner, op, request, room);
             }
             Some(OpCode::CloseSession) => {
-                self.propose_close(now, &tree, session, Origin::Elsewhere, cxid, now.mono_us, Vec::new());
+                self.propose_close(now, tree, session, Origin::Elsewhere, cxid, now.mono_us, Vec::new());
             }
-            op => self.forwarded_write(now, &tree, learner, op, &request),
+            op => return self.forwarded_write(now, shared, tree, learner, op, request, room),
         }
-        self.count_proposals(shared);
-        self.flush(shared)
+        true
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the parts of a request")]
     fn forwarded_write(
         &mut self,
         now: Now,
+        shared: &Shared,
         tree: &Tree,
         learner: zab::ConnId,
         op: Option<OpCode>,
         request: &Forwarded,
-    ) {
+        room: Room,
+    ) -> bool {
         let (session, cxid) = (request.session, request.cxid);
-        let mut entry = self.begin_entry(session, cxid, now);
-        let checked = if self.forwarded_bytes > FORWARDED_BYTES_MAX {
+        let mut checked = if self.forwarded_bytes > FORWARDED_BYTES_MAX {
             Err(ErrorCode::THROTTLED_OP)
         } else {
             self.check_session(session, learner)
         };
+        if checked.is_ok() && !self.takes_write(request.body.len()) {
+            checked = Err(ErrorCode::SYSTEM_ERROR);
+        }
+        if checked.is_err() && room == Room::Needed && !self.has_room_for_refusal() {
+            return false;
+        }
+        let mut entry = self.begin_entry(session, cxid, now);
         let is_local = match checked {
             Ok(is_local) => is_local,
             Err(err) => {
+                shared.pipeline_stats.refused.add(u64::from(err == ErrorCode::SYSTEM_ERROR));
                 ErrorTxn { err }.write(&mut entry.1);
                 self.propose(now, entry, OpCode::Error, Origin::Elsewhere, session, now.mono_us, Vec::new(), 0);
-                return;
+                return true;
             }
         };
         let identities = Identities::forwarded(request.identities.iter().flatten().cloned());
@@ -93,6 +179,7 @@ impl Pipeline {
             Vec::new(),
             request.body.len(),
         );
+        true
     }
 
     /// This leader is about to stop: what learners hand on from now on is nobody's. Their clients' connections are closed with

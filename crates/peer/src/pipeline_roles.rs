@@ -30,6 +30,7 @@ use wire::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 use zab::Broadcast;
 
 use crate::digest_check::Verdict;
+use crate::held_back::HeldBack;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
@@ -87,6 +88,8 @@ pub enum Wish {
     },
     /// Of a learner: tell that it was heard of.
     Touched(Touch),
+    /// Of a leader: a learner's sync, which had to wait, comes now.
+    LearnersSync(zab::ConnId, Forwarded),
     /// Of a leader: a sync of a client of its own. [`Pipeline::synced`] takes the answer.
     Sync(u64),
 }
@@ -162,6 +165,7 @@ impl Pipeline {
         self.waiting_for = ShardSet::default();
         self.round += 1;
         self.wishes.clear();
+        self.held_back = HeldBack::default();
         self.looking_ms = now.mono_ms();
         self.flush(shared)
     }
@@ -207,6 +211,7 @@ impl Pipeline {
         self.digest_check.begin_role();
         self.changes_told = 0;
         self.forwarded_bytes = 0;
+        self.held_back = HeldBack::default();
     }
 
     fn serve(&mut self, now: Now, shared: &Shared) -> ShardSet {

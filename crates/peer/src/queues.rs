@@ -2,6 +2,7 @@
 
 use zab::Queue;
 
+use crate::held_back::{HELD_BACK_BYTES_MAX, HELD_BACK_MAX};
 use crate::pipeline::Pipeline;
 use crate::pipeline_leading::FORWARDED_BYTES_MAX;
 use crate::pipeline_roles::HELD_MAX;
@@ -16,6 +17,9 @@ impl Pipeline {
         // One request more is taken while there is room.
         let forwarded_max = FORWARDED_BYTES_MAX + self.config.length_max;
         show("bytes of learners' requests that are not applied", self.forwarded_bytes, forwarded_max);
+        let (held_back, held_back_bytes) = self.held_back.size();
+        show("learners' requests that wait for room", held_back, HELD_BACK_MAX);
+        show("bytes of learners' requests that wait for room", held_back_bytes, HELD_BACK_BYTES_MAX);
         show("ConnectRequests that wait for a leader", self.held.len(), HELD_MAX);
         show("closeSession txns under way", self.expiries_under_way, EXPIRIES_UNDER_WAY_MAX);
     }

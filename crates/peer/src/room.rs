@@ -9,6 +9,7 @@
 //! * Sessions begin and end in the reserve that the log keeps for them. When that is used up, too, a ConnectRequest costs its
 //!   connection, a closeSession is refused like any write, and **no session expires**: none could be told of, and a client
 //!   that can't be heard for our lack of room is not to blame. They are looked at again when there is room.
+//! * A leader treats what learners hand on in the same way, but can refuse it only by an error txn: `held_back`.
 //! * Container and TTL znodes go when there is room.
 
 use tree::Tree;
@@ -67,6 +68,12 @@ impl Pipeline {
             self.refuses = !self.fits(USUAL_BODY);
         }
         fits
+    }
+
+    /// For a write of a learner's client to be refused, which takes an error txn. Half of the reserve is for them; the other half
+    /// stays for sessions.
+    pub(crate) fn has_room_for_refusal(&self) -> bool {
+        self.room.is_none_or(|room| room.bytes >= room.reserve / 2 + RECORD_MORE)
     }
 
     /// For a session to begin or end; its ephemerals need not be named.

@@ -7,7 +7,7 @@ extern crate tree as ostler_tree;
 mod support;
 
 use bytes::Bytes;
-use ostler_peer::Pipeline;
+use ostler_peer::{LogRoom, Pipeline, Wish};
 use support::talk::{connect_with, create};
 use support::world::{Options, World};
 use wire::acl::AclVec;
@@ -32,8 +32,12 @@ fn leading() -> World {
 }
 
 fn forward(world: &mut World, op: OpCode, body: &[u8]) {
+    forward_as(world, SESSION, 1, op, body);
+}
+
+fn forward_as(world: &mut World, session: SessionId, cxid: i32, op: OpCode, body: &[u8]) {
     let body = Bytes::copy_from_slice(body);
-    let request = Forwarded { session: SESSION, cxid: Xid(1), op: op.code(), body, identities: Some(Vec::new()) };
+    let request = Forwarded { session, cxid: Xid(cxid), op: op.code(), body, identities: Some(Vec::new()) };
     world.pipeline.forwarded(world.now, &world.shared, LEARNER, request);
 }
 
@@ -80,6 +84,119 @@ fn learners_requests_that_are_not_applied_are_bounded() {
     errors.clear();
     apply(&mut world, &mut errors);
     assert!(errors.is_empty() && world.shared.tree.read().get("/again").is_some());
+}
+
+/// Session, number and type of everything that was proposed since, which is applied.
+fn take(world: &mut World) -> Vec<(SessionId, i32, OpCode, Option<ErrorCode>)> {
+    let proposals = proposals(&mut world.pipeline);
+    if let Some(&(last, _)) = proposals.last() {
+        world.pipeline.apply(world.now, &world.shared, last);
+    }
+    let of = |bytes: &Bytes| {
+        let TxnEntry { header, txn, .. } = TxnEntry::from_slice(bytes).expect("a txn");
+        (header.session, header.cxid.0, header.op, if let Txn::Error(txn) = txn { Some(txn.err) } else { None })
+    };
+    proposals.iter().map(|(_, bytes)| of(bytes)).collect()
+}
+
+const FULL: LogRoom = LogRoom { bytes: 50_000, reserve: 50_000, is_stuck: false };
+const REFUSED: Option<ErrorCode> = Some(ErrorCode::SYSTEM_ERROR);
+
+fn creation(number: i32) -> Vec<u8> {
+    create(&format!("/n{number}"), b"data", AclVec::OPEN, 0)
+}
+
+/// Refused until there is no room for that; the number of the first that has no answer.
+fn use_up_refusals(world: &mut World) -> i32 {
+    world.pipeline.set_room(Some(FULL));
+    for number in 1..1000 {
+        forward_as(world, SESSION, number, OpCode::Create, &creation(number));
+        match take(world)[..] {
+            [it] => assert_eq!(it, (SESSION, number, OpCode::Error, REFUSED)),
+            _ => return number,
+        }
+    }
+    panic!("more than 25,000 bytes were used");
+}
+
+#[test]
+fn what_learners_hand_on_is_refused_where_the_log_is_full_and_waits_where_even_that_has_no_room() {
+    const OTHER: SessionId = SessionId(0x0200_0000_0000_0002);
+    let mut world = leading();
+    let first = use_up_refusals(&mut world);
+    // Half of the reserve, but for the kilobyte that a record may have, in records of 49 bytes.
+    assert_eq!(first, 1 + 490);
+    assert_eq!(world.shared.pipeline_stats.refused.get(), (first - 1) as u64);
+    assert!(world.shared.tree.read().get("/n1").is_none());
+    // The other half is for sessions, but what waits stays ahead of what comes later in its session's name.
+    forward_as(&mut world, OTHER, 0, OpCode::CreateSession, &10_000_i32.to_be_bytes());
+    forward_as(&mut world, SESSION, first + 1, OpCode::CloseSession, &[]);
+    forward_as(&mut world, OTHER, 1, OpCode::CloseSession, &[]);
+    // A learner takes each answer to a sync for that to its oldest one.
+    let sync = |cxid| Forwarded {
+        session: OTHER,
+        cxid: Xid(cxid),
+        op: OpCode::Sync.code(),
+        body: Bytes::new(),
+        identities: Some(Vec::new()),
+    };
+    let may_sync =
+        |world: &mut World, learner, cxid| world.pipeline.may_sync(world.now, &world.shared, learner, &sync(cxid));
+    assert!(!may_sync(&mut world, LEARNER, 2) && may_sync(&mut world, ConnId(8), 2));
+    assert_eq!(take(&mut world), [(OTHER, 0, OpCode::CreateSession, None), (OTHER, 1, OpCode::CloseSession, None)]);
+    // When there is room, all is done, in order.
+    world.pipeline.set_room(None);
+    world.pipeline.take_held_back(world.now, &world.shared);
+    assert_eq!(
+        take(&mut world),
+        [(SESSION, first, OpCode::Create, None), (SESSION, first + 1, OpCode::CloseSession, None)]
+    );
+    let mut wishes = Vec::new();
+    world.pipeline.take_wishes(&mut wishes);
+    assert_eq!(wishes, [Wish::LearnersSync(LEARNER, sync(2))]);
+    assert!(may_sync(&mut world, LEARNER, 3));
+    assert!(world.shared.tree.read().get(&format!("/n{first}")).is_some());
+    assert!(world.pipeline.is_idle());
+}
+
+#[test]
+fn where_a_batch_waits_for_room_nothing_of_a_learner_is_proposed() {
+    let mut world = leading();
+    world.pipeline.set_room(Some(LogRoom { bytes: 0, reserve: 0, is_stuck: true }));
+    forward_as(&mut world, SESSION, 1, OpCode::Create, &creation(1));
+    forward_as(&mut world, SESSION, 2, OpCode::CloseSession, &[]);
+    assert_eq!(take(&mut world), []);
+    // The batch went on, but there is no more room than for sessions.
+    world.pipeline.set_room(Some(FULL));
+    world.pipeline.take_held_back(world.now, &world.shared);
+    assert_eq!(take(&mut world), [(SESSION, 1, OpCode::Error, REFUSED), (SESSION, 2, OpCode::CloseSession, None)]);
+    // What waits at a leader that is one no more is nobody's: its clients' connections are closed.
+    world.pipeline.set_room(Some(LogRoom { bytes: 0, reserve: 0, is_stuck: true }));
+    forward_as(&mut world, SESSION, 3, OpCode::CreateSession, &10_000_i32.to_be_bytes());
+    world.pipeline.look(world.now, &world.shared);
+    world.pipeline.set_room(None);
+    world.pipeline.lead(world.now, &world.shared, Zxid::new(wire::Epoch(2), 0));
+    world.pipeline.take_held_back(world.now, &world.shared);
+    assert_eq!(take(&mut world), []);
+}
+
+#[test]
+fn learners_requests_that_wait_for_room_are_bounded() {
+    let mut world = leading();
+    let first = use_up_refusals(&mut world);
+    let keeps_bounds = |world: &World| world.pipeline.each_queue(&mut |it| assert!(it.length <= it.max, "{it:?}"));
+    for number in first + 1..first + 5000 {
+        forward_as(&mut world, SESSION, number, OpCode::Create, &creation(number));
+        keeps_bounds(&world);
+    }
+    let taken = take(&mut world);
+    assert!(taken.len() > 900 && taken.iter().all(|it| it.3 == REFUSED));
+    assert!(taken.iter().map(|it| it.1).eq(first..first + taken.len() as i32), "the oldest, in order");
+    // A few long ones are many.
+    for number in first + 5000..first + 5020 {
+        forward_as(&mut world, SESSION, number, OpCode::Create, &create("/", &vec![0; 1 << 20], AclVec::OPEN, 0));
+        keeps_bounds(&world);
+    }
 }
 
 #[test]
