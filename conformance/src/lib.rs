@@ -11,6 +11,7 @@
 //! * [`ensemble`] is a few Apache servers that elect a leader; [`recorder`] writes down what they say to each other.
 //! * [`links`] connects members so that they can be cut off, [`history`] has clients that remember what they were told,
 //!   and looks at it, [`matrix`] puts them together: faults of members of mixed ensembles.
+//! * [`small_disk`] is a file system that a test can fill.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may panic"))]
@@ -33,6 +34,7 @@ pub mod raw;
 pub mod recorder;
 pub mod script;
 mod server;
+pub mod small_disk;
 
 pub use paths::{target, workspace};
 pub use process::Process;

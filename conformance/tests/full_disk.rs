@@ -1,62 +1,17 @@
 //! A disk that is really full: a small file system in memory that the test makes.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::print_stdout,
-    reason = "a test may panic, and says what it leaves out"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use ostler_conformance::raw::{ConnectRequest, Connection};
 use ostler_conformance::script::{create, set, watch};
+use ostler_conformance::small_disk::Small;
 use ostler_conformance::{Options, Server, four_letter, java, ostler};
 
 /// How long anything may take here.
 const LIMIT: Duration = Duration::from_mins(1);
-
-/// A file system of its own.
-struct Small(PathBuf);
-
-impl Small {
-    /// None where this process may not mount.
-    fn mount(at: PathBuf, mib: u32) -> Option<Self> {
-        std::fs::create_dir_all(&at).unwrap();
-        let options = format!("size={mib}m,mode=755");
-        let output = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).output();
-        match output {
-            Ok(output) if output.status.success() => Some(Self(at)),
-            Ok(output) => {
-                println!(
-                    "left out, a file system can't be mounted: {}",
-                    String::from_utf8_lossy(&output.stderr).trim()
-                );
-                None
-            }
-            Err(error) => {
-                println!("left out, mount can't be started: {error}");
-                None
-            }
-        }
-    }
-
-    /// Takes so much of it away, or gives it back.
-    fn ballast(&self, mib: usize) {
-        std::fs::write(self.0.join("ballast"), vec![1; mib << 20]).unwrap();
-    }
-
-    fn unload(&self) {
-        std::fs::remove_file(self.0.join("ballast")).unwrap();
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + LIMIT;
@@ -135,7 +90,7 @@ fn check(client: &mut Connection, other: Option<&mut Connection>, acknowledged: 
 fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     let dir = tempfile::tempdir().unwrap();
     let Some(small) = Small::mount(dir.path().join("log"), 16) else { return };
-    small.ballast(5);
+    small.ballast(5).unwrap();
     let mut server = ostler::Server::start(&options(dir.path())).unwrap();
     // A session that is silent for longer than its timeout while the disk is full: it only pings.
     let short = ConnectRequest { timeout_ms: 8000, ..ConnectRequest::default() };
@@ -177,7 +132,7 @@ fn a_full_log_disk_refuses_writes_and_keeps_reads_and_sessions() {
     let acknowledged = write_until_refused(&mut client, &mut watcher, acknowledged);
 
     // Room again: the same connection goes on.
-    small.unload();
+    small.unload().unwrap();
     until("a write that is taken", || client.call(7, 1, &create("/later", b"", 0)).unwrap().err == 0);
     assert_eq!(watcher.read().unwrap().xid, -1, "the watch of before");
     until("what the log says", || log(&server).contains("the txn log's disk has room again"));
@@ -264,7 +219,7 @@ fn a_full_snapshot_disk_never_stops_the_server() {
     let options = options(dir.path()).cfg("snapCount=300");
     let mut server = ostler::Server::start(&options).unwrap();
     let (mut client, _) = Connection::session(server.addr()).unwrap();
-    small.ballast(1);
+    small.ballast(1).unwrap();
     let snapshots = |server: &ostler::Server| -> Vec<String> {
         let files = std::fs::read_dir(server.data_dir().join("version-2")).unwrap();
         files

@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use storage::disk::is_no_room;
 use storage::epoch::EpochFile;
 use storage::log::dir::{ReadLogError, ReadOptions, files_from, read_history};
 use storage::log::truncate::{self, TruncateError};
@@ -149,9 +150,18 @@ pub(crate) struct Rebuilt {
     pub sessions: BTreeMap<SessionId, i32>,
 }
 
-/// Why a task could not be done. The directory is as a crash would leave it; the process has to end.
+/// Why a task could not be done. But for [`NoRoom`](Self::NoRoom) the directory is as a crash would leave it, and the process
+/// has to end.
 #[derive(Debug)]
 pub enum TaskError {
+    /// There is no room for an epoch file, and the old one is still there. Run the task again after a while, as often as it takes:
+    /// until it is done, the member takes no part in what the epoch is for, nor in an election when that role is over.
+    NoRoom {
+        /// What was tried.
+        what: String,
+        /// How it failed.
+        error: io::Error,
+    },
     /// The disk failed.
     Io {
         /// What was tried.
@@ -173,7 +183,7 @@ pub enum TaskError {
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Io { what, error } | Self::NoRoom { what, error } => write!(f, "{what}: {error}"),
             Self::Recover(error) => error.fmt(f),
             Self::WrongEnd { expected, found } => write!(
                 f,
@@ -206,7 +216,7 @@ impl Task {
         let options = &*self.options;
         let done = match &self.kind {
             &Kind::WriteEpoch { token, file, epoch } => {
-                execute(disk, &file.write(epoch))?;
+                write_epoch(disk, &file.write(epoch))?;
                 Done::Epoch { token }
             }
             Kind::Truncate { token, to, close, rebuild } => {
@@ -261,6 +271,16 @@ fn execute(disk: &mut dyn Disk, effects: &[Effect]) -> Result<(), TaskError> {
     effects
         .iter()
         .try_for_each(|effect| disk.execute(effect).map_err(|error| TaskError::Io { what: effect.describe(), error }))
+}
+
+/// A full disk keeps a member waiting, it does not end it: the sync has not been tried yet, or was good.
+fn write_epoch(disk: &mut dyn Disk, effects: &[Effect]) -> Result<(), TaskError> {
+    effects.iter().try_for_each(|effect| {
+        disk.execute(effect).map_err(|error| match effect.describe() {
+            what if is_no_room(error.kind()) && effect.may_wait_for_room() => TaskError::NoRoom { what, error },
+            what => TaskError::Io { what, error },
+        })
+    })
 }
 
 fn rebuild_at(disk: &mut dyn Disk, end: Zxid, options: &TaskOptions) -> Result<Rebuilt, TaskError> {
@@ -357,6 +377,41 @@ mod tests {
         fn execute(&mut self, _: &Effect) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
         }
+    }
+
+    /// Fails from the effect with this number on, and takes the ones before it.
+    struct Failing {
+        at: usize,
+        kind: io::ErrorKind,
+    }
+
+    impl Disk for Failing {
+        fn is_separate(&self) -> bool {
+            false
+        }
+        fn list(&self, _: Dir) -> io::Result<Vec<Entry>> {
+            Ok(Vec::new())
+        }
+        fn open(&self, _: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+        fn execute(&mut self, _: &Effect) -> io::Result<()> {
+            let left = self.at.checked_sub(1);
+            self.at = left.ok_or(self.kind)?;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_epoch_waits_for_room_but_not_behind_a_sync_that_failed() {
+        let run = |at, kind| write_epoch(&mut Failing { at, kind }, &EpochFile::Accepted.write(Epoch(7)));
+        // Create, write, fsync, rename, fsync of the directory.
+        let waits: Vec<bool> =
+            (0..5).map(|at| matches!(run(at, io::ErrorKind::StorageFull), Err(TaskError::NoRoom { .. }))).collect();
+        assert_eq!(waits, [true, true, false, true, false]);
+        assert!(matches!(run(1, io::ErrorKind::QuotaExceeded), Err(TaskError::NoRoom { .. })));
+        assert!((0..5).all(|at| matches!(run(at, io::ErrorKind::Other), Err(TaskError::Io { .. }))));
+        assert!(run(5, io::ErrorKind::Other).is_ok());
     }
 
     #[test]

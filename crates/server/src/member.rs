@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node::{Input, Node, Output, Task};
+use node::{Input, Node, Output, Task, TaskError};
 use parking_lot::{Condvar, Mutex};
 use peer::ShardSet;
 use storage::snapshot::install::SnapshotReceiver;
@@ -37,6 +37,12 @@ use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
 use crate::start::OnFatal;
 use crate::threads::execute;
 
+/// How long an epoch waits for room before it is tried again, at first.
+const ROOM_WAIT_FIRST: Duration = Duration::from_millis(50);
+/// And at most.
+const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
+/// After how long it is said again.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Pieces of a snapshot on their way.
 const PIECES_MAX: usize = 4;
 /// How much of a snapshot is read, or written, at once.
@@ -353,15 +359,7 @@ pub fn run_tasks(core: &Arc<Core>, on_failed_sync: &dyn Fn()) {
     let mut disk = member.disk();
     while let Some(job) = member.next_task() {
         match job {
-            Job::Task(task) => match task.run(&mut disk) {
-                Ok(done) => core.handle_input(Input::Task(done)),
-                Err(e) => {
-                    if disk.has_failed_sync {
-                        on_failed_sync();
-                    }
-                    (member.on_fatal)(e.to_string());
-                }
-            },
+            Job::Task(task) => run_task(core, member, &mut disk, &task, on_failed_sync),
             Job::WriteConfiguration => member.write_configuration(),
             // They take as long as the other side takes.
             Job::Receive(role, zxid, pieces) => {
@@ -376,6 +374,40 @@ pub fn run_tasks(core: &Arc<Core>, on_failed_sync: &dyn Fn()) {
                         let _ = pieces.blocking_send(Err(e));
                     }
                 });
+            }
+        }
+    }
+}
+
+/// An epoch that there is no room for is tried again until there is some: a full disk ends nobody. Until then the member has no
+/// part in that epoch, and no vote.
+fn run_task(core: &Core, member: &Member, disk: &mut RealDisk, task: &Task, on_failed_sync: &dyn Fn()) {
+    let (mut wait, mut told) = (ROOM_WAIT_FIRST, None::<Instant>);
+    loop {
+        match task.run(disk) {
+            Ok(done) => {
+                if told.is_some() {
+                    tracing::info!("there is room for the epoch again: this server goes on");
+                }
+                return core.handle_input(Input::Task(done));
+            }
+            Err(TaskError::NoRoom { error, .. }) => {
+                if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN) {
+                    tracing::error!(
+                        "{error}; this server takes part in no new epoch, and serves nobody without one, until there is room where dataDir is"
+                    );
+                    told = Some(Instant::now());
+                }
+                if !member.pause(wait) {
+                    return;
+                }
+                wait = (2 * wait).min(ROOM_WAIT_MAX);
+            }
+            Err(e) => {
+                if disk.has_failed_sync {
+                    on_failed_sync();
+                }
+                return (member.on_fatal)(e.to_string());
             }
         }
     }

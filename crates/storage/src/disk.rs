@@ -113,6 +113,19 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// If there is no room for it ([`is_no_room`]), may it be done again when there is some? Not a sync: after one that failed the
+    /// kernel may have dropped what was to be written, and a second one would lie.
+    pub fn may_wait_for_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Create(_)
+                | Self::WriteAt { .. }
+                | Self::Rename { .. }
+                | Self::ZeroFill { .. }
+                | Self::Allocate { .. }
+        )
+    }
+
     /// A few words for a log line; not the bytes.
     pub fn describe(&self) -> String {
         match self {

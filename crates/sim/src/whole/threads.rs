@@ -298,6 +298,11 @@ impl World {
                 }
                 self.node(s, Input::Task(done));
             }
+            Err(TaskError::NoRoom { .. }) => {
+                if let Some(process) = &mut self.servers[s].process {
+                    process.tasks.push_back(task.clone());
+                }
+            }
             Err(TaskError::Io { .. }) => self.exit(s, "the disk failed"),
             Err(TaskError::Recover(error)) if matches!(*error, storage::RecoverError::Io { .. }) => {
                 self.exit(s, "the disk failed");

@@ -1,6 +1,6 @@
 //! Disks and their threads: each does one effect at a time, so that a crash may come between any two of any two threads.
 
-use storage::disk::{Disk, Effect};
+use storage::disk::{Disk, Effect, is_no_room};
 use storage::epoch::EpochFile;
 use storage::log::dir::{ReadLogError, ReadOptions, read_history};
 use storage::log::truncate;
@@ -190,8 +190,9 @@ impl World {
                 let failed = if done.is_err() { " FAILS" } else { "" };
                 Words::of(id, format!("disk: {}{failed}", effect.describe()))
             });
-            if done.is_err() {
-                return self.on_effect_failed(s, thread);
+            if let Err(error) = done {
+                let waits = is_no_room(error.kind()) && effect.may_wait_for_room();
+                return self.on_effect_failed(s, thread, waits);
             }
             work.at += 1;
             if work.at < work.effects.len() {
@@ -221,7 +222,7 @@ impl World {
         true
     }
 
-    fn on_effect_failed(&mut self, s: usize, thread: Thread) {
+    fn on_effect_failed(&mut self, s: usize, thread: Thread, may_wait: bool) {
         let Some(process) = &mut self.servers[s].process else { return };
         let Some(work) = process.works[thread as usize].take() else { return };
         #[cfg(feature = "seeded-defects")]
@@ -237,6 +238,7 @@ impl World {
                 self.begin(s, Thread::Snapshot, effects, Then::Purged);
             }
             Then::Purged => {}
+            Then::Epoch(token, file, epoch) if may_wait => process.epochs.push_front((token, file, epoch)),
             Then::Received(role) => {
                 if process.is_role(role) {
                     process.receiving = None;

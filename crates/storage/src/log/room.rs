@@ -178,17 +178,8 @@ impl LogWriter {
     /// An effect of a job failed with an error of this kind, after `done` of [`LogJob::effects`] were done. Ask for
     /// [`next_fill`](Self::next_fill) then: it gives back what room it can.
     pub fn job_stopped(&mut self, job: &mut LogJob, done: usize, kind: io::ErrorKind) -> Stopped {
-        let may_wait = |effect: &Effect| {
-            matches!(
-                effect,
-                Effect::Create(_)
-                    | Effect::WriteAt { .. }
-                    | Effect::Rename { .. }
-                    | Effect::ZeroFill { .. }
-                    | Effect::Allocate { .. }
-            )
-        };
-        if self.phase == Phase::Open && is_no_room(kind) && job.effects().get(done).is_some_and(may_wait) {
+        let may_wait = job.effects().get(done).is_some_and(Effect::may_wait_for_room);
+        if self.phase == Phase::Open && is_no_room(kind) && may_wait {
             job.done += done;
             if let (Some(length), Some(current)) = (job.begin_again(self.options.force_sync), &mut self.current) {
                 current.filled = current.filled.min(length);
