@@ -27,7 +27,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     ("ostler-recipes", &[]),
     ("ostler-bench", &["ostler-wire"]),
-    ("ostler-tools", &["ostler-wire", "ostler-storage", "ostler-zab", "ostler-server"]),
+    ("ostler-tools", &["ostler-wire", "ostler-storage", "ostler-tree", "ostler-zab", "ostler-server"]),
     ("ostler-shell", &["ostler-wire"]),
     (
         "ostler",
