@@ -120,7 +120,7 @@ impl RealDisk {
             Effect::Rename { file, to } => {
                 let renamed = FileRef::new(file.dir, to.clone());
                 if *file == renamed {
-                    return Ok(());
+                    return std::fs::rename(self.path(file), self.path(&renamed));
                 }
                 match to {
                     FileName::Log(_) => rename_new(&self.path(file), &self.path(&renamed))?,

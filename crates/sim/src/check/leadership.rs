@@ -1,8 +1,12 @@
-//! One established leader an epoch, and it has everything that was committed before.
+//! One established leader an epoch, and it has everything that was committed in the epochs before.
+//!
+//! An epoch may be established when a later one is already: the last ACK was on its way, or the leader's own disk took long. Such
+//! a leader commits nothing, and what was committed later is not its own.
 
-use wire::Epoch;
+use wire::{Epoch, Zxid};
 
 use super::Truth;
+use crate::store::history::Link;
 
 impl Truth {
     /// A server has established an epoch.
@@ -11,7 +15,8 @@ impl Truth {
             let what = format!("servers {} and {} both established epoch {epoch}", other + 1, server + 1);
             self.wrong("leadership", what);
         }
-        let (end, link) = self.end();
+        let count = self.committed.partition_point(|(zxid, _)| zxid.epoch() <= epoch);
+        let (end, link) = self.committed[..count].last().copied().unwrap_or((Zxid::ZERO, Link::START));
         if self.disks.lacks(server, end, link) {
             let what = format!("server {} leads epoch {epoch} without all that is committed, up to {end}", server + 1);
             self.wrong("leader completeness", what);

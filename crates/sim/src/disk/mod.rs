@@ -223,7 +223,7 @@ impl VirtualDisk {
                 let inode = self.id(file)?;
                 // A log that is there is never replaced.
                 let renamed = FileRef::new(file.dir, to.clone());
-                if matches!(to, FileName::Log(_)) && self.id(&renamed).is_ok() {
+                if matches!(to, FileName::Log(_)) && *file != renamed && self.id(&renamed).is_ok() {
                     return Err(io::ErrorKind::AlreadyExists.into());
                 }
                 let (from, to) = (file.name.to_string(), to.to_string());
