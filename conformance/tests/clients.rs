@@ -24,9 +24,10 @@ fn java_client_gets_the_same_answers() {
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     // The sessions that are left open must not end, on one of the two, before the last operation.
     let options = |at: usize| {
-        let options = Options::new(dirs[at].path()).cfg("maxSessionTimeout=300000");
+        let options = Options::new(dirs[at].path()).cfg("maxSessionTimeout=3600000");
         // Nor may a container go on one of the two.
-        options.jvm("-Dznode.container.checkIntervalMs=86400000")
+        let checks = "znode.container.checkIntervalMs=86400000";
+        options.jvm(format!("-D{checks}")).cfg(checks)
     };
     let one = apache::Server::start(&options(0)).unwrap();
     let other = ostler::Server::start(&options(1)).unwrap();

@@ -220,25 +220,20 @@ impl Disk for RealDisk {
     }
 }
 
-/// Renames a file to a name that nobody has: a log that is there is never replaced, whoever wrote it.
+/// Renames a file to a name that nobody has: a log that is there is never replaced, whoever wrote it. The lock on the directory
+/// keeps other servers of ours from making one in between.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // A file system that can't.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if to.symlink_metadata().is_err() => {
-            std::fs::rename(from, to)
-        }
-        Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Err(io::Error::new(
+    if from.symlink_metadata().is_ok() && to.symlink_metadata().is_ok() {
+        return Err(io::Error::new(
             ErrorKind::AlreadyExists,
             format!(
                 "{} is there already, and was not when this server started: does another server write here? Nothing of it \
                  was replaced",
                 to.display()
             ),
-        )),
-        done => done.map_err(io::Error::from),
+        ));
     }
+    std::fs::rename(from, to)
 }
 
 /// Is that the name of a log or a snapshot? Other links are an operator's own matter.

@@ -194,7 +194,8 @@ impl World {
             }
         }
         let mut proposed = false;
-        for step in 0..20_000 {
+        // Who was sent away again and again waits for a tick, in which the others go on.
+        for step in 0..60_000 {
             if step > 0 && step % 5000 == 0 {
                 // A server that accepted a later epoch than the leader's waits for the next leader.
                 for id in self.ids() {
