@@ -78,6 +78,7 @@ pub struct Node {
     log_options: LogOptions,
     /// A fill job is out.
     is_filling: bool,
+    /// Old files are looked for, and removed.
     is_purging: bool,
     consensus: Option<Box<Consensus>>,
 }

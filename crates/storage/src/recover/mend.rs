@@ -106,8 +106,8 @@ pub(super) fn mend(
     history: &History,
     warnings: &mut Vec<String>,
 ) -> Result<(), RecoverError> {
-    // Only the end of a process is known to have no other way of leaving this.
     for tail in &history.tails {
+        // Only the end of a process is known to have no other way of leaving this.
         let cost = match tail.end {
             TailEnd::Torn { flaw: Some(Flaw::CutOff), .. } if options.went_on => IF_NOT_CUT,
             _ if options.went_on => NOTHING_LOST,
