@@ -25,6 +25,8 @@ use crate::time::Now;
 
 /// The paths of one step: a fraction of a ms.
 const STEP_PATHS: usize = 512;
+/// And the bytes of the request: a path may have a znode for each two of its bytes.
+const STEP_BYTES: usize = 32 * 1024;
 
 /// One that is under way.
 #[derive(Debug, Clone)]
@@ -129,7 +131,11 @@ impl Shard {
         body: &[u8],
         place: &mut Place,
     ) -> bool {
+        let end = place.offset + STEP_BYTES;
         for _ in 0..STEP_PATHS {
+            if place.offset > end {
+                break;
+            }
             // It was checked as a whole: an error can't come.
             let Ok(Some(path)) = next(body, place) else { return true };
             let Some(path) = path.as_deref() else { continue };

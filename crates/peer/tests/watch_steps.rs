@@ -120,6 +120,33 @@ fn set_watches_goes_on_in_steps_and_misses_nothing() {
     });
 }
 
+/// A path may have a name for each two of its bytes, each of them looked up.
+#[test]
+fn long_paths_are_set_again_a_few_at_a_time() {
+    let mut world = World::new(3, Options { shards: 1, chunk_max: 1 << 20, ..Options::default() });
+    let watcher = joined(&mut world, 0);
+    let paths: Vec<String> = (0..200).map(|number| format!("/{number}{}", "/d".repeat(1000))).collect();
+    let request = SetWatches2 {
+        relative_zxid: world.applied(),
+        data_watches: Some(Vec::new()),
+        exist_watches: Some(paths.iter().map(|path| Some(path.as_str().into())).collect()),
+        child_watches: Some(Vec::new()),
+        persistent_watches: Some(Vec::new()),
+        persistent_recursive_watches: Some(Vec::new()),
+    };
+    world.request(watcher, -8, OpCode::SetWatches2, &request.to_vec());
+    let (mut before, mut most) = (0, 0);
+    for _ in 0..5000 {
+        world.step();
+        let count = world.shards[0].watches().len();
+        most = most.max(count - before);
+        before = count;
+    }
+    assert_eq!(before, paths.len());
+    assert!(most < paths.len() / 5, "{most} of them in one go");
+    assert_eq!(heard(&world, watcher).iter().map(|(header, _)| header.err).collect::<Vec<_>>(), [ErrorCode::OK]);
+}
+
 #[test]
 fn a_crowd_is_told_in_order_and_before_it_can_see() {
     for_seeds(8, |seed| {

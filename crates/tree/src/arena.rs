@@ -66,6 +66,22 @@ const fn page_shift(class: usize) -> u32 {
     shift
 }
 
+/// Size and shift of each class: every look at a znode asks for them.
+const SHAPES: [(u16, u8); CLASSES] = {
+    let mut shapes = [(0, 0); CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        shapes[class] = (class_size(class) as u16, page_shift(class) as u8);
+        class += 1;
+    }
+    shapes
+};
+
+fn shape(class: usize) -> (usize, u32) {
+    let (size, shift) = SHAPES[class];
+    (size.into(), shift.into())
+}
+
 impl Default for Arena {
     fn default() -> Self {
         Self { classes: vec![Class::default(); CLASSES], own: Vec::new(), own_free: Vec::new() }
@@ -78,7 +94,7 @@ impl Arena {
         // A class whose 2^26 slots are all taken sends its blobs to the next larger one.
         for class in class_of(length)..CLASSES {
             let slots = &mut self.classes[class];
-            let shift = page_shift(class);
+            let (size, shift) = shape(class);
             if let Some(slot) = slots.free.pop() {
                 return BlobId((class as u32) << SLOT_BITS | slot);
             }
@@ -87,7 +103,7 @@ impl Arena {
                 continue;
             }
             if (slot >> shift) as usize == slots.pages.len() {
-                slots.pages.push(vec![0; class_size(class) << shift].into_boxed_slice());
+                slots.pages.push(vec![0; size << shift].into_boxed_slice());
             }
             slots.used += 1;
             return BlobId((class as u32) << SLOT_BITS | slot);
@@ -127,7 +143,7 @@ impl Arena {
         if class == OWN {
             return &self.own[slot];
         }
-        let (size, shift) = (class_size(class), page_shift(class));
+        let (size, shift) = shape(class);
         let at = (slot & ((1 << shift) - 1)) * size;
         &self.classes[class].pages[slot >> shift][at..at + size]
     }
@@ -138,7 +154,7 @@ impl Arena {
         if class == OWN {
             return &mut self.own[slot];
         }
-        let (size, shift) = (class_size(class), page_shift(class));
+        let (size, shift) = shape(class);
         let at = (slot & ((1 << shift) - 1)) * size;
         &mut self.classes[class].pages[slot >> shift][at..at + size]
     }

@@ -38,6 +38,7 @@ pub mod restore;
 mod state;
 mod stats_track;
 mod tree;
+mod varint;
 pub mod watch;
 
 pub use apply::{Applied, Outcome, SubOutcome, Trigger, TriggerKind};

@@ -23,6 +23,7 @@ use crate::interest::{Interest, ShardMask};
 use crate::node::{Ext, NO_EXT, Node, NodeId, Slab};
 use crate::owner::{Owner, OwnerRules};
 use crate::quota::Quotas;
+use crate::varint::{read_varint, write_varint};
 
 /// The keys of the hash maps, so that clients who choose the paths can't choose the collisions. Random in production,
 /// fixed in a simulation; nothing visible depends on them.
@@ -684,28 +685,4 @@ impl<'a> NodeRef<'a> {
         }
         path
     }
-}
-
-/// A length of up to 2^35, seven bits a byte.
-fn read_varint(bytes: &[u8]) -> (usize, usize) {
-    let mut value = 0;
-    for (i, &byte) in bytes.iter().take(5).enumerate() {
-        value |= ((byte & 0x7f) as usize) << (7 * i);
-        if byte & 0x80 == 0 {
-            return (value, i + 1);
-        }
-    }
-    (value, bytes.len().min(5))
-}
-
-fn write_varint(mut value: usize, out: &mut [u8; 5]) -> usize {
-    for (i, byte) in out.iter_mut().enumerate() {
-        *byte = (value & 0x7f) as u8;
-        value >>= 7;
-        if value == 0 {
-            return i + 1;
-        }
-        *byte |= 0x80;
-    }
-    out.len()
 }

@@ -3,16 +3,13 @@
 //! Apache keeps two tables, data and child, with modes in each. Here a watcher of a path has a set of modes: one entry a
 //! path and connection, however many kinds of watches it holds.
 //!
-//! Millions are ordinary, so each step is small whatever the table holds: the index grows part by part (`paths`), a path
-//! and a connection know each other's places, so that nothing is ever searched for or tidied up, and what a connection
-//! leaves behind is removed in pieces ([`WatchTable::remove_some`]).
+//! Millions are ordinary, so each step is small whatever the table holds: the index grows part by part, a path's ancestors are
+//! found on the way to it (`paths`), a path and a connection know each other's places, so that nothing is ever searched for or
+//! tidied up, and what a connection leaves behind is removed in pieces ([`WatchTable::remove_some`]).
 
 mod paths;
 mod report;
 mod watchers;
-
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 
 use smallvec::SmallVec;
 
@@ -22,7 +19,7 @@ use crate::tree::HashKeys;
 
 use paths::Paths;
 pub use report::{PathCursor, PathsCursor};
-use watchers::Entry;
+use watchers::{Entry, Watchers};
 pub use watchers::{WATCHERS_MAX, Watcher};
 
 /// A set of a watcher's modes on one path.
@@ -85,17 +82,19 @@ pub struct WatchTable {
     /// What each connection watches: ids of paths, without gaps. An [`Entry`] knows its place here.
     watched: Vec<Vec<u32>>,
     count: usize,
-    /// How long the paths with recursive watches are, and how many such watches there are of each length. An event looks at
-    /// these ancestors only.
-    recursive_lengths: BTreeMap<u32, usize>,
+    /// Recursive watches: while there is none, no event looks at its ancestors.
+    recursive: usize,
     /// Entries in Apache's two tables.
     table_entries: usize,
 }
 
-/// A path with its place in the index, and that of the tree, without its text.
-const PATH_BYTES: usize = 88;
+/// A path's node with its place in the index, and that of the tree, without its text.
+const NODE_BYTES: usize = 96;
 /// A watcher of a path, and the path in its list.
 const WATCHER_BYTES: usize = 12;
+
+/// After so many bytes of paths a removal of many stops: a path may have a node for each two of its bytes.
+const REMOVED_BYTES_MAX: usize = 16 * 1024;
 
 /// Watchers among whom one is looked for one by one.
 const FEW: usize = 16;
@@ -112,13 +111,7 @@ pub struct Fired {
 impl WatchTable {
     /// Empty ones.
     pub fn new(keys: HashKeys) -> Self {
-        Self {
-            paths: Paths::new(keys.hasher()),
-            watched: Vec::new(),
-            count: 0,
-            recursive_lengths: BTreeMap::new(),
-            table_entries: 0,
-        }
+        Self { paths: Paths::new(keys.hasher()), watched: Vec::new(), count: 0, recursive: 0, table_entries: 0 }
     }
 
     /// How many watches, each mode of a connection on a path being one.
@@ -138,7 +131,8 @@ impl WatchTable {
 
     /// About how many bytes they take, here and in the tree, which keeps the paths where there are no znodes once more.
     pub fn bytes(&self) -> usize {
-        self.paths.len() * PATH_BYTES + 2 * self.paths.text_bytes() + self.count * WATCHER_BYTES
+        let texts = self.paths.label_bytes() + self.paths.text_bytes();
+        self.paths.node_count() * NODE_BYTES + texts + self.count * WATCHER_BYTES
     }
 
     /// On how many paths `watcher` has watches.
@@ -147,7 +141,7 @@ impl WatchTable {
     }
 
     /// Every path, watcher and set of modes, in no particular order.
-    pub(crate) fn all(&self) -> Vec<(&str, Watcher, u8)> {
+    pub(crate) fn all(&self) -> Vec<(String, Watcher, u8)> {
         let ids = self.watched.iter().enumerate().flat_map(|(watcher, ids)| ids.iter().map(move |id| (watcher, *id)));
         let one = |(watcher, id): (usize, u32)| {
             let modes = self.paths.get(id).of(watcher as Watcher).map_or(Modes::default(), Entry::modes);
@@ -172,24 +166,14 @@ impl WatchTable {
             }
             watched.push(id);
         }
-        self.counted(path.len(), before, after);
+        self.counted(before, after);
     }
 
-    /// What a watcher has on a path of `length` bytes has changed.
-    fn counted(&mut self, length: usize, before: Modes, after: Modes) {
+    /// What a watcher has on a path has changed.
+    fn counted(&mut self, before: Modes, after: Modes) {
         self.count = self.count + after.count() - before.count();
-        match (before.has(Modes::RECURSIVE), after.has(Modes::RECURSIVE)) {
-            (false, true) => *self.recursive_lengths.entry(length as u32).or_insert(0) += 1,
-            (true, false) => {
-                if let btree_map::Entry::Occupied(mut of_length) = self.recursive_lengths.entry(length as u32) {
-                    *of_length.get_mut() -= 1;
-                    if *of_length.get() == 0 {
-                        of_length.remove();
-                    }
-                }
-            }
-            _ => {}
-        }
+        let recursive = |modes: Modes| usize::from(modes.has(Modes::RECURSIVE));
+        self.recursive = self.recursive + recursive(after) - recursive(before);
         self.table_entries = self.table_entries + after.table_entries() - before.table_entries();
     }
 
@@ -219,33 +203,36 @@ impl WatchTable {
             ),
         };
         let mut fired = Fired::default();
-        if let Some(id) = self.paths.find(path) {
+        let is_told_above = kind != TriggerKind::ChildrenChanged && self.recursive > 0;
+        let mut tell_above = |watchers: &Watchers| {
+            if !is_told_above {
+                return;
+            }
+            for entry in watchers.as_slice().iter().filter(|entry| entry.modes().has(Modes::RECURSIVE)) {
+                let watcher = entry.watcher();
+                // A few that watch each of thousands need not be sorted by thousands.
+                let is_known = fired.watchers.len() <= FEW && fired.watchers.contains(&watcher);
+                if !is_known {
+                    fired.watchers.push(watcher);
+                }
+            }
+        };
+        let id = self.paths.find_below(path, &mut tell_above);
+        if is_told_above && path.len() > 1 && path.starts_with('/') {
+            self.paths.find("/").into_iter().for_each(|root| tell_above(self.paths.get(root)));
+        }
+        let above = fired.watchers.len();
+        if let Some(id) = id {
             self.fire_path(id, hit, used, &mut fired);
         }
-        if kind != TriggerKind::ChildrenChanged {
-            let direct = fired.watchers.len();
-            let lengths = self.recursive_lengths.range(..path.len() as u32).map(|(&length, _)| length);
-            self.paths.above(path, lengths, |id| {
-                let above = self.paths.get(id).as_slice().iter();
-                for entry in above.filter(|entry| entry.modes().has(Modes::RECURSIVE)) {
-                    let watcher = entry.watcher();
-                    // A few that watch each of thousands need not be sorted by thousands.
-                    let is_known = fired.watchers.len() <= FEW && fired.watchers.contains(&watcher);
-                    if !is_known {
-                        fired.watchers.push(watcher);
-                    }
-                }
-            });
-            if fired.watchers.len() > direct {
-                fired.watchers.sort_unstable();
-                fired.watchers.dedup();
-            }
+        if above > 0 {
+            fired.watchers.sort_unstable();
+            fired.watchers.dedup();
         }
         fired
     }
 
     fn fire_path(&mut self, id: u32, hit: Modes, used: Modes, fired: &mut Fired) {
-        let length = self.paths.text(id).len();
         let mut entries = std::mem::take(self.paths.get_mut(id));
         let watchers = entries.as_slice().iter().filter(|entry| entry.modes().has(hit)).map(|entry| entry.watcher());
         fired.watchers.extend(watchers);
@@ -255,7 +242,7 @@ impl WatchTable {
             let after = before.without(used);
             if before != after {
                 entry.set_modes(after);
-                self.counted(length, before, after);
+                self.counted(before, after);
             }
             fired.left = fired.left.with(after);
             if after.is_empty() {
@@ -278,7 +265,7 @@ impl WatchTable {
             return false;
         }
         let after = before.without(modes);
-        self.counted(path.len(), before, after);
+        self.counted(before, after);
         if after.is_empty() {
             if let Some(entry) = self.paths.get_mut(id).remove(watcher) {
                 self.unlist(watcher, entry.place());
@@ -303,24 +290,31 @@ impl WatchTable {
     }
 
     fn remove_if_unwatched(&mut self, id: u32) {
-        if self.paths.get(id).as_slice().is_empty() {
+        if self.paths.get(id).is_empty() {
             self.paths.remove(id);
         }
     }
 
     /// Removes all that `watcher` has; tells each path that nobody watches any more.
-    pub fn remove_watcher(&mut self, watcher: Watcher, unwatched: impl FnMut(&str, Modes)) {
-        self.remove_some(watcher, usize::MAX, unwatched);
+    pub fn remove_watcher(&mut self, watcher: Watcher, mut unwatched: impl FnMut(&str, Modes)) {
+        while !self.remove_some(watcher, usize::MAX, &mut unwatched) {}
     }
 
-    /// Removes what `watcher` has on up to `paths_max` paths; tells each path that nobody watches any more. Is nothing left?
+    /// Removes what `watcher` has on up to `paths_max` paths, fewer if they are long; tells each path that nobody watches any
+    /// more. Is nothing left?
     pub fn remove_some(&mut self, watcher: Watcher, paths_max: usize, mut unwatched: impl FnMut(&str, Modes)) -> bool {
+        let mut bytes = 0;
         for _ in 0..paths_max {
+            if bytes > REMOVED_BYTES_MAX {
+                break;
+            }
             let Some(id) = self.watched.get_mut(watcher as usize).and_then(Vec::pop) else { break };
             let Some(entry) = self.paths.get_mut(id).remove(watcher) else { continue };
-            self.counted(self.paths.text(id).len(), entry.modes(), Modes::default());
-            if self.paths.get(id).as_slice().is_empty() {
-                unwatched(self.paths.text(id), entry.modes());
+            self.counted(entry.modes(), Modes::default());
+            if self.paths.get(id).is_empty() {
+                let path = self.paths.text(id);
+                unwatched(&path, entry.modes());
+                bytes += path.len();
                 self.paths.remove(id);
             }
         }
@@ -407,7 +401,7 @@ mod tests {
         for watcher in 1..=8 {
             t.remove_watcher(watcher, |_, _| {});
         }
-        assert!(t.recursive_lengths.is_empty());
+        assert_eq!(t.recursive, 0);
     }
 
     #[test]
@@ -426,6 +420,22 @@ mod tests {
         assert_eq!(fired.to_vec(), (0..=40).chain([52]).collect::<Vec<_>>());
         let sibling = format!("{}/other", &deep[..4 * 2999]);
         assert_eq!(t.fire(TriggerKind::Created, &sibling).watchers.to_vec(), fired.to_vec());
+    }
+
+    /// Two who watch each of thousands are two for whoever collects them, not thousands.
+    #[test]
+    fn few_who_watch_thousands_of_ancestors_are_collected_as_few() {
+        let deep = "/dir".repeat(3000);
+        let mut t = table();
+        for watcher in 0..2 {
+            (1..=3000).for_each(|names| t.add(watcher, &deep[..4 * names], Modes::RECURSIVE));
+        }
+        let fired = t.fire(TriggerKind::DataChanged, &deep).watchers;
+        assert!(!fired.spilled(), "room for {}", fired.capacity());
+        assert_eq!(fired.to_vec(), [0, 1]);
+        // 6000 watches in the bytes of one path, the tree's own copies of all of them, and so much for each.
+        let texts = deep.len() + 4 * (1..=3000).sum::<usize>();
+        assert_eq!(t.bytes(), 3000 * NODE_BYTES + 6000 * WATCHER_BYTES + texts);
     }
 
     #[test]
@@ -458,8 +468,26 @@ mod tests {
     }
 
     #[test]
+    fn pieces_of_long_paths_are_smaller() {
+        let deep = "/d".repeat(4000);
+        let mut t = table();
+        (1..=4000).for_each(|names| t.add(7, &deep[..2 * names], Modes::RECURSIVE));
+        let (mut pieces, mut longest) = (1, 0);
+        loop {
+            let mut bytes = 0;
+            let is_done = t.remove_some(7, 256, |path, _| bytes += path.len());
+            longest = longest.max(bytes);
+            if is_done {
+                break;
+            }
+            pieces += 1;
+        }
+        assert!(longest <= REMOVED_BYTES_MAX + deep.len() && pieces > 100, "{pieces} of up to {longest} bytes");
+    }
+
+    #[test]
     fn entries_are_packed() {
-        assert_eq!(paths::ENTRY_BYTES, 24);
+        assert_eq!(paths::NODE_BYTES, 32);
         assert_eq!(size_of::<Entry>(), 8);
     }
 }

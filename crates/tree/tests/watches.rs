@@ -142,7 +142,21 @@ fn assert_same(table: &WatchTable, naive: &Naive, paths: &[&str]) {
 }
 
 const WATCHERS: Watcher = 4;
-const PATHS: [&str; 11] = ["/", "/a", "/b", "/a/a", "/a/b", "/a/b/c", "/c/a", "/a/bb", "", "/a/é/c", "/a/é/c/d"];
+const PATHS: [&str; 13] = [
+    "/",
+    "/a",
+    "/b",
+    "/a/a",
+    "/a/b",
+    "/a/b/c",
+    "/c/a",
+    "/a/bb",
+    "",
+    "/a/é/c",
+    "/a/é/c/d",
+    "/a/b/c/d/e",
+    "/a/b/c/d/f/g",
+];
 
 fn mode() -> impl Strategy<Value = Modes> {
     prop_oneof![Just(Modes::DATA), Just(Modes::CHILD), Just(Modes::PERSISTENT), Just(Modes::RECURSIVE)]

@@ -72,6 +72,7 @@ impl WatchTable {
         let mut left = work.max(1);
         let (mut skip, mut is_told) = (from.watcher as usize, from.is_told);
         for id in from.path..self.paths.ids_end() {
+            let mut text = None;
             let entries = self.paths.get(id).as_slice().iter();
             for (at, entry) in entries.enumerate().skip(std::mem::take(&mut skip)) {
                 if left == 0 {
@@ -79,10 +80,11 @@ impl WatchTable {
                 }
                 left -= 1;
                 if entry.modes().has(DATA_TABLE) {
+                    let text = text.get_or_insert_with(|| self.paths.text(id));
                     if !std::mem::replace(&mut is_told, true) {
-                        tell(self.paths.text(id), None);
+                        tell(text, None);
                     }
-                    tell(self.paths.text(id), Some(entry.watcher()));
+                    tell(text, Some(entry.watcher()));
                 }
             }
             is_told = false;
@@ -129,7 +131,7 @@ impl WatchTable {
                     if !std::mem::replace(&mut is_within, true) {
                         tell(watcher as Watcher, None);
                     }
-                    tell(watcher as Watcher, Some(self.paths.text(id)));
+                    tell(watcher as Watcher, Some(&self.paths.text(id)));
                 }
             }
             is_within = false;

@@ -60,6 +60,10 @@ impl Watchers {
         }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.as_slice().is_empty()
+    }
+
     fn as_mut_slice(&mut self) -> &mut [Entry] {
         match self {
             Self::None => &mut [],
