@@ -100,6 +100,8 @@ pub struct Pipeline {
     pub(crate) triggers: Vec<Trigger>,
     /// What the submissions at hand exceeded.
     exceeded: Vec<QuotaExceeded>,
+    /// Parents that had no number for a sequential znode of theirs.
+    pub(crate) used_up: Vec<String>,
     pub(crate) verdicts: RefCell<Verdicts>,
     sweep: Sweep,
     /// How many of the outstanding changes the statistics know of.
@@ -164,6 +166,7 @@ impl Pipeline {
             outbox: vec![Vec::new(); shards],
             triggers: Vec::new(),
             exceeded: Vec::new(),
+            used_up: Vec::new(),
             verdicts: RefCell::default(),
             sweep: Sweep::new(&config.containers, now),
             changes_told: 0,
@@ -272,9 +275,10 @@ impl Pipeline {
         }
         drop(batch);
         self.count_proposals(shared);
-        if !self.exceeded.is_empty() {
+        if !self.exceeded.is_empty() || !self.used_up.is_empty() {
             let mut reports = shared.quota_reports.lock();
             self.exceeded.drain(..).for_each(|exceeded| reports.add(exceeded));
+            self.used_up.drain(..).for_each(|parent| reports.add_used_up(parent));
         }
         woken
     }
@@ -405,6 +409,7 @@ impl Pipeline {
             reconfig_enabled: self.config.reconfig_enabled,
             members: self.members.as_mut(),
             exceeded: self.config.enforce_quota.then_some(&mut self.exceeded),
+            used_up: &mut self.used_up,
         };
         prep.outstanding.attempt();
         let mut done = prep.write(op, body, &mut entry.1);

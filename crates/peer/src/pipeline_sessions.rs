@@ -211,6 +211,7 @@ impl Pipeline {
             reconfig_enabled: false,
             members: None,
             exceeded: None,
+            used_up: &mut self.used_up,
         };
         let body_start = entry.1.len();
         let op = prep.close_session(self.config.close_session_paths, &mut entry.1);

@@ -51,6 +51,8 @@ pub(crate) struct Prep<'a> {
     pub members: Option<&'a mut Members>,
     /// Where what exceeds a quota is noted; `None`: quotas are not enforced.
     pub exceeded: Option<&'a mut Vec<QuotaExceeded>>,
+    /// Where parents are noted that have no numbers for sequential znodes left.
+    pub used_up: &'a mut Vec<String>,
 }
 
 /// Header, count and digest of a closeSession txn.
@@ -167,6 +169,7 @@ impl Prep<'_> {
         let path = if mode.is_sequential() {
             if parent.stat.cversion == i32::MAX {
                 // Its numbers are used up (ZOOKEEPER-4706). Apache gives the last one to each, also when that was deleted.
+                quota::note_used_up(parent_path, self.used_up);
                 return Err(ErrorCode::QUOTA_EXCEEDED);
             }
             sequential = format!("{given}{:010}", parent.stat.cversion);

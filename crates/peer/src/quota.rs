@@ -45,18 +45,28 @@ impl std::fmt::Display for QuotaExceeded {
 /// What one batch of submissions tells at most: a long multi can exceed a soft limit with every operation.
 const EXCEEDED_MAX: usize = 1024;
 
+/// Notes that `parent` has no numbers for sequential znodes left.
+pub(crate) fn note_used_up(parent: &str, used_up: &mut Vec<String>) {
+    if used_up.len() < EXCEEDED_MAX {
+        used_up.push(if parent.is_empty() { "/".to_owned() } else { parent.to_owned() });
+    }
+}
+
 /// Paths that are told between two takes; what is exceeded beyond them is only counted.
 const PATHS_MAX: usize = 64;
 
 /// Longer paths are only counted, so that no line of the log is as long as a frame.
 const PATH_BYTES_MAX: usize = 1024;
 
-/// What was exceeded, for the log and for `mntr`.
+/// What was exceeded, and what is used up, for the log and for `mntr`.
 #[derive(Debug, Clone, Default)]
 pub struct QuotaReports {
     /// By path, kind of usage and kind of limit: the last one, and how many.
     fresh: BTreeMap<(String, bool, bool), (QuotaExceeded, u64)>,
     untold: u64,
+    /// How many sequential creates were refused since their parent's numbers are used up.
+    used_up: BTreeMap<String, u64>,
+    untold_used_up: u64,
     refusals: BTreeMap<String, u64>,
 }
 
@@ -82,6 +92,17 @@ impl QuotaReports {
         }
     }
 
+    /// A sequential create was refused: `parent` has no number left for it.
+    pub(crate) fn add_used_up(&mut self, parent: String) {
+        if let Some(times) = self.used_up.get_mut(&parent) {
+            *times += 1;
+        } else if self.used_up.len() < PATHS_MAX && parent.len() <= PATH_BYTES_MAX {
+            self.used_up.insert(parent, 1);
+        } else {
+            self.untold_used_up += 1;
+        }
+    }
+
     /// Lines for the log: each path once, however often it was exceeded since the last take.
     pub fn take_lines(&mut self) -> Vec<String> {
         let mut lines: Vec<String> = std::mem::take(&mut self.fresh)
@@ -91,6 +112,17 @@ impl QuotaReports {
         let untold = std::mem::take(&mut self.untold);
         if untold > 0 {
             lines.push(format!("Quota exceeded: {untold} times for other paths"));
+        }
+        for (parent, times) in std::mem::take(&mut self.used_up) {
+            lines.push(format!(
+                "{parent}: sequential creates were refused ({times} times): its 2147483647 numbers are used up, also when children go; create them below another znode, or delete this one and create it anew"
+            ));
+        }
+        let untold = std::mem::take(&mut self.untold_used_up);
+        if untold > 0 {
+            lines.push(format!(
+                "sequential creates were refused {untold} times below other znodes whose numbers are used up"
+            ));
         }
         lines
     }
@@ -173,5 +205,29 @@ mod tests {
         }
         assert_eq!(reports.take_lines().len(), PATHS_MAX + 1);
         assert_eq!(reports.refusals().len(), NAMESPACES_MAX);
+    }
+
+    #[test]
+    fn a_parent_without_numbers_is_told_once_and_counted_each_time() {
+        let mut reports = QuotaReports::default();
+        let mut used_up = Vec::new();
+        for parent in ["/locks", "", "/locks"] {
+            note_used_up(parent, &mut used_up);
+        }
+        used_up.drain(..).for_each(|parent| reports.add_used_up(parent));
+        let lines = reports.take_lines();
+        assert!(lines[0].starts_with("/: ") && lines[0].contains("(1 times)"), "{lines:?}");
+        assert!(lines[1].starts_with("/locks: ") && lines[1].contains("(2 times)"), "{lines:?}");
+        assert_eq!((lines.len(), reports.take_lines()), (2, Vec::new()));
+        for at in 0..2000 {
+            note_used_up(&format!("/{at}"), &mut used_up);
+        }
+        assert_eq!(used_up.len(), EXCEEDED_MAX);
+        used_up.into_iter().chain(["/".repeat(2000)]).for_each(|parent| reports.add_used_up(parent));
+        let lines = reports.take_lines();
+        assert_eq!(lines.len(), PATHS_MAX + 1);
+        assert!(lines[PATHS_MAX].contains(&format!("{} times", EXCEEDED_MAX - PATHS_MAX + 1)), "{lines:?}");
+        assert!(lines.iter().all(|line| line.len() < 2 * PATH_BYTES_MAX));
+        assert!(reports.refusals().is_empty(), "it is no quota");
     }
 }

@@ -63,6 +63,8 @@ fn when_the_numbers_are_used_up_no_sequential_znode_is_made() {
         ]
     );
     assert_eq!(stat_of(&world).cversion, i32::MAX);
+    let told = world.shared.quota_reports.lock().take_lines();
+    assert!(told.len() == 1 && told[0].starts_with("/s: ") && told[0].contains("2 times"), "{told:?}");
     // Applied one by one, not while another is on its way.
     world.request(client, 5, OpCode::Create, &create("/s/q-", b"", AclVec::OPEN, 2));
     world.settle();
