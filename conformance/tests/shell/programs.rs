@@ -22,20 +22,22 @@ fn run(server: &ostler::Server, words: &[&str]) -> (String, String, Option<i32>)
 #[test]
 fn json_is_one_object_a_line() {
     let (_dir, server) = server();
-    let script = "create /a '数据'\nget /a\ncreate /null\nget /null\nset -b /a /w==\nget /a\nls /\nget /b\nfoo\n";
+    let script = "create /a '数据'\nget /a\ncreate /null\nget /null\nset -b /a /w==\nget /a\nls /\nget /b\nget -b /null\nset -b /a aA==\nget -b /a\nfoo\n";
     let mut command = shell(server.addr());
     command.arg("--json");
     let output = with_input(command, script);
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.len(), 9, "{text}");
+    assert_eq!(lines.len(), 12, "{text}");
     assert!(lines[0].contains(r#""command":"create""#) && lines[0].contains(r#""path":"/a""#), "{text}");
     assert!(lines[1].contains(r#""data":"数据""#), "{text}");
     assert!(lines[3].contains(r#""data":null"#), "{text}");
     assert!(lines[5].contains(r#""base64":"/w==""#), "{text}");
     assert!(lines[6].contains(r#""children":["a","null","zookeeper"]"#), "{text}");
     assert!(lines[7].contains(r#""code":"NoNode""#) && lines[7].contains(r#""number":-101"#), "{text}");
-    assert!(lines[8].contains(r#""code":"UnknownCommand""#), "{text}");
+    assert!(lines[8].contains(r#""data":null"#), "{text}");
+    assert!(lines[10].contains(r#""base64":"aA==""#) && !lines[10].contains("data\":"), "{text}");
+    assert!(lines[11].contains(r#""code":"UnknownCommand""#), "{text}");
     assert_eq!(output.status.code(), Some(127));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }

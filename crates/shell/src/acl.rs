@@ -3,6 +3,8 @@
 
 use zookeeper_client::{Acl, AuthId, Permission};
 
+use crate::failure::Failure;
+
 /// The letters in the order in which they are printed.
 const LETTERS: [(char, Permission); 5] = [
     ('c', Permission::CREATE),
@@ -14,19 +16,23 @@ const LETTERS: [(char, Permission); 5] = [
 
 /// The list that `text` stands for. The first thing that is wrong is the error: Apache complains on standard error and
 /// goes on with the entries that are left, so a znode may be left open to more, or to less, than was meant.
-pub fn parse(text: &str) -> Result<Vec<Acl>, String> {
+pub fn parse(text: &str) -> Result<Vec<Acl>, Failure> {
     let entries = text.trim_end_matches(',').split(',');
     entries.map(parse_entry).collect()
 }
 
-fn parse_entry(entry: &str) -> Result<Acl, String> {
-    let form = || format!("{entry} does not have the form scheme:id:perm");
+fn parse_entry(entry: &str) -> Result<Acl, Failure> {
+    let form = || {
+        Failure::usage(format!("{entry} does not have the form scheme:id:perm"))
+            .hint("world:anyone:r, ip:10.0.0.0/8:cdrwa, or, behind `addauth`, auth::cdrwa; several with commas")
+    };
     let (scheme, rest) = entry.split_once(':').ok_or_else(form)?;
     let (id, perms) = rest.rsplit_once(':').ok_or_else(form)?;
     let mut permission = Permission::NONE;
     for letter in perms.chars() {
         let Some((_, it)) = LETTERS.iter().find(|(it, _)| *it == letter) else {
-            return Err(format!("Unknown perm type: {letter}"));
+            return Err(Failure::usage(format!("Unknown perm type: {letter}"))
+                .hint("c creates children, d deletes them, r reads, w sets data, a sets the ACL"));
         };
         permission = permission | *it;
     }
@@ -57,8 +63,13 @@ mod tests {
 
     #[test]
     fn nothing_is_left_out_in_silence() {
-        assert_eq!(parse("world:anyone").unwrap_err(), "world:anyone does not have the form scheme:id:perm");
-        assert_eq!(parse("world:anyone:r,x").unwrap_err(), "x does not have the form scheme:id:perm");
-        assert_eq!(parse("world:anyone:rx").unwrap_err(), "Unknown perm type: x");
+        let failed = |list: &str| {
+            let failure = parse(list).unwrap_err();
+            assert!(failure.hint.is_some(), "{list}");
+            failure.text
+        };
+        assert_eq!(failed("world:anyone"), "world:anyone does not have the form scheme:id:perm");
+        assert_eq!(failed("world:anyone:r,x"), "x does not have the form scheme:id:perm");
+        assert_eq!(failed("world:anyone:rx"), "Unknown perm type: x");
     }
 }

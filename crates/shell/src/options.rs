@@ -12,7 +12,8 @@ use crate::screen::Color;
 /// Without a command: a prompt, with history and completion. With one: it is done, and the exit code tells how it went.
 /// From a file or a pipe: one line after the other.
 #[derive(Debug, Clone, clap::Args)]
-#[command(after_help = EXAMPLES, verbatim_doc_comment)]
+// Of an option that is given twice the last counts, as in zkCli: scripts add theirs to what a wrapper has.
+#[command(after_help = EXAMPLES, verbatim_doc_comment, args_override_self = true)]
 pub struct Args {
     /// The servers, and a path that all paths are below. zkCli's spelling: -server
     #[arg(short, long, value_name = "HOST:PORT[,HOST:PORT…][/CHROOT]", default_value = "localhost:2181")]
@@ -147,6 +148,13 @@ mod tests {
             assert_eq!(args.client_configuration, Some(PathBuf::from("f")));
             assert_eq!(args.command, ["get", "-s", "/a"], "the command's words are its own");
         }
+    }
+
+    #[test]
+    fn of_two_the_last_counts() {
+        let args = parse("ostler shell -server a:1 -r -timeout 5 -s b:2 -r --timeout 6 get -s /a -s").unwrap();
+        assert_eq!((args.server.as_str(), args.timeout, args.read_only), ("b:2", 6, true));
+        assert_eq!(args.command, ["get", "-s", "/a", "-s"]);
     }
 
     #[test]

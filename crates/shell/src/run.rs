@@ -223,7 +223,7 @@ impl Shell {
             }
             Command::Create { path, data, acl, kind } => {
                 check_path(&path, kind.is_sequential())?;
-                let acl = acl.map(|it| acl::parse(&it)).transpose().map_err(Failure::usage)?;
+                let acl = acl.map(|it| acl::parse(&it)).transpose()?;
                 let made = self.create(client, &path, data.as_deref(), acl.as_deref(), kind).await;
                 let made = made.map_err(|failure| said_before(failure, &path))?;
                 Ok(Answer { err: format!("Created {made}\n"), json: json!({ "path": made }), ..Answer::default() })
@@ -255,7 +255,7 @@ impl Shell {
                 Ok(Answer::text(text, json!({ "path": path, "acl": entries, "stat": stat::json(&now) })))
             }
             Command::SetAcl { path, acl, version, stat, recursive } => {
-                let acl = acl::parse(&acl).map_err(Failure::usage)?;
+                let acl = acl::parse(&acl)?;
                 if recursive {
                     return self.set_acl_tree(client, &path, &acl, version).await;
                 }
@@ -333,8 +333,8 @@ impl Shell {
         let mut json = json!({ "path": path, "stat": stat::json(&now) });
         match String::from_utf8(data.clone()) {
             _ if null => json["data"] = Value::Null,
-            Ok(text) => json["data"] = json!(text),
-            Err(_) => json["base64"] = json!(STANDARD.encode(&data)),
+            Ok(text) if form != DataForm::Base64 => json["data"] = json!(text),
+            _ => json["base64"] = json!(STANDARD.encode(&data)),
         }
         let data = if null { Cow::Borrowed(b"null".as_slice()) } else { Cow::Owned(data) };
         let mut out = match form {
