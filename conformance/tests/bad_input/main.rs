@@ -9,6 +9,7 @@ mod good;
 mod hostile;
 mod multitude;
 mod renewals;
+mod slow;
 mod starts;
 
 use ostler_conformance::raw::{ConnectRequest, Connection};

@@ -264,5 +264,6 @@ mod tests {
         let options = socket2::SockRef::from(&stream);
         assert!(options.tcp_nodelay().unwrap() && options.keepalive().unwrap() && options.nonblocking().unwrap());
         assert!(!options.tcp_quickack().unwrap());
+        assert_eq!(options.tcp_notsent_lowat().unwrap(), NOT_SENT_MAX);
     }
 }
