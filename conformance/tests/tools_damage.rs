@@ -110,7 +110,10 @@ fn verify_says_what_a_start_would_do_and_the_start_does_it() {
     assert!(alone.contains(&format!("was whole up to byte {length} when its server stopped")), "{alone}");
     fs::write(&lock, b"").unwrap();
     let alone = text(&run(&["log", "verify", shown]));
-    assert!(alone.contains("the snapshots are elsewhere") && alone.contains("never finished"), "{alone}");
+    assert!(
+        alone.contains("no snapshot is here, and a start needs one") && alone.contains("never finished"),
+        "{alone}"
+    );
 }
 
 #[test]

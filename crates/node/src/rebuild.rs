@@ -52,6 +52,33 @@ impl Rebuild {
     fn fit_of(&self, version: i32, digest: i64) -> Fit {
         self.tree.as_ref().map_or(Fit::Unknown, |tree| Fit::of(version, digest, tree.digest().0))
     }
+
+    /// Takes the tree that a snapshot has come to, wherever it was built.
+    pub fn snapshot_built(
+        &mut self,
+        builder: TreeBuilder,
+        zxid: Zxid,
+        digest: Option<SnapshotDigest>,
+    ) -> Result<(), String> {
+        if builder.missing_acls() > 0 {
+            self.warnings.push(format!(
+                "{} znodes of the snapshot have an ACL that it does not hold; until a txn sets it, nobody may touch them",
+                builder.missing_acls()
+            ));
+        }
+        self.tree = Some(builder.finish(zxid).map_err(|e| e.to_string())?);
+        self.expected = digest.filter(|digest| digest.zxid > zxid);
+        self.fit = match digest.filter(|digest| digest.zxid == zxid) {
+            Some(digest) => self.fit_of(digest.version, digest.digest),
+            // The first snapshot of all has no digest, and is of a tree that everybody knows.
+            None if zxid == Zxid::ZERO => match self.fit_of(DIGEST_VERSION, Tree::new(self.config).digest().0) {
+                Fit::Right => Fit::Right,
+                _ => Fit::Unknown,
+            },
+            None => Fit::Unknown,
+        };
+        Ok(())
+    }
 }
 
 impl Restore for Rebuild {
@@ -80,24 +107,7 @@ impl Restore for Rebuild {
 
     fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String> {
         let builder = self.builder.take().unwrap_or_else(|| TreeBuilder::new(self.config));
-        if builder.missing_acls() > 0 {
-            self.warnings.push(format!(
-                "{} znodes of the snapshot have an ACL that it does not hold; until a txn sets it, nobody may touch them",
-                builder.missing_acls()
-            ));
-        }
-        self.tree = Some(builder.finish(zxid).map_err(|e| e.to_string())?);
-        self.expected = digest.filter(|digest| digest.zxid > zxid);
-        self.fit = match digest.filter(|digest| digest.zxid == zxid) {
-            Some(digest) => self.fit_of(digest.version, digest.digest),
-            // The first snapshot of all has no digest, and is of a tree that everybody knows.
-            None if zxid == Zxid::ZERO => match self.fit_of(DIGEST_VERSION, Tree::new(self.config).digest().0) {
-                Fit::Right => Fit::Right,
-                _ => Fit::Unknown,
-            },
-            None => Fit::Unknown,
-        };
-        Ok(())
+        self.snapshot_built(builder, zxid, digest)
     }
 
     fn txn(&mut self, entry: &TxnEntry<'_>) -> Result<(), String> {

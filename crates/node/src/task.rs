@@ -13,6 +13,7 @@ use storage::epoch::EpochFile;
 use storage::log::dir::{ReadLogError, ReadOptions, files_from, read_history};
 use storage::log::truncate::{self, TruncateError};
 use storage::names::{self, numbered};
+use storage::recover::read_options;
 use storage::snapshot::decode::{Ignore, decode_file};
 use storage::snapshot::install;
 use storage::snapshot::stream::Compression;
@@ -329,8 +330,7 @@ fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: 
     let start = files.first().filter(|file| file.zxid <= from).map_or(from, |file| Zxid(file.zxid.0 - 1));
     let mut before = snapshots.iter().rev().map(|file| file.zxid).find(|&zxid| zxid <= from);
     let (mut proposals, mut bytes) = (Vec::new(), 0);
-    let read =
-        ReadOptions { blob_max: options.recover.length_max, batch_max: options.recover.batch_max, went_on: false };
+    let read = ReadOptions { went_on: false, ..read_options(&options.recover) };
     let done = read_history::<Stop>(disk, start, &read, &mut |_, record| {
         if record.zxid > up_to || bytes >= options.part_bytes {
             return Err(Stop::Enough);

@@ -131,9 +131,13 @@ impl DiskWatch {
                 "the txn log's disk is full: there is no room for its next file, and {bytes} bytes are left in the current \
                  one; make room where dataLogDir is"
             ),
-            Level::Refusing => tracing::error!(
+            Level::Refusing if bytes > 0 => tracing::error!(
                 "the txn log's disk is full: writes are refused with SystemError (-1) until there is room where dataLogDir \
                  is; reads, watches and sessions go on, the last {bytes} bytes are for sessions"
+            ),
+            Level::Refusing => tracing::error!(
+                "the txn log's disk is full: writes are refused with SystemError (-1) until there is room where dataLogDir \
+                 is; reads, watches and the sessions that there are go on"
             ),
             Level::Stuck => tracing::error!(
                 "the txn log's disk is full: {} txns wait for room where dataLogDir is and are not acknowledged, other \

@@ -85,6 +85,9 @@ pub struct RecoverOptions {
     pub went_on: bool,
     /// The newest log when its server stopped, and how long it was: all of it was whole.
     pub closed: Option<(FileRef, u64)>,
+    /// The counter that epochs begin behind: 0, but where a test wants to reach their end
+    /// (`zookeeper.testingonly.initialZxid`).
+    pub initial_counter: u32,
     /// Cut torn tails and remove leftovers. Without it nothing on the disk changes.
     pub repair: bool,
 }
@@ -99,6 +102,7 @@ impl Default for RecoverOptions {
             accept_suspect_tail: false,
             went_on: false,
             closed: None,
+            initial_counter: 0,
             repair: true,
         }
     }
@@ -466,8 +470,10 @@ impl SnapshotVisitor for Visitor<'_> {
     }
 }
 
-pub(crate) fn read_options(options: &RecoverOptions) -> ReadOptions {
-    ReadOptions { blob_max: options.length_max, batch_max: options.batch_max, went_on: options.went_on }
+/// How its logs are read.
+pub fn read_options(options: &RecoverOptions) -> ReadOptions {
+    let RecoverOptions { length_max, batch_max, went_on, initial_counter, .. } = *options;
+    ReadOptions { blob_max: length_max, batch_max, went_on, initial_counter }
 }
 
 /// The first record that any log holds, whatever its state.

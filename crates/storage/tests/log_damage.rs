@@ -408,6 +408,15 @@ fn several_files_are_one_history() {
     assert_eq!(recover_logs(&[(1, &torn), (4, &b)]).unwrap().0, [1, 2, 3, 4, 5]);
     torn.resize(2000, 0);
     assert_eq!(recover_logs(&[(1, &torn), (4, &b)]).unwrap().0, [1, 2, 3, 4, 5]);
+    // The beginning of an epoch is missing; whoever says that epochs begin there can read it.
+    let (late, _) = log_of(&[0x1_0000_0002], 10, 99);
+    let files: [(i64, &[u8]); 2] = [(1, &a), (0x1_0000_0002, &late)];
+    let error = recover_logs(&files).unwrap_err();
+    assert!(matches!(&error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. }), "{error}");
+    assert!(error.to_string().contains("0x3 is followed by 0x100000002, at byte 16 of log.100000002"), "{error}");
+    assert!(error.is_mended_by_a_copy());
+    let begun = RecoverOptions { initial_counter: 1, ..options() };
+    assert_eq!(recovered(&mut disk_of(&files), &begun).unwrap().1.zxids(), [1, 2, 3, 0x1_0000_0002]);
     // A changed byte in the last record of a file that is not the last: nothing in the numbers shows it here.
     let mut changed = a;
     changed[a_at[2] + 40] ^= 1;

@@ -7,7 +7,7 @@ use storage::recover::{RecoverError, Recovered};
 use storage::snapshot::encode::SnapshotEncoder;
 use storage::{RecoverOptions, recover};
 use tree::{Tree, TreeConfig};
-use wire::txn::{CreateTxn, DIGEST_VERSION, ErrorTxn, TxnDigest, TxnHeader};
+use wire::txn::{CreateTxn, DIGEST_VERSION, ErrorTxn, Txn, TxnDigest, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, Xid, Zxid};
 
 use super::*;

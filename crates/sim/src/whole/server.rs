@@ -32,7 +32,7 @@ use crate::world::net::ConnNumber;
 use crate::world::{DiskError, Setup, fault_of};
 
 /// The longest record, in bytes.
-const LENGTH_MAX: usize = 65_536;
+pub(super) const LENGTH_MAX: usize = 65_536;
 /// How many bytes of old images a snapshot under way may keep.
 pub(super) const IMAGE_BYTES_MAX: usize = 1 << 16;
 /// The wall clock of a world's beginning, in ms since 1970.
@@ -44,8 +44,14 @@ fn log_options() -> LogOptions {
 }
 
 /// How a directory is recovered: an empty one is a new database only where it is marked as one.
-pub(super) fn recover_options() -> RecoverOptions {
-    RecoverOptions { autocreate: false, batch_max: 16384, length_max: LENGTH_MAX, ..RecoverOptions::default() }
+fn recover_options(options: &Options) -> RecoverOptions {
+    RecoverOptions {
+        autocreate: false,
+        batch_max: 16384,
+        length_max: LENGTH_MAX,
+        initial_counter: options.initial_counter,
+        ..RecoverOptions::default()
+    }
 }
 
 /// A machine.
@@ -281,7 +287,7 @@ pub(super) fn start(
     let keys = HashKeys([seed, 1, 2, 3]);
     let tree_config = TreeConfig { keys, owner_rules: OwnerRules { extended_types: true, emulate_353: false } };
     let mut rebuild = Rebuild::new(tree_config, true);
-    let recovered = recover(disk, &recover_options(), &mut rebuild, &mut |_| ()).map_err(|error| {
+    let recovered = recover(disk, &recover_options(options), &mut rebuild, &mut |_| ()).map_err(|error| {
         if disk.is_off() || matches!(error, storage::RecoverError::Io { .. }) {
             NotStarted::Io
         } else {
@@ -335,7 +341,7 @@ pub(super) fn start(
             log: CommittedLog::new(options.committed_log, recovered.last_zxid),
             is_lost,
         },
-        tasks: TaskOptions { part_bytes: 8192, ..TaskOptions::new(recover_options(), tree_config, true) },
+        tasks: TaskOptions { part_bytes: 8192, ..TaskOptions::new(recover_options(options), tree_config, true) },
     };
     let node = Node::member(now, &shared, config, member);
     let shards = (0..shards as u16).map(|shard| Shard::new(shard_config(shard, setup, auth.clone(), keys))).collect();

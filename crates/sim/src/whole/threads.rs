@@ -7,7 +7,7 @@ use storage::{Stopped, purge};
 use tree::cut::Chunk;
 use zab::{RoleId, learner, member};
 
-use super::server::{Cut, IMAGE_BYTES_MAX, Metered, Stage, Then, Thread, Work, recover_options};
+use super::server::{Cut, IMAGE_BYTES_MAX, LENGTH_MAX, Metered, Stage, Then, Thread, Work};
 use super::{Event, Sabotage, World};
 use crate::world::trace::Words;
 use crate::world::{DiskError, Kind, fault_of};
@@ -238,7 +238,7 @@ impl World {
     /// What goes is found now, and goes a file after the other.
     fn purge(&mut self, s: usize) {
         let disk = &self.servers[s].disk;
-        match purge::plan(disk, RETAIN, recover_options().length_max) {
+        match purge::plan(disk, RETAIN, LENGTH_MAX) {
             Ok(files) if !files.is_empty() => {
                 let effects = files.into_iter().map(Effect::Remove).collect();
                 self.begin(s, Thread::Purge, effects, Then::Purged);

@@ -31,10 +31,19 @@ pub(super) fn log_options() -> LogOptions {
 }
 
 /// How it recovers: an empty directory is a new database only where it is marked as one.
-pub(super) fn recover_options() -> RecoverOptions {
-    RecoverOptions { autocreate: false, batch_max: 8192, length_max: 65536, ..RecoverOptions::default() }
+fn recover_options(options: &Options) -> RecoverOptions {
+    let initial_counter = options.initial_counter;
+    RecoverOptions {
+        autocreate: false,
+        batch_max: 8192,
+        length_max: LENGTH_MAX,
+        initial_counter,
+        ..RecoverOptions::default()
+    }
 }
 
+/// The longest record that is accepted, in bytes.
+pub(super) const LENGTH_MAX: usize = 65_536;
 /// How many snapshots a purge keeps.
 pub(super) const RETAIN: usize = 3;
 /// How long a snapshot is, at least, in bytes.
@@ -71,6 +80,11 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// How it recovers.
+    pub(super) fn recover_options(&self) -> RecoverOptions {
+        recover_options(&self.options)
+    }
+
     /// What its monotonic clock shows, in ms.
     pub(super) fn local_ms(&self, now_us: u64) -> u64 {
         (u128::from(now_us) * u128::from(self.clock_ppm) / 1_000_000_000) as u64
@@ -316,7 +330,7 @@ pub(super) fn start(disk: &mut VirtualDisk, effects: Option<u64>, options: &Opti
     let limits = options.committed_log;
     let mut disk = Limited { disk, left: effects };
     let mut restoring = Restoring::default();
-    let how = recover_options();
+    let how = recover_options(options);
     #[cfg(feature = "seeded-defects")]
     let how = RecoverOptions { autocreate: options.has(zab::Defect::EmptyIsNew), ..how };
     let recovered = recover(&mut disk, &how, &mut restoring, &mut |_| ()).map_err(|error| {

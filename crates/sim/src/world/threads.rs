@@ -4,12 +4,13 @@ use storage::disk::{Disk, Effect, is_no_room};
 use storage::epoch::EpochFile;
 use storage::log::dir::{ReadLogError, ReadOptions, read_history};
 use storage::log::truncate;
+use storage::recover::read_options;
 use storage::snapshot::write::SnapshotWriter;
 use storage::{LogWriter, purge};
 use wire::Zxid;
 use zab::{Command, ConnId, LogPart, Logged, Proposal, RoleId, leader, learner, member};
 
-use super::server::{self, RETAIN, Server, Then, Thread, Work, log_options, received_file, recover_options};
+use super::server::{self, LENGTH_MAX, RETAIN, Server, Then, Thread, Work, log_options, received_file};
 use super::setup::DiskError;
 #[cfg(feature = "seeded-defects")]
 use super::spoil;
@@ -101,13 +102,14 @@ impl World {
         }
         let Some(command) = process.chores.pop_front() else { return };
         match command {
-            Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &recover_options()) {
+            Command::Truncate { token, to } => match truncate::plan(&server.disk, to, &server.recover_options()) {
                 Ok(plan) => {
                     self.truth.disks.on_truncating(s, to);
                     #[cfg(feature = "seeded-defects")]
                     let plan = if self.servers[s].options.has(zab::Defect::TruncRemovesTooMuch) {
                         let earlier = Zxid(to.0 - 1);
-                        truncate::plan(&self.servers[s].disk, earlier, &recover_options()).unwrap_or(plan)
+                        let server = &self.servers[s];
+                        truncate::plan(&server.disk, earlier, &server.recover_options()).unwrap_or(plan)
                     } else {
                         plan
                     };
@@ -265,7 +267,7 @@ impl World {
             }
             Then::Filled(job) => process.log.fill_done(job),
             Then::Snapshot => {
-                let plan = purge::plan(&self.servers[s].disk, RETAIN, recover_options().length_max);
+                let plan = purge::plan(&self.servers[s].disk, RETAIN, LENGTH_MAX);
                 #[cfg(feature = "seeded-defects")]
                 let plan = spoil::purge(&self.servers[s], plan);
                 if let Ok(files) = plan
@@ -396,7 +398,7 @@ impl World {
         let Some(role) = process.role.filter(|_| process.leads) else { return };
         let input = match question {
             leader::Output::ReadLog { conn, token, from, up_to, .. } => {
-                let part = read_part(&server.disk, from, up_to);
+                let part = read_part(server, from, up_to);
                 self.tally.log_reads += 1;
                 leader::Input::LogRead { conn, token, part }
             }
@@ -416,7 +418,7 @@ impl World {
 }
 
 /// A part of the log behind `from`, if nothing is missing between; see [`LogPart`].
-fn read_part(disk: &crate::disk::VirtualDisk, from: Zxid, up_to: Zxid) -> Option<LogPart> {
+fn read_part(server: &Server, from: Zxid, up_to: Zxid) -> Option<LogPart> {
     use storage::disk::Dir;
     use storage::names::{SNAPSHOT, numbered};
     enum Stop {
@@ -429,11 +431,11 @@ fn read_part(disk: &crate::disk::VirtualDisk, from: Zxid, up_to: Zxid) -> Option
         }
     }
     // Between a snapshot that is there and the end, the log has everything.
+    let disk = &server.disk;
     let snapshots = numbered(&disk.list(Dir::Data).ok()?, SNAPSHOT);
     let base = snapshots.iter().rev().map(|it| it.zxid).find(|&it| it <= from)?;
     let mut part = LogPart { before: base, proposals: Vec::new() };
-    let options =
-        ReadOptions { blob_max: recover_options().length_max, batch_max: recover_options().batch_max, went_on: false };
+    let options = ReadOptions { went_on: false, ..read_options(&server.recover_options()) };
     let read = read_history(disk, base, &options, &mut |_, record| {
         if record.zxid > up_to || part.proposals.len() >= LOG_PART_TXNS {
             return Err(Stop::Enough);

@@ -1,8 +1,9 @@
 //! A directory of logs: which files hold the txns from a zxid on, and reading them as one history.
 //!
-//! Checked across files: inside an epoch every zxid is one more than the last. What Apache's own files may have is
-//! tolerated and counted: a txn that is there twice, a torn record at the end of a file that is not the last one (Apache
-//! never cuts it), an epoch that begins with another counter than 1. A zxid that is there twice, for two txns, is not.
+//! Checked across files: inside an epoch every zxid is one more than the last, and an epoch begins with counter 1
+//! (`Leader.lead` sets the zxid to `epoch << 32`, and `ZooKeeperServer.getNextZxid` adds one before it gives it away). What
+//! Apache's own files may have is tolerated and counted: a txn that is there twice, a torn record at the end of a file that
+//! is not the last one (Apache never cuts it). A zxid that is there twice, for two txns, is not.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -129,8 +130,6 @@ pub struct History {
     pub txns: u64,
     /// Records that repeat a txn and were left out.
     pub repeated: Option<Repeated>,
-    /// The first txn of an epoch that begins with another counter than 1: its file, where it begins there, its zxid.
-    pub odd_epoch: Option<(FileRef, u64, Zxid)>,
     /// The files that don't end cleanly.
     pub tails: Vec<Tail>,
     /// The newest file that has a header, and where its records end.
@@ -161,6 +160,9 @@ pub struct ReadOptions {
     pub batch_max: u64,
     /// The machine has not failed since the last write: only the process may have.
     pub went_on: bool,
+    /// The counter that epochs begin behind: 0, but where a test wants to reach their end
+    /// (`zookeeper.testingonly.initialZxid`).
+    pub initial_counter: u32,
 }
 
 /// Reads all txns behind `last`, in order, and shows each to `visit`; an error of `visit` ends it.
@@ -183,15 +185,7 @@ pub fn read_history<E: From<ReadLogError>>(
     {
         files.insert(0, before.clone());
     }
-    let history = History {
-        last,
-        txns: 0,
-        repeated: None,
-        odd_epoch: None,
-        tails: Vec::new(),
-        newest: None,
-        odd_headers: Vec::new(),
-    };
+    let history = History { last, txns: 0, repeated: None, tails: Vec::new(), newest: None, odd_headers: Vec::new() };
     let mut reading = Reading {
         disk,
         start: last.next(),
@@ -388,11 +382,9 @@ impl Reading<'_> {
             history.repeated.get_or_insert(Repeated { count: 0, file, offset, zxid: next }).count += 1;
             return Ok(false);
         }
-        if !follows(last, next) {
+        let is_first = next.counter() == self.options.initial_counter.wrapping_add(1);
+        if !follows(last, next) || next.epoch() != last.epoch() && !is_first {
             return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
-        }
-        if next.epoch() != last.epoch() && next.counter() != 1 {
-            history.odd_epoch.get_or_insert_with(|| (file.clone(), record.offset, next));
         }
         history.last = next;
         history.txns += 1;

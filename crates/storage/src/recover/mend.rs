@@ -144,13 +144,6 @@ pub(super) fn mend(
              leaves that when it syncs anew, and nothing needs to be done"
         ));
     }
-    if let Some((file, offset, zxid)) = &history.odd_epoch {
-        warnings.push(format!(
-            "epoch {} begins with txn {zxid} instead of counter 1, at byte {offset} of {file}: if logs or snapshots were \
-             removed by hand, bring them back; otherwise compare this server's data with another's",
-            zxid.epoch()
-        ));
-    }
     Ok(())
 }
 

@@ -9,9 +9,10 @@ use serde::Serialize;
 use server::restore::Rebuild;
 use storage::disk::{Disk, DiskRead, Entry, FileRef};
 use storage::last_stop::{BOOT_ID, LOCK_FILE, LastStop};
+use storage::log::dir::ReadLogError;
 use storage::names::{LOG, SNAPSHOT, numbered};
 use storage::recover::{Origin, read_logs};
-use storage::{Dir, Effect, RecoverOptions, recover};
+use storage::{Dir, Effect, RecoverError, RecoverOptions, recover};
 use tree::TreeConfig;
 
 use super::RECORD_MAX;
@@ -26,6 +27,9 @@ pub struct AsAStart {
     pub is_refused: bool,
     /// What it would say.
     pub says: Vec<String>,
+    /// Is it refused only because something is longer than what is accepted?
+    #[serde(skip)]
+    is_over_limit: bool,
 }
 
 impl fmt::Display for AsAStart {
@@ -35,10 +39,17 @@ impl fmt::Display for AsAStart {
     }
 }
 
-/// Reads one folder.
-pub fn read(folder: Folder) -> AsAStart {
-    let logs = Folder::new(folder.path());
-    read_both(folder, logs, &RecoverOptions { length_max: RECORD_MAX, ..RecoverOptions::default() })
+/// Reads one folder, as a server with the default limits does. What is longer is read all the same, and said.
+pub fn read(folder: &Folder) -> AsAStart {
+    let read = |options: &RecoverOptions| read_both(Folder::new(folder.path()), Folder::new(folder.path()), options);
+    let options = RecoverOptions::default();
+    let start = read(&options);
+    if !start.is_over_limit {
+        return start;
+    }
+    let mut wide = read(&RecoverOptions { length_max: RECORD_MAX, ..options });
+    wide.says.insert(0, format!("with the default limits it would be {}", start.start));
+    wide
 }
 
 /// Reads a folder with snapshots and one with logs, which may be the same one.
@@ -56,13 +67,14 @@ pub fn read_both(data: Folder, logs: Folder, options: &RecoverOptions) -> AsASta
         read_logs(&disk, &options).map(|found| {
             let torn = found.tails.iter().filter(|tail| tail.is_torn());
             let says = torn.map(|tail| format!("{tail}; it was cut")).collect();
-            (format!("{} txns, the last is {}; the snapshots are elsewhere", found.txns, found.last), says)
+            let (txns, last) = (found.txns, found.last);
+            (format!("{txns} txns, the last is {last}; {NO_SNAPSHOT}"), says)
         })
     } else {
         let mut rebuilt = Rebuild::new(TreeConfig::default(), false);
         let found = recover(&mut disk, &options, &mut rebuilt, &mut |_| ());
         found.map(|mut found| {
-            found.warnings.append(&mut rebuilt.warnings);
+            found.warnings.extend(rebuilt.finish().2);
             let (last, txns) = (found.last_zxid, found.txns_replayed);
             let start = match found.origin {
                 Origin::Snapshot { zxid, nodes, .. } => {
@@ -74,10 +86,26 @@ pub fn read_both(data: Folder, logs: Folder, options: &RecoverOptions) -> AsASta
         })
     };
     match done {
-        Ok((start, says)) => AsAStart { start, is_refused: false, says },
-        Err(error) => AsAStart { start: format!("refused: {error}"), is_refused: true, says: Vec::new() },
+        Ok((start, says)) => AsAStart { start, is_refused: false, says, is_over_limit: false },
+        Err(error) => {
+            let is_over_limit = matches!(
+                error,
+                RecoverError::SnapshotOverLimit { .. }
+                    | RecoverError::Log { error: ReadLogError::OverLimit { .. }, .. }
+            );
+            let is_gap = matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. });
+            let says = if is_gap && !has_snapshots { vec![GAP_WITHOUT_SNAPSHOTS.to_owned()] } else { Vec::new() };
+            AsAStart { start: format!("refused: {error}"), is_refused: true, says, is_over_limit }
+        }
     }
 }
+
+/// A folder of logs may be a `dataLogDir` of its own, or what is left of one for both.
+const NO_SNAPSHOT: &str =
+    "no snapshot is here, and a start needs one: with a dataLogDir of its own, the dataDir has them";
+/// Logs that a leader's snapshot came between are whole only with it.
+const GAP_WITHOUT_SNAPSHOTS: &str = "nothing of this, if the dataDir has a snapshot of a later txn, since it would begin there: \
+    `ostler check zoo.cfg` reads both directories";
 
 /// The folders, with a recovery that believes that it has mended what it has not touched.
 struct Untouched {

@@ -5,7 +5,10 @@ use std::io::Write;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use storage::Dir;
+use storage::disk::Disk;
 use storage::log::reader::{End, LogReader, Step};
+use storage::names::{SNAPSHOT, numbered};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
@@ -27,6 +30,11 @@ struct Report {
     details: Option<String>,
 }
 
+/// May `zxid` stand right behind `last`? A later epoch begins with counter 1.
+fn is_next(last: Zxid, zxid: Zxid) -> bool {
+    zxid == last.next() || zxid.epoch() > last.epoch() && zxid.counter() == 1
+}
+
 /// Prints what it found.
 pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let files = input::logs(&args.paths)?;
@@ -39,7 +47,7 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     bar.finish_and_clear();
     let mut starts = Vec::new();
     for path in args.paths.iter().filter(|path| path.is_dir()) {
-        starts.push(as_a_start::read(Folder::new(path)));
+        starts.push(as_a_start::read(&Folder::new(path)));
     }
     let is_bad =
         starts.iter().any(|start| start.is_refused) || reports.iter().any(|report| report.verdict == "damaged");
@@ -95,6 +103,8 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
             return Ok(report);
         }
     };
+    let beside = file.path.parent().and_then(|dir| Folder::new(dir).list(Dir::Data).ok()).unwrap_or_default();
+    let snapshots: Vec<Zxid> = numbered(&beside, SNAPSHOT).iter().map(|file| file.zxid).collect();
     let mut last: Option<Zxid> = None;
     let mut bad = None;
     let end = loop {
@@ -112,11 +122,18 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
                 if let Some(last) = last
                     && bad.is_none()
                     && record.zxid != last
-                    && !(record.zxid == last.next() || record.zxid.epoch() > last.epoch())
+                    && !is_next(last, record.zxid)
                 {
                     let (zxid, offset) = (record.zxid, record.offset);
-                    bad =
-                        Some(format!("txn {zxid}, at byte {offset}, follows {last}: txns are missing or out of order"));
+                    let what = format!("txn {zxid}, at byte {offset}, follows {last}");
+                    // Apache's server goes on in the file that it has when its leader has sent it a snapshot.
+                    match snapshots.iter().find(|&&snapshot| last < zxid && snapshot >= last && snapshot.next() >= zxid)
+                    {
+                        Some(snapshot) => {
+                            report.details = Some(format!("{what}: snapshot.{:x} holds what is between", snapshot.0));
+                        }
+                        None => bad = Some(format!("{what}: txns are missing or out of order")),
+                    }
                 }
                 last = Some(record.zxid);
             }
@@ -155,4 +172,64 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
         report.details.get_or_insert(format!("at byte {offset} there is {what}, {why}"));
     }
     Ok(report)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+    use std::path::Path;
+
+    use storage::log::record::{HEADER, encode};
+    use wire::txn::{SetDataTxn, Txn, TxnHeader};
+    use wire::{OpCode, SessionId, Xid};
+
+    use super::*;
+    use crate::input::logs;
+
+    fn write_log(dir: &Path, zxids: &[i64]) {
+        let mut bytes = HEADER.to_vec();
+        for &zxid in zxids {
+            let header =
+                TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData };
+            let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data: None, version: 1 });
+            encode(&TxnEntry { header, txn, digest: None }.to_vec(), &mut bytes);
+        }
+        fs::write(dir.join("log.1"), bytes).unwrap();
+    }
+
+    fn verdict(dir: &Path) -> (&'static str, Option<String>) {
+        let file = &logs(&[dir.to_owned()]).unwrap()[0];
+        let report = check(file, File::open(&file.path).unwrap()).unwrap();
+        (report.verdict, report.details)
+    }
+
+    #[test]
+    fn txns_are_missing_unless_a_snapshot_holds_them() {
+        let dir = tempfile::tempdir().unwrap();
+        write_log(dir.path(), &[1, 2, 0x1_0000_0001]);
+        assert_eq!(verdict(dir.path()), ("whole", None));
+        let cases: [([i64; 3], i64, i64); 2] =
+            [([1, 2, 9], 7, 8), ([1, 2, 0x1_0000_0004], 0x1_0000_0002, 0x1_0000_0003)];
+        for (zxids, too_old, held) in cases {
+            write_log(dir.path(), &zxids);
+            for _ in 0..2 {
+                let (verdict, details) = verdict(dir.path());
+                assert!(
+                    verdict == "damaged" && details.unwrap().contains("follows 0x2: txns are missing"),
+                    "{zxids:x?}"
+                );
+                fs::write(dir.path().join(format!("snapshot.{too_old:x}")), b"").unwrap();
+            }
+            fs::write(dir.path().join(format!("snapshot.{held:x}")), b"").unwrap();
+            let (verdict, details) = verdict(dir.path());
+            assert_eq!(verdict, "whole");
+            assert!(details.unwrap().ends_with(&format!("snapshot.{held:x} holds what is between")));
+            fs::remove_file(dir.path().join(format!("snapshot.{held:x}"))).unwrap();
+        }
+        // Backwards is another matter.
+        write_log(dir.path(), &[1, 2, 9, 3]);
+        fs::write(dir.path().join("snapshot.8"), b"").unwrap();
+        assert!(verdict(dir.path()).1.unwrap().contains("follows 0x9: txns are missing or out of order"));
+    }
 }
