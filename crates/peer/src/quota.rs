@@ -115,7 +115,8 @@ impl QuotaReports {
         }
         for (parent, times) in std::mem::take(&mut self.used_up) {
             lines.push(format!(
-                "{parent}: sequential creates were refused ({times} times): its 2147483647 numbers are used up, also when children go; create them below another znode, or delete this one and create it anew"
+                "{parent}: sequential creates were refused ({times} times): its 2147483647 numbers are used up, also when children go; \
+                 create them below another znode, or delete this one and create it anew"
             ));
         }
         let untold = std::mem::take(&mut self.untold_used_up);

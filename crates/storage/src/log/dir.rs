@@ -28,6 +28,12 @@ pub fn files_from(listing: &[Entry], start: Zxid) -> Vec<Numbered> {
     files
 }
 
+/// Does `next` stand right behind `last` in a whole history: the next txn of the epoch, or the first of a later one, whose
+/// counter is one more than `initial_counter`?
+pub fn is_next(last: Zxid, next: Zxid, initial_counter: u32) -> bool {
+    follows(last, next) && (next.epoch() == last.epoch() || next.counter() == initial_counter.wrapping_add(1))
+}
+
 /// A file whose end is not clean.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tail {
@@ -234,7 +240,7 @@ struct Reading<'a> {
     only_at_the_end: Option<ReadLogError>,
     /// Records behind zeros that are acceptable only if the same epoch goes on in a later file, without a gap.
     only_in_epoch: Option<ReadLogError>,
-    /// A torn end that is acceptable only if the next epoch, if one follows, begins with its first txn.
+    /// A torn end that is acceptable only if what follows, if anything does, is the next txn or the first of a later epoch.
     only_before_a_first: Option<ReadLogError>,
     /// The end of an older file that the txns of a later one are to check, if there are any.
     unjudged: Option<Ending>,
@@ -368,8 +374,7 @@ impl Reading<'_> {
             return Err(error);
         }
         if let Some(error) = self.only_before_a_first.take_if(|_| next > last)
-            && next.epoch() != last.epoch()
-            && next.counter() != 1
+            && !is_next(last, next, self.options.initial_counter)
         {
             return Err(error);
         }
@@ -382,8 +387,7 @@ impl Reading<'_> {
             history.repeated.get_or_insert(Repeated { count: 0, file, offset, zxid: next }).count += 1;
             return Ok(false);
         }
-        let is_first = next.counter() == self.options.initial_counter.wrapping_add(1);
-        if !follows(last, next) || next.epoch() != last.epoch() && !is_first {
+        if !is_next(last, next, self.options.initial_counter) {
             return Err(ReadLogError::Gap { file: file.clone(), offset: record.offset, last, next });
         }
         history.last = next;

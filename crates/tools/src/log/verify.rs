@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use storage::Dir;
 use storage::disk::Disk;
+use storage::log::dir::is_next;
 use storage::log::reader::{End, LogReader, Step};
 use storage::names::{SNAPSHOT, numbered};
 use wire::txn::TxnEntry;
@@ -28,11 +29,6 @@ struct Report {
     last: Option<String>,
     verdict: &'static str,
     details: Option<String>,
-}
-
-/// May `zxid` stand right behind `last`? A later epoch begins with counter 1.
-fn is_next(last: Zxid, zxid: Zxid) -> bool {
-    zxid == last.next() || zxid.epoch() > last.epoch() && zxid.counter() == 1
 }
 
 /// Prints what it found.
@@ -122,7 +118,7 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
                 if let Some(last) = last
                     && bad.is_none()
                     && record.zxid != last
-                    && !is_next(last, record.zxid)
+                    && !is_next(last, record.zxid, 0)
                 {
                     let (zxid, offset) = (record.zxid, record.offset);
                     let what = format!("txn {zxid}, at byte {offset}, follows {last}");
