@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use peer::{LogRoom, Members, Mismatch, Now, Pipeline, ShardSet, Shared, Submission, Verdict, Wish};
+use peer::{LogAhead, LogRoom, Members, Mismatch, Now, Pipeline, ShardSet, Shared, Submission, Verdict, Wish};
 use storage::epoch::EpochFile;
 use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
@@ -340,7 +340,11 @@ impl Node {
             reserve: room.reserve,
             is_stuck: room.is_stuck,
         }));
-        self.pipeline.take_held_back(now, shared)
+        let ahead = self.log.ahead();
+        self.pipeline.set_ahead(ahead.map(|(bytes, takes_next)| LogAhead { bytes, takes_next }));
+        let mut woken = self.pipeline.take_held_back(now, shared);
+        woken.extend(self.pipeline.take_waiting(now, shared));
+        woken
     }
 
     /// Tells a leader's pipeline whom a reconfig would change.

@@ -18,6 +18,7 @@
 //!   under the same guard first. So a connection hears of a change before it can see it.
 //! * A session ends only through a committed closeSession.
 
+mod ahead;
 pub mod answers;
 pub mod connection;
 mod count_ahead;
@@ -60,6 +61,7 @@ pub mod time;
 mod unprocessed;
 mod watch_bound;
 
+pub use ahead::LogAhead;
 pub use digest_check::{Mismatch, Verdict};
 pub use inbox::{ConnId, Granted, InboxEntry, ReadRequest, ReplyBody, Submission, WriteRequest};
 pub use long_read::StepLimits;

@@ -19,6 +19,7 @@ use wire::txn::{DIGEST_VERSION, ErrorTxn, TxnDigest, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, ServerId, SessionId, Xid, Zxid};
 use zab::{Broadcast, QuorumVerifier};
 
+use crate::ahead::Ahead;
 use crate::digest_check::DigestCheck;
 use crate::held_back::HeldBack;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
@@ -110,6 +111,8 @@ pub struct Pipeline {
     pub(crate) room: Option<LogRoom>,
     /// Writes are refused because it can take no more.
     pub(crate) refuses: bool,
+    /// What it can surely take while its next file is made, and the writes that wait for that.
+    pub(crate) ahead: Ahead,
     /// The last txn in the tree.
     pub(crate) applied: Zxid,
     /// Since when nobody is served, on the clock that never goes back, in ms.
@@ -172,6 +175,7 @@ impl Pipeline {
             changes_told: 0,
             room: None,
             refuses: false,
+            ahead: Ahead::default(),
             applied: tree.last_processed(),
             looking_ms: now.mono_ms(),
             wishes: Vec::new(),
@@ -243,7 +247,7 @@ impl Pipeline {
 
     /// Is every proposal applied, and none to come by itself?
     pub fn is_idle(&self) -> bool {
-        self.pending.is_empty() && self.expiring.is_empty()
+        self.pending.is_empty() && self.expiring.is_empty() && !self.waits_for_file()
     }
 
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
@@ -257,36 +261,52 @@ impl Pipeline {
         let mut woken = ShardSet::default();
         let mut batch = submissions.drain(..).peekable();
         while batch.peek().is_some() {
-            // Where writes are refused, the reads before them are answered here, with watches, and until they are in its inbox no
-            // shard may look: it could take back the interest that they need.
-            let (alone, together);
-            let tree: &Tree = if self.room.is_some() {
-                alone = shared.tree.write();
-                &alone
-            } else {
-                together = shared.tree.read();
-                &together
-            };
-            for submission in batch.by_ref().take(BATCH_MAX) {
-                self.submit(now, shared, tree, submission);
-            }
-            // Under the guard.
-            woken.extend(self.flush(shared));
+            let some = batch.by_ref().take(BATCH_MAX);
+            woken.extend(self.under_guard(shared, |pipeline, tree| {
+                some.for_each(|submission| pipeline.submit(now, shared, tree, submission));
+            }));
         }
         drop(batch);
         self.count_proposals(shared);
+        self.report_quotas(shared);
+        woken
+    }
+
+    /// What submissions are taken under, and what they lead to sent on.
+    pub(crate) fn under_guard(&mut self, shared: &Shared, act: impl FnOnce(&mut Self, &Tree)) -> ShardSet {
+        // Where writes are refused, the reads before them are answered here, with watches, and until they are in its inbox no
+        // shard may look: it could take back the interest that they need.
+        let (alone, together);
+        let tree: &Tree = if self.room.is_some() {
+            alone = shared.tree.write();
+            &alone
+        } else {
+            together = shared.tree.read();
+            &together
+        };
+        act(self, tree);
+        // Under the guard.
+        self.flush(shared)
+    }
+
+    pub(crate) fn report_quotas(&mut self, shared: &Shared) {
         if !self.exceeded.is_empty() || !self.used_up.is_empty() {
             let mut reports = shared.quota_reports.lock();
             self.exceeded.drain(..).for_each(|exceeded| reports.add(exceeded));
             self.used_up.drain(..).for_each(|parent| reports.add_used_up(parent));
         }
-        woken
     }
 
     fn submit(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         if self.readers.is_some() {
             return self.submit_read_only(now, shared, tree, submission);
         }
+        if let Some(submission) = self.keep_waiting(shared, submission) {
+            self.submit_now(now, shared, tree, submission);
+        }
+    }
+
+    pub(crate) fn submit_now(&mut self, now: Now, shared: &Shared, tree: &Tree, submission: Submission) {
         match submission {
             Submission::Connect { conn, .. } | Submission::Renew { conn, .. } if self.only_leads() => {
                 self.send(conn, InboxEntry::Close { conn, why: ONLY_LEADS });
@@ -559,6 +579,7 @@ impl Pipeline {
         hash_text(&(&self.role, &self.pending, self.handed_over, &self.outbox), hasher);
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
         hash_text(&(&self.expiring, self.connects_under_way, self.expiries_under_way, self.room, self.refuses), hasher);
+        hash_text(&self.ahead, hasher);
         hash_text(&(&self.wishes, &self.held, &self.answered_syncs, &self.readers, &self.held_back), hasher);
     }
 

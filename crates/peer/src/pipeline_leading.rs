@@ -145,6 +145,9 @@ impl Pipeline {
         } else {
             self.check_session(session, learner)
         };
+        if checked.is_ok() && room == Room::Needed && self.must_wait(request.body.len()) {
+            return false;
+        }
         if checked.is_ok() && !self.takes_write(request.body.len()) {
             checked = Err(ErrorCode::SYSTEM_ERROR);
         }

@@ -139,6 +139,9 @@ impl Pipeline {
             Role::Standalone(_) | Role::Looking => {}
         }
         closed.extend(self.answered_syncs.drain(..).map(|(_, sync)| end_sync(shared, &sync)));
+        // What has no zxid yet goes on with another leader, unless its connection is closed below for what came before it.
+        let mut waiting = Vec::from(std::mem::take(&mut self.ahead.waiting));
+        self.hold(&mut waiting);
         for (number, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             match std::mem::replace(&mut pending.origin, Origin::Elsewhere) {
                 Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
@@ -325,7 +328,7 @@ impl Pipeline {
     /// All connections are closed. What else comes by them is not done: what came before it may not have been.
     pub(crate) fn close_all(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
         self.tracker.disown_everybody();
-        for submission in std::mem::take(&mut self.held) {
+        for submission in std::mem::take(&mut self.held).into_iter().chain(std::mem::take(&mut self.ahead.waiting)) {
             if let Submission::Write(write) = submission {
                 shared.end_request(write.body.len());
             }

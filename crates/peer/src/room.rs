@@ -11,6 +11,8 @@
 //!   that can't be heard for our lack of room is not to blame. They are looked at again when there is room.
 //! * A leader treats what learners hand on in the same way, but can refuse it only by an error txn: `held_back`.
 //! * Container and TTL znodes go when there is room.
+//!
+//! Writes for which it is not known yet wait until it is: `ahead`.
 
 use tree::Tree;
 use wire::{ErrorCode, OpCode, SessionId, Xid};
@@ -33,7 +35,7 @@ pub struct LogRoom {
 
 /// What a record has beside the body of its request, at most: header, digest, checksum, a sequence number, an ACL that was
 /// spelled out for the usual few identities.
-const RECORD_MORE: u64 = 1024;
+pub(crate) const RECORD_MORE: u64 = 1024;
 
 /// A write with a body of so many bytes must fit, or none is taken any more.
 const USUAL_BODY: usize = 16 << 10;
@@ -89,6 +91,7 @@ impl Pipeline {
 
     /// A proposal of so many bytes goes to the log.
     pub(crate) fn takes_room(&mut self, entry: usize) {
+        self.takes_ahead((entry + RECORD_OVERHEAD) as u64);
         if let Some(room) = &mut self.room {
             room.bytes = room.bytes.saturating_sub((entry + RECORD_OVERHEAD) as u64);
         }

@@ -410,6 +410,8 @@ pub struct PipelineStats {
     pub propagation: Distribution,
     /// Writes and ConnectRequests that the log had no room for.
     pub refused: Counter,
+    /// How often writes had to wait until the log's next file was made.
+    pub waits_for_file: Counter,
     /// ConnectRequests that would have made one session too many.
     pub sessions_rejected: Counter,
     /// Znodes that a proposal changed, and that an applied txn no longer keeps.
@@ -434,6 +436,7 @@ impl PipelineStats {
             &self.proposed,
             &self.closed_sessions,
             &self.refused,
+            &self.waits_for_file,
             &self.sessions_rejected,
             &self.changes_queued,
             &self.changes_removed,

@@ -39,6 +39,8 @@ pub struct Core {
     machines: Mutex<Machines>,
     disk_wake: Condvar,
     fill_wake: Condvar,
+    /// Writes wait for the file that is filled.
+    fill_is_urgent: AtomicBool,
     fill_next: Mutex<Option<FillJob>>,
     snapshot_wake: Condvar,
     snapshot_next: Mutex<Option<CutHeader>>,
@@ -89,6 +91,7 @@ impl Core {
             machines: Mutex::new(Machines { node, scratch: Vec::new() }),
             disk_wake: Condvar::new(),
             fill_wake: Condvar::new(),
+            fill_is_urgent: AtomicBool::new(false),
             fill_next: Mutex::new(None),
             snapshot_wake: Condvar::new(),
             snapshot_next: Mutex::new(None),
@@ -142,6 +145,7 @@ impl Core {
             self.maybe_begin_snapshot(&mut machines);
             self.offer_fill(&mut machines);
         }
+        self.fill_is_urgent.store(machines.node.pipeline.waits_for_file(), Relaxed);
         let disk_is_idle = machines.node.log.pending_txns() > 0 && !machines.node.log.is_busy();
         drop(machines);
         if disk_is_idle {
@@ -307,6 +311,11 @@ impl Core {
             *next = Some(job);
             self.fill_wake.notify_one();
         }
+    }
+
+    /// Do writes wait for the next log file?
+    pub fn is_fill_urgent(&self) -> bool {
+        self.fill_is_urgent.load(Relaxed)
     }
 
     /// The fill thread has done what it was given, or could not.

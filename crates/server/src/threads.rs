@@ -110,7 +110,7 @@ pub fn run_fill(core: &Core, mut disk: RealDisk) {
     yield_to_others();
     while let Some(job) = core.next_fill() {
         let done = job.effects().iter().try_for_each(|effect| {
-            if matches!(effect, Effect::ZeroFill { .. }) {
+            if matches!(effect, Effect::ZeroFill { .. }) && !core.is_fill_urgent() {
                 std::thread::sleep(FILL_PAUSE);
             }
             disk.execute(effect)

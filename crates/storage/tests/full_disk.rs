@@ -531,4 +531,80 @@ proptest! {
             prop_assert_eq!(memory.zxids(), (1..=found.last_zxid.0).collect::<Vec<_>>());
         }
     }
+
+    /// The thread that makes the next file may be as slow as it likes: who takes in only what is known to fit never has a batch
+    /// that waits for the disk, and whatever is taken in late finds out whether there is room.
+    #[test]
+    fn what_waits_for_the_next_file_never_outruns_it(
+        steps in prop::collection::vec(any_slow_step(), 1..200),
+        preallocate in 100_000_u64..400_000,
+        capacity in 150_000_u64..2_000_000,
+    ) {
+        let options = LogOptions { preallocate, batch_bytes: 50_000, ..LogOptions::default() };
+        let mut disk = Full::new(capacity);
+        let mut writer = LogWriter::new(options, Zxid(0));
+        let (mut zxid, mut out) = (0, None::<FillJob>);
+        let mut waits = 0;
+        for step in steps {
+            match step {
+                SlowStep::Append(length) => {
+                    let needed = length as u64 + 200;
+                    let fits = match (writer.room(), writer.ahead()) {
+                        (Some(room), _) => room.bytes >= needed,
+                        (None, Some((bytes, takes_next))) => takes_next || bytes >= needed,
+                        (None, None) => panic!("files are made beforehand: {writer:?}"),
+                    };
+                    waits += u32::from(!fits);
+                    if fits {
+                        zxid += 1;
+                        put(&mut writer, zxid, length);
+                    }
+                }
+                SlowStep::Drain => {
+                    while let Some(mut job) = writer.next_job() {
+                        prop_assert!(disk.go_on(&mut writer, &mut job), "a batch waits");
+                        writer.job_done(job);
+                    }
+                }
+                SlowStep::BeginFill => out = out.or_else(|| writer.next_fill()),
+                SlowStep::EndFill => {
+                    let Some(job) = out.take() else { continue };
+                    match job.effects().iter().try_for_each(|effect| disk.execute(effect)) {
+                        Ok(()) => writer.fill_done(job),
+                        Err(e) if is_no_room(e.kind()) => writer.fill_found_no_room(job),
+                        Err(_) => writer.fill_failed(job),
+                    }
+                }
+            }
+        }
+        // Whoever waits does not wait for ever: the next file is there, or is known not to come.
+        if waits > 0 {
+            prop_assert_eq!(disk.drain(&mut writer), None);
+            if let Some(job) = out.take() {
+                match job.effects().iter().try_for_each(|effect| disk.execute(effect)) {
+                    Ok(()) => writer.fill_done(job),
+                    Err(_) => writer.fill_found_no_room(job),
+                }
+            }
+            disk.fill(&mut writer);
+            prop_assert!(writer.room().is_some() || writer.ahead().is_some_and(|(_, takes_next)| takes_next), "{writer:?}");
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum SlowStep {
+    Append(usize),
+    Drain,
+    BeginFill,
+    EndFill,
+}
+
+fn any_slow_step() -> impl Strategy<Value = SlowStep> {
+    prop_oneof![
+        12 => (0usize..20_000).prop_map(SlowStep::Append),
+        4 => Just(SlowStep::Drain),
+        2 => Just(SlowStep::BeginFill),
+        2 => Just(SlowStep::EndFill),
+    ]
 }

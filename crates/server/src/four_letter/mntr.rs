@@ -91,6 +91,8 @@ pub struct DiskGauges {
     pub log_room_bytes: i64,
     /// Requests that were refused for want of room.
     pub refused: i64,
+    /// How often writes had to wait until the next log file was made.
+    pub waits_for_file: i64,
     /// How long the write or sync of the log that is under way takes already.
     pub log_sync_ms: i64,
     /// Snapshots that came to nothing, in a row.
@@ -166,6 +168,7 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &Disk
     lines.integer("ostler_log_disk_full", i64::from(disk.is_log_full));
     lines.integer("ostler_log_room_bytes", disk.log_room_bytes);
     lines.integer("ostler_log_refused_count", disk.refused);
+    lines.integer("ostler_log_waits_for_file_count", disk.waits_for_file);
     lines.integer("ostler_log_sync_under_way_ms", disk.log_sync_ms);
     lines.integer("ostler_snapshot_failures_in_a_row", disk.snapshots_failed);
     lines.0

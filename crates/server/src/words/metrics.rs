@@ -31,6 +31,7 @@ impl Words {
             is_log_full: self.core.disk_watch.refuses(),
             log_room_bytes: room.map_or(-1, |room| i64::try_from(room.bytes).unwrap_or(i64::MAX)),
             refused: self.core.shared.pipeline_stats.refused.get() as i64,
+            waits_for_file: self.core.shared.pipeline_stats.waits_for_file.get() as i64,
             log_sync_ms: self.core.disk_watch.hangs_ms(self.core.clock.now().mono_us),
             snapshots_failed,
         }

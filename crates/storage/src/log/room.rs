@@ -6,8 +6,11 @@
 //! file, if there is room for one, is what is left for sessions. One of the usual size is tried again now and then, and
 //! when it is there, everything goes on.
 //!
-//! Where that is not enough (a batch outruns the fill, a file system does not keep the room that was allocated, no file is
-//! preallocated), **a write that finds no room waits**: what it would have written was not acknowledged, and the same
+//! Until the next file is made nobody knows, so no more is taken in than surely fits ([`LogWriter::ahead`]): writes wait
+//! before they have a zxid, and never outrun the thread that makes it.
+//!
+//! Where that is not enough (a leader's proposals can't wait, a file system does not keep the room that was allocated, no file
+//! is preallocated), **a write that finds no room waits**: what it would have written was not acknowledged, and the same
 //! bytes go to the same place when there is room, after what there is of them was cut off. A next file that is there, or
 //! being made, makes way for it, and none is made until it went on. Only creating, writing and renaming wait like that. **A sync never does**: after one that failed
 //! the kernel may have dropped the pages, and a second one would lie.
@@ -100,6 +103,10 @@ impl LogWriter {
         if !self.shortage.is_short {
             return None;
         }
+        Some(self.sure())
+    }
+
+    fn sure(&self) -> Room {
         let (filled, end) = self.current.as_ref().map_or((0, 0), |current| (current.filled, current.end));
         let next = if let Spare::Ready(size, _) = self.spare { size } else { 0 };
         // The larger one, not both: what does not fit behind the last record goes to the next file as a whole. What is in
@@ -107,7 +114,25 @@ impl LogWriter {
         let most = filled.saturating_sub(end).max(next.saturating_sub(HEADER_LENGTH));
         let queued = (self.pending_bytes - self.in_flight_bytes) as u64;
         let reserve = RESERVE_MAX.min(filled.max(next) / 4);
-        Some(Room { bytes: most.saturating_sub(queued), reserve, is_stuck: false })
+        Room { bytes: most.saturating_sub(queued), reserve, is_stuck: false }
+    }
+
+    /// What can surely be appended while the next file is on its way, in bytes without the reserve, and whether there is
+    /// nothing to wait for any more: a file is ready and nothing is queued, so a longer record than fits must be tried. `None` where
+    /// no such file comes, or where [`room`](Self::room) says all.
+    pub fn ahead(&self) -> Option<(u64, bool)> {
+        let comes = match self.spare {
+            Spare::Missing | Spare::Filling | Spare::Ready(..) | Spare::Taken => true,
+            Spare::Failed { retry } => retry,
+            Spare::NoRoom | Spare::GivenUp => false,
+        };
+        let is_open = self.phase == Phase::Open && self.options.preallocate > HEADER_LENGTH;
+        if !is_open || !comes || self.shortage.is_short || self.shortage.is_stuck {
+            return None;
+        }
+        let Room { bytes, reserve, .. } = self.sure();
+        let takes_next = matches!(self.spare, Spare::Ready(..)) && self.pending_txns() == 0;
+        Some((bytes.saturating_sub(reserve), takes_next))
     }
 
     /// A fill job found no room ([`is_no_room`]): a smaller file is tried at once, and when there is no room for the
