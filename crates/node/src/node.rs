@@ -412,11 +412,17 @@ impl Node {
             let (ensemble, role) = (&mut consensus.ensemble, consensus.role);
             let mut is_quiet = true;
             self.pipeline.take_proposals(|zxid, txn| {
-                is_quiet = false;
-                shared.pipeline_stats.proposal_sizes.record(now.mono_us, txn.len());
+                let bytes = txn.len();
                 let proposal = zab::Proposal { zxid, txn };
                 let input = member::Input::Leader(role, leader::Input::Propose(proposal));
                 ensemble.handle(ms(now), ensemble::Input::Member(input));
+                // One that commits a reconfig, or ends the role, keeps the next ones out.
+                let is_taken = ensemble.member().log().last() == zxid;
+                if is_taken {
+                    is_quiet = false;
+                    shared.pipeline_stats.proposal_sizes.record(now.mono_us, bytes);
+                }
+                is_taken
             });
             let mut wishes = std::mem::take(&mut consensus.wishes);
             self.pipeline.take_wishes(&mut wishes);

@@ -339,13 +339,18 @@ impl Pipeline {
         self.flush(shared)
     }
 
-    /// A leader's new proposals, in zxid order.
-    pub fn take_proposals(&mut self, mut propose: impl FnMut(Zxid, Bytes)) {
+    /// A leader's new proposals, in zxid order. `propose` says whether one was taken, and so stands in the log. One that was not,
+    /// and what is behind it, never will be: the role is over, or a reconfig has removed this leader, and [`look`](Self::look)
+    /// comes soon.
+    pub fn take_proposals(&mut self, mut propose: impl FnMut(Zxid, Bytes) -> bool) {
         if self.handed_over == self.pending.len() || !matches!(self.role, Role::Leading(_)) {
             return;
         }
-        for pending in self.pending.iter_mut().skip(self.handed_over).filter(|pending| !pending.entry.is_empty()) {
-            propose(pending.zxid, pending.entry.share());
+        for (number, pending) in self.pending.iter_mut().enumerate().skip(self.handed_over) {
+            if !pending.entry.is_empty() && !propose(pending.zxid, pending.entry.share()) {
+                self.handed_over = number;
+                return;
+            }
         }
         self.handed_over = self.pending.len();
     }

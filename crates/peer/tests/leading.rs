@@ -12,7 +12,7 @@ use support::talk::{connect_with, create};
 use support::world::{Options, World};
 use wire::acl::AclVec;
 use wire::quorum::Forwarded;
-use wire::txn::{Txn, TxnEntry};
+use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{ErrorCode, Field, OpCode, SessionId, Xid, Zxid};
 use zab::ConnId;
 
@@ -43,7 +43,10 @@ fn forward_as(world: &mut World, session: SessionId, cxid: i32, op: OpCode, body
 
 fn proposals(pipeline: &mut Pipeline) -> Vec<(Zxid, Bytes)> {
     let mut proposals = Vec::new();
-    pipeline.take_proposals(|zxid, txn| proposals.push((zxid, txn)));
+    pipeline.take_proposals(|zxid, txn| {
+        proposals.push((zxid, txn));
+        true
+    });
     proposals
 }
 
@@ -212,6 +215,38 @@ fn a_leader_that_leaves_finishes_what_it_has_and_takes_no_more() {
     assert!(world.pipeline.is_idle());
     let tree = world.shared.tree.read();
     assert!(tree.get("/taken").is_some() && tree.get("/too-late").is_none());
+}
+
+/// A reconfig has removed it, or its role is over, and it has not been told yet.
+#[test]
+fn what_a_leader_has_prepared_and_its_log_was_never_given_is_not_applied_later() {
+    let mut world = leading();
+    for path in ["/logged", "/dropped", "/dropped/child"] {
+        forward(&mut world, OpCode::Create, &create(path, b"", AclVec::OPEN, 0));
+    }
+    let mut offered = Vec::new();
+    let mut taken = |zxid, _| {
+        offered.push(zxid);
+        offered.len() == 1
+    };
+    world.pipeline.take_proposals(&mut taken);
+    world.pipeline.look(world.now, &world.shared);
+    // The next leader's history has the first one, and goes on with another txn.
+    let header = TxnHeader {
+        session: SESSION,
+        cxid: Xid(9),
+        zxid: Zxid::new(wire::Epoch(2), 1),
+        time_ms: 1,
+        op: OpCode::SetData,
+    };
+    let txn = Txn::SetData(SetDataTxn { path: Some("/logged".into()), data: Some(b"2"), version: 1 });
+    let next = Bytes::from(TxnEntry { header, txn, digest: None }.to_vec());
+    world.pipeline.appended(world.now, &world.shared, header.zxid, &next).expect("a txn");
+    world.pipeline.apply(world.now, &world.shared, header.zxid);
+    let tree = world.shared.tree.read();
+    assert_eq!(tree.get("/logged").and_then(ostler_tree::NodeRef::data), Some(&b"2"[..]));
+    assert!(tree.get("/dropped").is_none());
+    assert_eq!(offered, [offered[0], offered[0].next()], "what is behind one that was refused would leave a gap");
 }
 
 #[test]
