@@ -39,11 +39,13 @@
 //!
 //! Standalone, a node is the pipeline and the log and nothing between them: no output but jobs.
 
+mod log_part;
 mod node;
 mod rebuild;
 mod snapshots;
 mod task;
 
+pub use log_part::read_log;
 pub use node::{Input, MemberConfig, Node, NodeConfig, Output};
 pub use rebuild::Rebuild;
 pub use task::{SNAPSHOT_SIZE_FACTOR, Task, TaskDone, TaskError, TaskOptions};

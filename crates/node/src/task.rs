@@ -7,21 +7,20 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use storage::disk::is_no_room;
 use storage::epoch::EpochFile;
-use storage::log::dir::{ReadLogError, ReadOptions, files_from, read_history};
+use storage::log::dir::files_from;
 use storage::log::truncate::{self, TruncateError};
 use storage::names::{self, numbered};
-use storage::recover::read_options;
 use storage::snapshot::decode::{Ignore, decode_file};
 use storage::snapshot::install;
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, Effect, FileRef, RecoverError, RecoverOptions, recover};
 use tree::{Tree, TreeConfig};
 use wire::{Epoch, SessionId, Zxid};
-use zab::{ConnId, LogPart, Proposal, RoleId, Token};
+use zab::{ConnId, LogPart, RoleId, Token};
 
+use crate::log_part::read_log;
 use crate::rebuild::Rebuild;
 
 /// How tasks are done.
@@ -246,7 +245,10 @@ impl Task {
                 Done::Installed { token, zxid, rebuilt: Box::new(rebuild_at(disk, zxid, options)?) }
             }
             &Kind::ReadLog { role, conn, token, from, up_to, is_first } => {
-                let part = read_part(disk, from, up_to, is_first, options);
+                let is_wanted =
+                    !is_first || matches!(is_snapshot_cheaper(disk, from, options.snapshot_size_factor), Ok(false));
+                let read = || read_log(disk, from, up_to, options.part_bytes, &options.recover);
+                let part = is_wanted.then(read).flatten();
                 Done::LogRead { role, conn, token, part }
             }
             &Kind::FindSnapshot { role, conn, token, at_least } => {
@@ -295,59 +297,19 @@ fn rebuild_at(disk: &mut dyn Disk, end: Zxid, options: &TaskOptions) -> Result<R
     Ok(Rebuilt { tree, sessions })
 }
 
-enum Stop {
-    Enough,
-    Failed,
-}
-
-impl From<ReadLogError> for Stop {
-    fn from(_: ReadLogError) -> Self {
-        Self::Failed
-    }
-}
-
 /// Is a snapshot so small beside the log that it is sent instead? A factor of 0: never.
 fn is_cheaper(snapshot_bytes: u64, log_bytes: u64, factor: f64) -> bool {
     factor > 0.0 && log_bytes as f64 > snapshot_bytes as f64 * factor
 }
 
-/// The log from `from` on, in part if it is much. `None`: it can't be had without a gap, or a snapshot is cheaper.
-///
-/// A directory holds one history without gaps: a snapshot of a leader's that is installed leaves nothing older.
-fn read_part(disk: &dyn Disk, from: Zxid, up_to: Zxid, is_first: bool, options: &TaskOptions) -> Option<LogPart> {
-    let listing = disk.list(Dir::Log).ok()?;
-    let files = files_from(&listing, from.next());
-    let snapshots = numbered(&disk.list(Dir::Data).ok()?, names::SNAPSHOT);
+/// Has the log so much behind `from` that a snapshot is cheaper? Also, if a snapshot is always to be sent.
+fn is_snapshot_cheaper(disk: &dyn Disk, from: Zxid, factor: f64) -> io::Result<bool> {
+    let files = files_from(&disk.list(Dir::Log)?, from.next());
+    let snapshots = numbered(&disk.list(Dir::Data)?, names::SNAPSHOT);
     // Of a log that is being written, only what is filled counts, and that is not known here.
     let whole_files = files.len().saturating_sub(1);
     let bytes_to_send: u64 = files[..whole_files].iter().skip(1).map(|file| file.length).sum();
-    let is_cheaper =
-        snapshots.last().is_some_and(|it| is_cheaper(it.length, bytes_to_send, options.snapshot_size_factor));
-    if is_first && (is_cheaper || options.snapshot_size_factor < 0.0) {
-        return None;
-    }
-    // The newest place that is not behind `from`: in the file that begins before it, if anywhere, or a snapshot's.
-    let start = files.first().filter(|file| file.zxid <= from).map_or(from, |file| Zxid(file.zxid.0 - 1));
-    let mut before = snapshots.iter().rev().map(|file| file.zxid).find(|&zxid| zxid <= from);
-    let (mut proposals, mut bytes) = (Vec::new(), 0);
-    let read = ReadOptions { went_on: false, ..read_options(&options.recover) };
-    let done = read_history::<Stop>(disk, start, &read, &mut |_, record| {
-        if record.zxid > up_to || bytes >= options.part_bytes {
-            return Err(Stop::Enough);
-        }
-        if record.zxid <= from {
-            before = before.max(Some(record.zxid));
-        } else {
-            bytes += record.blob.len();
-            proposals.push(Proposal { zxid: record.zxid, txn: Bytes::copy_from_slice(record.blob) });
-        }
-        Ok(())
-    });
-    if matches!(done, Err(Stop::Failed)) && proposals.is_empty() {
-        return None;
-    }
-    let part = LogPart { before: before?, proposals };
-    part.is_continuous().then_some(part)
+    Ok(factor < 0.0 || snapshots.last().is_some_and(|it| is_cheaper(it.length, bytes_to_send, factor)))
 }
 
 #[cfg(test)]

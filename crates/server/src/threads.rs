@@ -158,10 +158,9 @@ fn purge(
     is_in_the_way: &dyn Fn() -> bool,
 ) -> io::Result<Option<usize>> {
     let Some(files) = storage::purge::plan_unless(disk, retain, length_max, is_in_the_way)? else { return Ok(None) };
-    for file in &files {
-        disk.execute(&Effect::Remove(file.clone()))?;
-    }
-    Ok(Some(files.len()))
+    let count = files.len();
+    storage::purge::removal(files).iter().try_for_each(|effect| disk.execute(effect))?;
+    Ok(Some(count))
 }
 
 /// When something is done that is done at once and then once an interval.

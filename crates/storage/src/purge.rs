@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use wire::Zxid;
 
-use crate::disk::{Dir, Disk, Entry, FileRef};
+use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, FileName, Numbered};
 use crate::recover::looks_valid;
 use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
@@ -38,15 +38,26 @@ pub fn purgeable(
         cuts.extend(names::numbered(data, names::CUT).into_iter().map(|file| (Dir::Data, file)));
     }
     let old_cuts = cuts.iter().filter(|(_, file)| file.zxid < first_kept).map(|(dir, file)| (*dir, &file.name));
-    old_snapshots
-        .chain(old_logs)
+    old_logs
+        .chain(old_snapshots)
         .chain(old_cuts)
         .map(|(dir, name): (Dir, &FileName)| FileRef::new(dir, name.clone()))
         .collect()
 }
 
-/// [`purgeable`] of a disk: what may go so that `retain` snapshots stay that were read whole just now. Remove the files in
-/// any order.
+/// How these files are removed: logs first, oldest first, each for good before the next one. So there is never a hole between two
+/// logs, which nobody could see where one ends with an epoch; and a snapshot that came from a leader, which alone says that there
+/// may be one before it, stays for as long as anything older.
+pub fn removal(files: Vec<FileRef>) -> Vec<Effect> {
+    let is_log = |file: &FileRef| matches!(file.name, FileName::Log(_));
+    let (mut logs, others): (Vec<FileRef>, Vec<FileRef>) = files.into_iter().partition(is_log);
+    logs.sort_by_key(|file| if let FileName::Log(zxid) = file.name { zxid } else { Zxid(i64::MAX) });
+    let logs = logs.into_iter().flat_map(|log| [Effect::Remove(log), Effect::FsyncDir(Dir::Log)]);
+    logs.chain(others.into_iter().map(Effect::Remove)).collect()
+}
+
+/// [`purgeable`] of a disk: what may go so that `retain` snapshots stay that were read whole just now. [`removal`] says how they
+/// go.
 ///
 /// Nothing is read where nothing could go. If no snapshot is whole, that is the error. `length_max` is that of
 /// [`RecoverOptions`](crate::RecoverOptions::length_max).

@@ -240,7 +240,7 @@ impl World {
         let disk = &self.servers[s].disk;
         match purge::plan(disk, RETAIN, LENGTH_MAX) {
             Ok(files) if !files.is_empty() => {
-                let effects = files.into_iter().map(Effect::Remove).collect();
+                let effects = purge::removal(files);
                 self.begin(s, Thread::Purge, effects, Then::Purged);
             }
             _ => self.purged(s),

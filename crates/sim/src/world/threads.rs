@@ -1,14 +1,13 @@
 //! Disks and their threads: each does one effect at a time, so that a crash may come between any two of any two threads.
 
+use node::read_log;
 use storage::disk::{Disk, Effect, is_no_room};
 use storage::epoch::EpochFile;
-use storage::log::dir::{ReadLogError, ReadOptions, read_history};
 use storage::log::truncate;
-use storage::recover::read_options;
 use storage::snapshot::write::SnapshotWriter;
 use storage::{LogWriter, purge};
 use wire::Zxid;
-use zab::{Command, ConnId, LogPart, Logged, Proposal, RoleId, leader, learner, member};
+use zab::{Command, ConnId, Logged, Proposal, RoleId, leader, learner, member};
 
 use super::server::{self, LENGTH_MAX, RETAIN, Server, Then, Thread, Work, log_options, received_file};
 use super::setup::DiskError;
@@ -19,8 +18,8 @@ use super::{Event, World};
 
 /// How long an effect takes that is no sync, in µs.
 const EFFECT_US: u64 = 20;
-/// How many txns of the log a learner gets at a time.
-const LOG_PART_TXNS: usize = 50;
+/// About how many bytes of the log a learner gets at a time.
+const LOG_PART_BYTES: usize = 4096;
 
 impl World {
     /// Gives a command of the core to the threads.
@@ -273,8 +272,7 @@ impl World {
                 if let Ok(files) = plan
                     && !files.is_empty()
                 {
-                    let effects = files.into_iter().map(Effect::Remove).collect();
-                    self.begin(s, Thread::Snapshot, effects, Then::Purged);
+                    self.begin(s, Thread::Snapshot, purge::removal(files), Then::Purged);
                 }
             }
             Then::Purged => {}
@@ -398,7 +396,7 @@ impl World {
         let Some(role) = process.role.filter(|_| process.leads) else { return };
         let input = match question {
             leader::Output::ReadLog { conn, token, from, up_to, .. } => {
-                let part = read_part(server, from, up_to);
+                let part = read_log(&server.disk, from, up_to, LOG_PART_BYTES, &server.recover_options());
                 self.tally.log_reads += 1;
                 leader::Input::LogRead { conn, token, part }
             }
@@ -414,42 +412,6 @@ impl World {
             _ => return,
         };
         self.input(s, member::Input::Leader(role, input));
-    }
-}
-
-/// A part of the log behind `from`, if nothing is missing between; see [`LogPart`].
-fn read_part(server: &Server, from: Zxid, up_to: Zxid) -> Option<LogPart> {
-    use storage::disk::Dir;
-    use storage::names::{SNAPSHOT, numbered};
-    enum Stop {
-        Enough,
-        Failed,
-    }
-    impl From<ReadLogError> for Stop {
-        fn from(_: ReadLogError) -> Self {
-            Self::Failed
-        }
-    }
-    // Between a snapshot that is there and the end, the log has everything.
-    let disk = &server.disk;
-    let snapshots = numbered(&disk.list(Dir::Data).ok()?, SNAPSHOT);
-    let base = snapshots.iter().rev().map(|it| it.zxid).find(|&it| it <= from)?;
-    let mut part = LogPart { before: base, proposals: Vec::new() };
-    let options = ReadOptions { went_on: false, ..read_options(&server.recover_options()) };
-    let read = read_history(disk, base, &options, &mut |_, record| {
-        if record.zxid > up_to || part.proposals.len() >= LOG_PART_TXNS {
-            return Err(Stop::Enough);
-        }
-        if record.zxid <= from {
-            part.before = record.zxid;
-        } else {
-            part.proposals.push(Proposal { zxid: record.zxid, txn: record.blob.to_vec().into() });
-        }
-        Ok(())
-    });
-    match read {
-        Ok(_) | Err(Stop::Enough) => Some(part),
-        Err(Stop::Failed) => None,
     }
 }
 

@@ -3,8 +3,8 @@
 //! Its bytes go to `ostler.received.tmp`, which nobody takes for a snapshot; when it is whole and durable
 //! ([`SnapshotReceiver`]), [`plan`] makes it the history. It gets its name first. Then whatever is later goes: logs, newest
 //! first, then snapshots, newest first; so that at each moment what is left is a history that was this server's own, or the
-//! snapshot. The older logs and snapshots go last, since between them and it there may be a gap that nobody could see
-//! afterwards (ZOOKEEPER-2099).
+//! snapshot. The older logs and snapshots go last, as in a purge ([`removal`](crate::purge::removal)), since between them and it
+//! there may be a gap that nobody could see without it (ZOOKEEPER-2099).
 //!
 //! Source: Apache `Learner.syncWithLeader`, which keeps the old files and takes a new snapshot of its own.
 
@@ -17,6 +17,7 @@ use crate::log::dir::{ReadLogError, read_history};
 use crate::log::record::HEADER_LENGTH;
 use crate::log::truncate::TruncateError;
 use crate::names::{self, FileName};
+use crate::purge;
 use crate::recover::{RecoverOptions, read_options};
 
 /// How many bytes are written between two syncs, so that the last one finds little to do.
@@ -94,13 +95,11 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
         effects.push(Effect::Remove(FileRef::new(Dir::Data, snapshot.name.clone())));
         effects.push(Effect::FsyncDir(Dir::Data));
     }
-    for log in logs.iter().filter(|log| log.zxid <= zxid) {
-        effects.push(Effect::Remove(FileRef::new(Dir::Log, log.name.clone())));
-    }
-    for snapshot in snapshots.iter().filter(|it| it.zxid <= zxid && it.name != name) {
-        effects.push(Effect::Remove(FileRef::new(Dir::Data, snapshot.name.clone())));
-    }
-    effects.extend([Effect::FsyncDir(Dir::Log), Effect::FsyncDir(Dir::Data)]);
+    let old_logs = logs.iter().filter(|log| log.zxid <= zxid).map(|log| FileRef::new(Dir::Log, log.name.clone()));
+    let old_snapshots = snapshots.iter().filter(|it| it.zxid <= zxid && it.name != name);
+    let old_snapshots = old_snapshots.map(|it| FileRef::new(Dir::Data, it.name.clone()));
+    effects.extend(purge::removal(old_logs.chain(old_snapshots).collect()));
+    effects.push(Effect::FsyncDir(Dir::Data));
     Ok(effects)
 }
 
