@@ -97,6 +97,24 @@ fn verify_says_what_a_start_would_do_and_the_start_does_it() {
     fs::write(&lock, word).unwrap();
     fs::write(&log, &bytes).unwrap();
 
+    // A log that was made for a later txn, and holds none.
+    let made = folder(dir.path()).join("log.68");
+    fs::write(&made, [&bytes[..16], &[0; 4096]].concat()).unwrap();
+    let refused = run(&["log", "verify", shown]);
+    assert_eq!(refused.status.code(), Some(1));
+    let line = text(&refused).lines().find(|line| line.contains("refused")).unwrap().to_owned();
+    let reason = line.split_once("refused: ").unwrap().1.to_owned();
+    assert!(reason.contains("by its name log.68 was made for txn 0x68"), "{reason}");
+    let why = format!("{:#}", ostler::Server::start(&options).unwrap_err());
+    assert!(why.contains(&reason), "{reason}\n{why}");
+    // It may be the snapshot that is missing.
+    let (snapshot, away) = (folder(dir.path()).join("snapshot.0"), dir.path().join("snapshot.0"));
+    fs::rename(&snapshot, &away).unwrap();
+    let alone = text(&run(&["log", "verify", shown]));
+    assert!(alone.contains(&reason) && alone.contains("nothing of this, if the dataDir has a snapshot"), "{alone}");
+    fs::rename(&away, &snapshot).unwrap();
+    fs::remove_file(&made).unwrap();
+
     // Stopped in order, and shorter now.
     written(&options, 101, 10, true);
     let log = files(dir.path(), "log.").pop().unwrap();

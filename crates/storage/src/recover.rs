@@ -15,7 +15,7 @@ use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::log;
-use crate::log::dir::{History, ReadLogError, ReadOptions, read_history};
+use crate::log::dir::{History, ReadLogError, ReadOptions, name_of, read_history};
 use crate::log::reader::{Header, Record};
 use crate::names::{self, FileName, Numbered};
 use crate::settle::settle;
@@ -200,6 +200,11 @@ pub fn recover(
     let Replayed { history, doubt, given_up } = replayed;
     let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
     warnings.extend(doubt.map(|doubt| doubt.to_string()));
+    if options.accept_suspect_tail {
+        warnings.extend(history.ahead.as_ref().map(mend::given_up));
+    } else {
+        check_ahead(&history)?;
+    }
     if let Some(missing) = &given_up {
         warnings
             .push(format!("{missing}; it went on because of ostler.log.acceptSuspectTail=true; {}", mend::TAKE_IT_OUT));
@@ -234,7 +239,7 @@ pub fn recover(
         ));
     }
     let without: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| history.last < file.zxid).collect();
-    let is_suspect = suspect.is_some() || newer.is_some() || given_up.is_some();
+    let is_suspect = suspect.is_some() || newer.is_some() || given_up.is_some() || history.ahead.is_some();
     let has_logs = !names::numbered(&list(disk, Dir::Log)?, names::LOG).is_empty();
     // Nothing was changed before here.
     let marks = find_marks(disk)?;
@@ -285,6 +290,7 @@ pub fn read_logs(disk: &dyn Disk, options: &RecoverOptions) -> Result<History, R
     if let Some(tail) = history.tails.iter().find(|tail| tail.is_suspect()) {
         return Err(RecoverError::SuspectTail { tail: tail.clone() });
     }
+    check_ahead(&history)?;
     check_names(disk, &history)?;
     check_closed(disk, options, &history)?;
     Ok(history)
@@ -473,7 +479,8 @@ impl SnapshotVisitor for Visitor<'_> {
 /// How its logs are read.
 pub fn read_options(options: &RecoverOptions) -> ReadOptions {
     let RecoverOptions { length_max, batch_max, went_on, initial_counter, .. } = *options;
-    ReadOptions { blob_max: length_max, batch_max, went_on, initial_counter }
+    let closed = options.closed.as_ref().and_then(|(file, _)| name_of(file));
+    ReadOptions { blob_max: length_max, batch_max, went_on, closed, initial_counter }
 }
 
 /// The first record that any log holds, whatever its state.
@@ -526,6 +533,11 @@ fn check_logs_alone(disk: &dyn Disk, options: &RecoverOptions) -> Result<Option<
         }
         txn => Ok(Some(First { file, txn })),
     }
+}
+
+/// A log that was made for a txn, and holds none, shows that all before that txn was there.
+fn check_ahead(history: &History) -> Result<(), RecoverError> {
+    history.ahead.clone().map_or(Ok(()), |ahead| Err(RecoverError::Ahead(ahead)))
 }
 
 /// A log is called by its first txn, so none that holds anything can be called by one behind the end of the history: it was

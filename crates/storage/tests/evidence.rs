@@ -7,7 +7,7 @@ mod common;
 
 use common::*;
 use ostler_storage::disk::{Dir, Effect, FileRef};
-use ostler_storage::log::record::HEADER_LENGTH;
+use ostler_storage::log::record::{HEADER, HEADER_LENGTH, encode};
 use ostler_storage::names::FileName;
 use ostler_storage::recover::RecoverOptions;
 use ostler_storage::{LogOptions, LogWriter};
@@ -75,13 +75,25 @@ fn a_process_that_was_killed_leaves_the_beginning_of_a_record_and_no_other_end_o
         assert_eq!((found.last_zxid, found.is_suspect), (Zxid(TXNS - 1), false), "{kept} bytes of it");
         assert_eq!(memory.txns.len() as i64, TXNS - 1);
     }
-    // Zeros in the middle of it are no beginning.
-    let mut disk = whole.clone();
-    let mut holed = bytes;
-    holed[last + 20..last + length - 1].fill(0);
-    disk.put(&log(), &holed);
-    let why = refusal(&disk, &went_on);
-    assert!(why.contains("no interrupted write explains"), "{why}");
+    // Zeros in the middle of it are no beginning, nor are they in place of its checksum; and half of that is zero always.
+    let kept = last + 30;
+    for (zeros, at, byte) in [
+        (last + 20..last + length - 1, last, 0),
+        (last + 4..last + 8, last, 0),
+        (last..last + 12, last + 10, 8),
+        (kept..kept, last + 2, 1),
+    ] {
+        let mut disk = whole.clone();
+        let mut changed = bytes.clone();
+        if zeros.end < kept + 1 {
+            changed[kept..].fill(0);
+        }
+        changed[zeros.clone()].fill(0);
+        changed[at] = byte;
+        disk.put(&log(), &changed);
+        let why = refusal(&disk, &went_on);
+        assert!(why.contains("no interrupted write explains"), "{zeros:?}: {why}");
+    }
 }
 
 #[test]
@@ -174,4 +186,188 @@ fn a_hole_in_the_last_records_is_judged_when_all_behind_them_is_torn() {
     assert!(found.last_zxid < Zxid(TXNS));
     let told = told(&found).join("\n");
     assert!(told.contains("log.1 ends at byte") && told.contains("the disk has lost a piece of the log"), "{told}");
+}
+
+/// All of the log but its last txns, in each way in which a disk may lose them that looks like the end of a write.
+fn without_the_last(bytes: &[u8]) -> Vec<(i64, Vec<u8>)> {
+    let length = entry(Zxid(TXNS), 50, 0).len() + 13;
+    let end = HEADER_LENGTH as usize + length * TXNS as usize;
+    let zeroed = |from: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[from..].fill(0);
+        bytes
+    };
+    vec![
+        (TXNS - 1, bytes[..end - length].to_vec()),
+        (TXNS - 1, bytes[..end - 1].to_vec()),
+        (TXNS - 1, zeroed(end - length)),
+        (TXNS - 1, zeroed(end - 5)),
+        (TXNS - 2, zeroed(end - 2 * length + 30)),
+    ]
+}
+
+/// What may be there of a log before its first record is: nothing, a header, zeros behind it, the beginning of a record.
+fn begun_logs(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let header = &bytes[..HEADER_LENGTH as usize];
+    let torn = &bytes[..HEADER_LENGTH as usize + 60];
+    vec![
+        Vec::new(),
+        header[..5].to_vec(),
+        header.to_vec(),
+        [header, &[0; 900]].concat(),
+        torn.to_vec(),
+        [torn, &[0; 900]].concat(),
+    ]
+}
+
+#[test]
+fn a_log_without_records_shows_by_its_name_how_the_one_before_it_ended() {
+    let whole = written(true);
+    let bytes = whole.bytes(&log()).unwrap();
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    let accept = RecoverOptions { accept_suspect_tail: true, ..went_on.clone() };
+    for begun in begun_logs(&bytes) {
+        // Made for the next txn, or one of the next epoch, or to log one again.
+        for named in [TXNS + 1, 0x1_0000_0001, TXNS, 9] {
+            let mut disk = whole.clone();
+            disk.put(&FileRef::log(Zxid(named)), &begun);
+            let (found, _) = recovered(&mut disk, &went_on).unwrap();
+            assert_eq!((found.last_zxid, found.is_suspect), (Zxid(TXNS), false), "{named:x}: {begun:?}");
+        }
+        // For one that can't be next.
+        for named in [TXNS + 2, TXNS + 30, 0x1_0000_0002] {
+            let mut disk = whole.clone();
+            disk.put(&FileRef::log(Zxid(named)), &begun);
+            let why = refusal(&disk, &went_on);
+            let end = bytes.len();
+            let says = format!(
+                "behind 0x28, with which log.1 ends at byte {end}: by its name log.{named:x} was made for txn 0x{named:x}"
+            );
+            assert!(why.contains(&says), "{why}");
+            assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(TXNS));
+        }
+        for (last, left) in without_the_last(&bytes) {
+            let mut disk = whole.clone();
+            disk.put(&log(), &left);
+            disk.put(&FileRef::log(Zxid(TXNS + 1)), &begun);
+            let error = recovered(&mut disk.clone(), &went_on).unwrap_err();
+            assert!(error.is_mended_by_a_copy(), "{error}");
+            let why = refusal(&disk, &went_on);
+            let says = format!("behind 0x{last:x}, with which log.1 ends at byte ");
+            assert!(why.contains(&says) && why.contains("log.29 was made for txn 0x29"), "{why}");
+            // If the machine has failed, Apache's server may not have synced the older one yet.
+            assert_eq!(recovered(&mut disk.clone(), &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(last));
+            let (found, _) = recovered(&mut disk, &accept).unwrap();
+            assert_eq!((found.last_zxid, found.is_suspect), (Zxid(last), true));
+            let told = told(&found).join("\n");
+            assert!(told.contains("was given up because of ostler.log.acceptSuspectTail=true"), "{told}");
+            // And nobody asks again.
+            assert_eq!(recovered(&mut disk, &went_on).unwrap().0.last_zxid, Zxid(last));
+        }
+    }
+}
+
+#[test]
+fn of_two_logs_without_records_each_has_its_say() {
+    let mut whole = written(true);
+    let header = whole.bytes(&log()).unwrap()[..HEADER_LENGTH as usize].to_vec();
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    whole.put(&FileRef::log(Zxid(TXNS + 1)), &header);
+    // Apache's server is ended twice before it writes a record, and another is the leader then.
+    let mut disk = whole.clone();
+    disk.put(&FileRef::log(Zxid(0x1_0000_0001)), &header);
+    assert_eq!(recovered(&mut disk, &went_on).unwrap().0.last_zxid, Zxid(TXNS));
+    for named in [TXNS + 2, 0x1_0000_0002] {
+        let mut disk = whole.clone();
+        disk.put(&FileRef::log(Zxid(named)), &header);
+        let why = refusal(&disk, &went_on);
+        assert!(why.contains(&format!("log.{named:x} was made for txn 0x{named:x}")), "{why}");
+    }
+    // The first that shows it is named.
+    let mut disk = whole.clone();
+    run(&mut disk, &[Effect::Truncate { file: log(), length: 900 }]);
+    disk.put(&FileRef::log(Zxid(TXNS + 2)), &header);
+    let why = refusal(&disk, &went_on);
+    assert!(why.contains("log.1 ends at byte") && why.contains("log.29 was made for txn 0x29"), "{why}");
+    // A later one has records, and its txns follow, but the one between was made for others.
+    let mut disk = written(true);
+    disk.put(&FileRef::log(Zxid(TXNS + 3)), &header);
+    let mut first = header.clone();
+    encode(&entry(Zxid(0x1_0000_0001), 50, 7), &mut first);
+    disk.put(&FileRef::log(Zxid(0x1_0000_0001)), &first);
+    let why = refusal(&disk, &went_on);
+    assert!(why.contains("behind 0x28, with which log.1 ends at byte") && why.contains("log.2b was made"), "{why}");
+}
+
+#[test]
+fn what_an_interrupted_truncation_has_left_of_a_log_shows_nothing() {
+    // An earlier version went back to a snapshot, and what the log held came behind a later one.
+    let bytes = written(true).bytes(&log()).unwrap();
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    let mut disk = VirtualDisk::new(false);
+    disk.put(&FileRef::snapshot(Zxid(7)), &snapshot_ended_at(7, 1, true, true));
+    disk.put(&FileRef::log(Zxid(20)), &bytes[..HEADER_LENGTH as usize]);
+    assert_eq!(recovered(&mut disk.clone(), &went_on).unwrap().0.last_zxid, Zxid(7));
+    // More of it, or a torn log before it, is none of that.
+    let mut longer = disk.clone();
+    longer.put(&FileRef::log(Zxid(20)), &bytes[..=HEADER_LENGTH as usize]);
+    assert!(refusal(&longer, &went_on).contains("log.14 was made for txn 0x14"));
+    disk.put(&FileRef::log(Zxid(8)), &bytes[..HEADER_LENGTH as usize + 60]);
+    assert!(refusal(&disk, &went_on).contains("log.14 was made for txn 0x14"));
+}
+
+#[test]
+fn an_older_log_is_torn_before_another_epoch_only_where_apaches_server_was() {
+    let bytes = written(true).bytes(&log()).unwrap();
+    let (epoch, header) = (0x1_0000_0001, &bytes[..HEADER_LENGTH as usize]);
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    // Stopped in order before the torn log was made, or behind it.
+    let closed = |name| RecoverOptions { closed: Some((FileRef::log(Zxid(name)), 100)), ..went_on.clone() };
+    let log_of = |zxid| {
+        let mut log = header.to_vec();
+        encode(&entry(Zxid(zxid), 50, 7), &mut log);
+        log
+    };
+    for cut in [bytes.len() - 1, bytes.len() - 100] {
+        let mut torn = written(true);
+        torn.put(&log(), &bytes[..cut]);
+        // In its own epoch the next zxid shows that nothing is missing.
+        let mut same = torn.clone();
+        same.put(&FileRef::log(Zxid(TXNS)), &log_of(TXNS));
+        assert_eq!(recovered(&mut same, &went_on).unwrap().0.last_zxid, Zxid(TXNS));
+        for (next, last) in [(log_of(epoch), epoch), (header.to_vec(), TXNS - 1)] {
+            let mut disk = torn.clone();
+            disk.put(&FileRef::log(Zxid(epoch)), &next);
+            for strict in [went_on.clone(), closed(1)] {
+                let why = refusal(&disk, &strict);
+                assert!(why.contains("log.1 is damaged at byte") && why.contains("behind txn 0x27"), "{why}");
+            }
+            for lax in [closed(0), RecoverOptions::default()] {
+                let (found, _) = recovered(&mut disk.clone(), &lax).unwrap();
+                assert_eq!(found.last_zxid, Zxid(last));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_between_does_not_make_a_hole_forgotten() {
+    let length = entry(Zxid(1), 50, 0).len() + 13;
+    let record = |zxid| {
+        let mut record = Vec::new();
+        encode(&entry(Zxid(zxid), 50, 7), &mut record);
+        record
+    };
+    let log_of = |records: &[Vec<u8>]| [&[HEADER.to_vec()], records].concat().concat();
+    let mut disk = VirtualDisk::new(false);
+    disk.put(&FileRef::snapshot(Zxid(0)), &snapshot_ended_at(0, 1, true, true));
+    disk.put(&log(), &log_of(&[record(1), record(2), vec![0; length], record(4)]));
+    // Apache's server logs a txn again, and ends its log with zeros.
+    disk.put(&FileRef::log(Zxid(2)), &log_of(&[record(2), vec![0; 500]]));
+    let mut same = disk.clone();
+    same.put(&FileRef::log(Zxid(3)), &log_of(&[record(3), record(4)]));
+    assert_eq!(recovered(&mut same, &RecoverOptions::default()).unwrap().0.last_zxid, Zxid(4));
+    disk.put(&FileRef::log(Zxid(0x1_0000_0001)), &log_of(&[record(0x1_0000_0001)]));
+    let why = refusal(&disk, &RecoverOptions::default());
+    assert!(why.contains("log.1 is damaged") && why.contains("while txn 0x4 is whole"), "{why}");
 }

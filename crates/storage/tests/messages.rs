@@ -94,6 +94,7 @@ fn what_a_start_says() {
     let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
     let look = RecoverOptions { repair: false, ..RecoverOptions::default() };
     let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    let went_on_accept = RecoverOptions { accept_suspect_tail: true, ..went_on.clone() };
     let closed = RecoverOptions { closed: Some((FileRef::log(Zxid(1)), 200)), ..RecoverOptions::default() };
     let (at, third) = (16 + RECORD, 16 + 2 * RECORD);
     let epoch = 0x1_0000_0001;
@@ -118,6 +119,21 @@ fn what_a_start_says() {
         ("a torn tail", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &ask),
         ("a torn tail, and the machine went on", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &went_on),
         ("a torn tail, and the server had stopped in order", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &closed),
+        (
+            "a log that was made for a later txn, and the machine went on",
+            begun(&[("log.1", cut(log([1, 2]), at + 30)), ("log.3", HEADER.to_vec())]),
+            &went_on,
+        ),
+        (
+            "the same, given up",
+            begun(&[("log.1", cut(log([1, 2]), at + 30)), ("log.3", HEADER.to_vec())]),
+            &went_on_accept,
+        ),
+        (
+            "a torn end before another epoch, and the machine went on",
+            begun(&[("log.1", cut(log([1, 2]), at + 30)), ("log.100000001", log([epoch]))]),
+            &went_on,
+        ),
         ("a batch without a sector, and the machine went on", begun(&[("log.1", batch.clone())]), &went_on),
         ("the name of a later txn", begun(&[("log.1", log([1, 2])), ("log.3", log([1, 2]))]), &ask),
         ("a snapshot with the name of a later txn", begun(&[("log.1", log([1, 2])), ("snapshot.b", snapshot())]), &ask),

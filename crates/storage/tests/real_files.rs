@@ -108,7 +108,8 @@ fn encoded_again_they_are_the_same() {
     println!("{found:?}");
     // All of the logs, from the oldest on, are one history.
     let oldest = numbered(&disk.list(Dir::Log).unwrap(), LOG).first().unwrap().zxid;
-    let options = ReadOptions { blob_max: 1 << 21, batch_max: 8 << 20, went_on: false, initial_counter: 0 };
+    let options =
+        ReadOptions { blob_max: 1 << 21, batch_max: 8 << 20, went_on: false, closed: None, initial_counter: 0 };
     let before = Zxid(oldest.0 - 1);
     let history = read_history::<ReadLogError>(&disk, before, &options, &mut |_, _| Ok(())).unwrap();
     println!("{history:?}");

@@ -119,3 +119,29 @@ fn back_over_a_snapshot_from_a_leader_with_a_crash_at_each_effect() {
         }
     }
 }
+
+#[test]
+fn a_log_of_which_nothing_is_left_goes() {
+    // What came before each of the two snapshots is in no log: a leader has sent them.
+    let mut from_leader = VirtualDisk::new(true);
+    for zxid in [0, 7, 9] {
+        from_leader.put(&FileRef::snapshot(Zxid(zxid)), &snapshot(zxid));
+    }
+    for (first, last) in [(1, 3), (10, 11), (12, 13)] {
+        let mut log = HEADER.to_vec();
+        for zxid in first..=last {
+            encode(&entry(Zxid(zxid), 20, 1), &mut log);
+        }
+        from_leader.put(&FileRef::log(Zxid(first)), &log);
+    }
+    let effects = plan(&from_leader, Zxid(7), &RecoverOptions::default()).unwrap().effects;
+    let went_on = RecoverOptions { went_on: true, ..RecoverOptions::default() };
+    for killed_at in 0..=effects.len() {
+        let mut disk = from_leader.clone();
+        run(&mut disk, &effects[..killed_at]);
+        let (found, _) = recovered(&mut disk, &went_on).unwrap();
+        assert!((7..=13).contains(&found.last_zxid.0), "{}", found.last_zxid);
+    }
+    run(&mut from_leader, &effects);
+    assert_eq!(from_leader.names(Dir::Log), ["log.1"], "its name is that of a txn that it does not hold");
+}

@@ -4,6 +4,9 @@
 //! (`Leader.lead` sets the zxid to `epoch << 32`, and `ZooKeeperServer.getNextZxid` adds one before it gives it away). What
 //! Apache's own files may have is tolerated and counted: a txn that is there twice, a torn record at the end of a file that
 //! is not the last one (Apache never cuts it). A zxid that is there twice, for two txns, is not.
+//!
+//! A log is called by its first txn and made when that is about to be written, and by then all that came before is in the older
+//! ones: written, if not synced. So as long as the machine goes on, also one without a whole record says how they ended.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,7 +20,7 @@ use super::record::{self, BLOB_MIN, HEADER_LENGTH, OVERHEAD, PREFIX_LENGTH, TERM
 use super::tail::Behind;
 use super::writer::follows;
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
-use crate::names::{self, Numbered};
+use crate::names::{self, FileName, Numbered};
 
 /// The files that hold the txns from `start` on, oldest first: all that are named `start` or later, and the newest of the
 /// ones before (`FileTxnLog.FileTxnIterator.init`).
@@ -142,6 +145,35 @@ pub struct History {
     pub newest: Option<(FileRef, u64)>,
     /// The files whose header is not the one that every server writes.
     pub odd_headers: Vec<(FileRef, Header)>,
+    /// The first file that shows by its name alone that txns are missing, if the machine has gone on.
+    pub ahead: Option<Ahead>,
+}
+
+/// A file without a whole record, called by a txn that can't follow the ones before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ahead {
+    /// The file.
+    pub file: FileRef,
+    /// The txn that it was made for.
+    pub named: Zxid,
+    /// The last one before it.
+    pub last: Zxid,
+    /// The file before it, and where that one's records end.
+    pub end: Option<(FileRef, u64)>,
+}
+
+impl fmt::Display for Ahead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, named, last, end } = self;
+        write!(f, "txns are missing behind {last}")?;
+        if let Some((end, offset)) = end {
+            write!(f, ", with which {end} ends at byte {offset}")?;
+        }
+        write!(
+            f,
+            ": by its name {file} was made for txn {named} when all before that was there, and the machine has gone on since"
+        )
+    }
 }
 
 /// Records that repeat a txn.
@@ -166,6 +198,8 @@ pub struct ReadOptions {
     pub batch_max: u64,
     /// The machine has not failed since the last write: only the process may have.
     pub went_on: bool,
+    /// The newest log when a server of ours stopped in order, and none has started since: later ones are Apache's.
+    pub closed: Option<Zxid>,
     /// The counter that epochs begin behind: 0, but where a test wants to reach their end
     /// (`zookeeper.testingonly.initialZxid`).
     pub initial_counter: u32,
@@ -191,7 +225,15 @@ pub fn read_history<E: From<ReadLogError>>(
     {
         files.insert(0, before.clone());
     }
-    let history = History { last, txns: 0, repeated: None, tails: Vec::new(), newest: None, odd_headers: Vec::new() };
+    let history = History {
+        last,
+        txns: 0,
+        repeated: None,
+        tails: Vec::new(),
+        newest: None,
+        odd_headers: Vec::new(),
+        ahead: None,
+    };
     let mut reading = Reading {
         disk,
         start: last.next(),
@@ -202,6 +244,7 @@ pub fn read_history<E: From<ReadLogError>>(
         only_in_epoch: None,
         only_before_a_first: None,
         unjudged: None,
+        end: None,
     };
     for (i, numbered) in files.iter().enumerate() {
         let file = FileRef::new(Dir::Log, numbered.name.clone());
@@ -244,6 +287,8 @@ struct Reading<'a> {
     only_before_a_first: Option<ReadLogError>,
     /// The end of an older file that the txns of a later one are to check, if there are any.
     unjudged: Option<Ending>,
+    /// The last file that has a header, and where its records end.
+    end: Option<(FileRef, u64)>,
 }
 
 /// Where the records of a file end, and what stands behind them.
@@ -292,6 +337,10 @@ impl Reading<'_> {
             }
         };
         let has_records = end.offset() > HEADER_LENGTH;
+        if !has_records {
+            self.check_name(file, end == End::Eof { offset: HEADER_LENGTH })?;
+        }
+        self.end = Some((file.clone(), end.offset()));
         if has_records {
             self.unjudged = None;
             self.history.newest = Some((file.clone(), end.offset()));
@@ -310,7 +359,9 @@ impl Reading<'_> {
         if flaw.is_none() && !is_last {
             // The zeros at the end of an older file are checked by the txns of the next one, but across epochs nothing
             // shows that some are missing.
-            self.only_in_epoch = behind.record.map(|_| ending.damage());
+            if behind.record.is_some() {
+                self.only_in_epoch = Some(ending.damage());
+            }
             self.unjudged = has_records.then_some(ending);
             return Ok(());
         }
@@ -347,17 +398,40 @@ impl Reading<'_> {
         // Apache leaves the tail of an interrupted write where it is, and goes on in another file.
         if !is_explained || behind.record.is_some() {
             self.only_at_the_end = Some(damage());
-        } else if !is_last && matches!(flaw, Some(Flaw::Checksum | Flaw::Length(_))) {
-            // At these it stops itself, and does not go on with another epoch.
-            self.only_in_epoch = Some(damage());
         } else if !is_last {
-            self.only_before_a_first = Some(damage());
+            // At these it stops itself, and does not go on with another epoch.
+            let stops = matches!(flaw, Some(Flaw::Checksum | Flaw::Length(_)));
+            // Ours cuts the end before it goes on, so if it is the one that was there, this end was whole.
+            let is_apaches = self.options.closed.is_some_and(|closed| name_of(file) > Some(closed));
+            if stops || (self.options.went_on && !is_apaches) {
+                self.only_in_epoch = Some(damage());
+            }
+            if !stops {
+                self.only_before_a_first = Some(damage());
+            }
         }
         let end = match flaw {
             None if !behind.is_dirty() => TailEnd::Padding { offset },
             flaw => TailEnd::Torn { offset, flaw, behind: behind.record, is_explained },
         };
         self.history.tails.push(Tail { file: file.clone(), end, after });
+        Ok(())
+    }
+
+    /// A file without a whole record: does its name show that the ones before it held more?
+    fn check_name(&mut self, file: &FileRef, is_bare: bool) -> Result<(), ReadLogError> {
+        let history = &mut self.history;
+        let last = history.last;
+        let Some(named) = name_of(file).filter(|named| self.options.went_on && *named > last) else { return Ok(()) };
+        if let Some(error) = self.only_in_epoch.take_if(|_| named.epoch() != last.epoch()) {
+            return Err(error);
+        }
+        // Earlier versions left this of a log when a TRUNC led back to a snapshot with a gap behind it.
+        let is_cut = is_bare && history.txns == 0 && !history.tails.iter().any(Tail::is_torn);
+        if !is_cut && !is_next(last, named, self.options.initial_counter) {
+            let end = self.end.clone();
+            history.ahead.get_or_insert(Ahead { file: file.clone(), named, last, end });
+        }
         Ok(())
     }
 
@@ -410,6 +484,7 @@ impl Reading<'_> {
             // Our files and Apache's get their header before anything else: zeros in its place are what a machine leaves that
             // fails.
             Some(length) if is_last && !(self.options.went_on && flaw == HeaderFlaw::Magic(0)) => {
+                self.check_name(file, false)?;
                 let end = TailEnd::NoHeader { length };
                 self.history.tails.push(Tail { file: file.clone(), end, after: self.history.last });
                 Ok(())
@@ -417,6 +492,11 @@ impl Reading<'_> {
             _ => Err(ReadLogError::Header { file: file.clone(), flaw }),
         }
     }
+}
+
+/// The txn that a log is called by; `None` of one whose name has more to it.
+pub(crate) fn name_of(file: &FileRef) -> Option<Zxid> {
+    if let FileName::Log(zxid) = file.name { Some(zxid) } else { None }
 }
 
 /// How many txns are remembered to compare repeated ones with. A server logs again what it gets again when it syncs anew,

@@ -39,6 +39,8 @@ pub struct Behind {
     zeros_end: Option<u64>,
     /// Is the sector missing that held its checksum?
     sum_is_missing: bool,
+    /// The bytes in the place of its checksum, as many as there are.
+    sum: [u8; 8],
     /// Is the sector missing that held its last byte, where its length says that it ends?
     end_is_missing: bool,
     /// The first whole record of a later txn: its offset and zxid.
@@ -73,7 +75,10 @@ impl Behind {
     /// on?
     pub fn is_beginning(&self) -> bool {
         let end = self.claimed_end.unwrap_or(self.offset + PREFIX_LENGTH as u64 + 1);
-        self.record.is_none() && (self.length < end || self.dirty_end < end)
+        // Of any checksum the upper half is zero and the lower one is not.
+        let (upper, lower) = self.sum.split_at(4);
+        let has_sum = upper == [0; 4] && (lower != [0; 4] || self.dirty_end <= self.offset + 8);
+        self.record.is_none() && has_sum && (self.length < end || self.dirty_end < end)
     }
 
     /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise
@@ -174,8 +179,11 @@ impl<R: Read> LogReader<R> {
     /// What can be said from the place itself.
     fn look_here(&mut self) -> io::Result<Behind> {
         let (offset, blob_max) = (self.window.offset, self.blob_max());
-        let prefix = self.window.peek(PREFIX_LENGTH)?.first_chunk::<PREFIX_LENGTH>();
-        let length = prefix.map(|prefix| split_prefix(prefix).1).and_then(|length| usize::try_from(length).ok());
+        let prefix = self.window.peek(PREFIX_LENGTH)?;
+        let mut sum = [0; 8];
+        sum.iter_mut().zip(prefix).for_each(|(to, byte)| *to = *byte);
+        let length = prefix.first_chunk::<PREFIX_LENGTH>().map(|prefix| split_prefix(prefix).1);
+        let length = length.and_then(|length| usize::try_from(length).ok());
         let length = length.filter(|length| (record::BLOB_MIN..=blob_max).contains(length));
         let claimed_end = length.map(|length| offset + (length + OVERHEAD) as u64);
         let bytes = self.window.peek(length.unwrap_or(blob_max) + OVERHEAD + SECTOR as usize)?;
@@ -203,6 +211,7 @@ impl<R: Read> LogReader<R> {
             claimed_end,
             zeros_end,
             sum_is_missing,
+            sum,
             end_is_missing,
             record: None,
             records_end: offset,

@@ -11,6 +11,7 @@ use std::io;
 use wire::Zxid;
 
 use super::dir::{ReadLogError, read_history};
+use super::record::HEADER_LENGTH;
 use crate::disk::{Dir, Disk, Effect, FileRef};
 use crate::names::{self, Numbered};
 use crate::recover::{RecoverOptions, read_options};
@@ -114,9 +115,11 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Tru
         // Each for good before the next: an older one that is gone while a newer one is still there would be a gap.
         effects.push(Effect::FsyncDir(Dir::Log));
     }
-    if let Some((file, length)) = cut {
-        effects.push(Effect::Truncate { file: file.clone(), length });
-        effects.push(Effect::Fsync(file));
+    match cut {
+        // Its name would still be that of a txn that it held, and that may not be the next one.
+        Some((file, HEADER_LENGTH)) => effects.extend([Effect::Remove(file), Effect::FsyncDir(Dir::Log)]),
+        Some((file, length)) => effects.extend([Effect::Truncate { file: file.clone(), length }, Effect::Fsync(file)]),
+        None => {}
     }
     if !exact.is_empty() {
         effects.append(&mut exact);

@@ -6,7 +6,7 @@ use std::io;
 use wire::Zxid;
 
 use crate::disk::{Dir, FileRef};
-use crate::log::dir::{ReadLogError, Tail};
+use crate::log::dir::{Ahead, ReadLogError, Tail};
 use crate::names;
 use crate::snapshot::decode::LoadSnapshotError;
 
@@ -93,6 +93,8 @@ pub enum RecoverError {
         /// Why it can't be loaded.
         reason: String,
     },
+    /// A log shows by its name that there was more before it, and `accept_suspect_tail` is not set.
+    Ahead(Ahead),
     /// A log is called by a txn behind the last one, and holds earlier ones only.
     NamedAhead {
         /// The last txn there is.
@@ -162,6 +164,7 @@ impl RecoverError {
             Self::SuspectTail { .. }
             | Self::EndsBeforeSnapshot { .. }
             | Self::NotAsClosed { .. }
+            | Self::Ahead(_)
             | Self::Missing { .. } => true,
             Self::Io { .. }
             | Self::Misplaced { .. }
@@ -252,6 +255,11 @@ impl fmt::Display for RecoverError {
                 "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} \
                  were acknowledged and are missing, so nothing was changed; bring the missing log back, or a copy of the \
                  snapshot; {SYNC_ANEW}; to go on without them, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
+            ),
+            Self::Ahead(ahead) => write!(
+                f,
+                "{ahead}; what is missing may have been acknowledged, so nothing was changed; bring a copy of it back; {SYNC_ANEW}; \
+                 to go on without it, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
             ),
             Self::NamedAhead { last, named, file } => write!(
                 f,

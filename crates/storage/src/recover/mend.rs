@@ -7,7 +7,7 @@ use super::{Origin, RecoverError, RecoverOptions, execute, list};
 use wire::Zxid;
 
 use crate::disk::{Dir, Disk, Effect, FileRef};
-use crate::log::dir::{History, Repeated, Tail, TailEnd};
+use crate::log::dir::{Ahead, History, Repeated, Tail, TailEnd};
 use crate::log::reader::Flaw;
 use crate::log::record;
 use crate::names::{self, FileName, Numbered, SNAPSHOT, UNFINISHED};
@@ -34,6 +34,14 @@ const IF_NOT_EMPTIED: &str = "Apache's server leaves that when it ends before it
 
 /// What to do once txns were given up.
 pub(super) const TAKE_IT_OUT: &str = "take that line out of zoo.cfg now";
+
+/// Says which txns are missing, as the name of a log shows.
+pub(super) fn given_up(ahead: &Ahead) -> String {
+    format!(
+        "{ahead}; what is missing may have been acknowledged, and was given up because of ostler.log.acceptSuspectTail=true; \
+         {TAKE_IT_OUT}"
+    )
+}
 
 /// Removes what no machine has finished, ours or Apache's: none of it was ever relied on.
 pub(super) fn remove_leftovers(disk: &mut dyn Disk, warnings: &mut Vec<String>) -> Result<(), RecoverError> {

@@ -93,7 +93,8 @@ pub fn read_both(data: Folder, logs: Folder, options: &RecoverOptions) -> AsASta
                 RecoverError::SnapshotOverLimit { .. }
                     | RecoverError::Log { error: ReadLogError::OverLimit { .. }, .. }
             );
-            let is_gap = matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. });
+            let is_gap =
+                matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. } | RecoverError::Ahead(_));
             let says = if is_gap && !has_snapshots { vec![GAP_WITHOUT_SNAPSHOTS.to_owned()] } else { Vec::new() };
             AsAStart { start: format!("refused: {error}"), is_refused: true, says, is_over_limit }
         }
