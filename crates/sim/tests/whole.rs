@@ -16,6 +16,12 @@ const SEEDS: u64 = 20;
 /// How many more worlds there are with disks that are wrong.
 const DAMAGED: usize = 8;
 
+/// How many more worlds there are whose members change.
+const RECONFIGURED: usize = 10;
+
+/// Worlds that have found something, with the members that it took: a leader that a reconfig removes, with writes behind it.
+const FOUND: &[u64] = &[292, 379];
+
 fn has_damage(setup: &Setup) -> bool {
     setup.schedule.iter().any(|it| matches!(it.fault, Fault::Damage { .. }))
 }
@@ -36,21 +42,24 @@ fn no_promise_is_broken() {
     let began = Instant::now();
     let mut all: Vec<u64> = (first..first + seeds).collect();
     // Few seeds have them.
-    all.extend(
-        (first + seeds..)
-            .filter(|&seed| has_damage(&Setup::of_seed(seed)))
-            .take(number("OSTLER_SIM_DAMAGED").map_or(DAMAGED, |it| it as usize)),
-    );
+    let mut more = |name, usual, is: &dyn Fn(&Setup) -> bool| {
+        let count = number(name).map_or(usual, |it| it as usize);
+        all.extend((first + seeds..).filter(|&seed| is(&Setup::of_seed(seed))).take(count));
+    };
+    more("OSTLER_SIM_DAMAGED", DAMAGED, &has_damage);
+    more("OSTLER_SIM_RECONFIGURED", RECONFIGURED, &|setup| setup.reconfig_enabled);
+    all.extend(FOUND);
     let outcomes = abreast::each(&all, |&seed| {
         let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
-        (outcome.simulated_us, outcome.tally.answers, outcome.violation)
+        (outcome.simulated_us, outcome.tally.answers, outcome.tally.reconfigs, outcome.violation)
     });
-    let (mut broken, mut simulated_us, mut answers) = (Vec::new(), 0, 0);
+    let (mut broken, mut simulated_us, mut answers, mut reconfigs) = (Vec::new(), 0, 0, 0);
     for (seed, outcome) in all.iter().zip(outcomes) {
         match outcome {
-            Some((us, answered, violation)) => {
+            Some((us, answered, changed, violation)) => {
                 simulated_us += us;
                 answers += answered;
+                reconfigs += changed;
                 broken.extend(violation.map(|it| format!("seed {seed}: {it}")));
             }
             None => broken.push(format!("seed {seed}: an assertion")),
@@ -58,7 +67,12 @@ fn no_promise_is_broken() {
     }
     let took_us = began.elapsed().as_micros() as u64;
     let (seconds, speed) = (simulated_us / 1_000_000, simulated_us / took_us.max(1));
-    println!("{} worlds, {seconds} s of their time, {speed} times real time, {answers} answers", all.len());
+    println!(
+        "{} worlds, {seconds} s of their time, {speed} times real time, {answers} answers, {reconfigs} reconfigs",
+        all.len()
+    );
+    let has_reconfigs = all.iter().any(|&seed| Setup::of_seed(seed).reconfig_enabled);
+    assert!(reconfigs > 0 || !has_reconfigs, "no reconfig was committed");
     assert!(broken.is_empty(), "{} of {seeds}:\n{}", broken.len(), broken.join("\n"));
 }
 

@@ -16,6 +16,8 @@ pub(super) enum What {
     Create,
     /// Another write.
     Write,
+    /// reconfig.
+    Reconfig,
     /// getData.
     Get { path: String, watch: bool },
     /// exists.

@@ -97,7 +97,7 @@ impl World {
     }
 
     /// Asks for something, if it may.
-    fn ask(&mut self, c: usize, op: OpCode, body: &[u8], what: What) {
+    pub(super) fn ask(&mut self, c: usize, op: OpCode, body: &[u8], what: What) {
         let floor = self.truth.acknowledged;
         let client = &mut self.clients[c];
         if client.asked.len() > self.setup.pipelined.max(1) {
@@ -110,7 +110,7 @@ impl World {
                 Xid(client.last_xid)
             }
         };
-        if matches!(what, What::Create | What::Write | What::Close) {
+        if matches!(what, What::Create | What::Write | What::Reconfig | What::Close) {
             self.truth.sessions.on_sent(client.session, xid, client.connections);
         }
         client.asked.push_back(Asked { xid, what, floor });
@@ -324,7 +324,7 @@ impl World {
                     self.clients[c].sequential = Some(path.into());
                 }
             }
-            What::Write => write(None),
+            What::Write | What::Reconfig => write(None),
             What::Close => {
                 write(None);
                 let client = &mut self.clients[c];

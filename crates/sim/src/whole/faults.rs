@@ -55,6 +55,7 @@ impl World {
                     self.queue.push(self.now_us + for_us, Event::Unblock(number));
                 }
             }
+            Fault::Reconfigure { change } => self.reconfigure(&change),
             Fault::Quiet { for_us } => {
                 self.later.quiet_until_us = self.later.quiet_until_us.max(self.now_us + for_us);
             }
@@ -85,7 +86,7 @@ impl World {
             Fault::Damage { server, kind, place } => self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } | Fault::Reconfigure { .. } => {}
+            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } => {}
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `shards` | clients' connections at a server |
 //! | `threads` | the disk, one effect at a time |
 //! | `faults` | what goes wrong, and is healed |
+//! | `reconfig` | other configurations, while it goes on |
 //! | `client`, `crowd` | clients, and what they do |
 //! | `check` | what may never be seen |
 //! | `sabotage` | lies that the checkers have to see |
@@ -24,6 +25,7 @@ mod crowd;
 mod deliver;
 mod faults;
 mod ports;
+mod reconfig;
 mod run;
 mod sabotage;
 mod server;
@@ -127,8 +129,7 @@ struct World {
 
 impl World {
     /// A world at its beginning. `change` sets what else is different with its servers.
-    fn new(mut setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
-        setup.without_reconfigs();
+    fn new(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
         let mut rng = Rng::new(setup.seed ^ 0x0a11_0a11);
         let verifier = verifier(&setup);
         let servers = (0..setup.servers()).map(|s| {
@@ -142,6 +143,7 @@ impl World {
             // An epoch that has no room for its sessions gets nothing done.
             options.initial_counter = setup.initial_counter.min(u32::MAX - 60);
             options.force_snapshot_sync = setup.force_snapshot_sync;
+            options.reconfig_enabled = setup.reconfig_enabled;
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
@@ -161,6 +163,7 @@ impl World {
                 power_off_in: None,
                 power_off_in_recovery: None,
                 error_in: None,
+                file: None,
                 clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
                 wall_off_ms: 0,
             }
@@ -295,6 +298,7 @@ impl World {
             return;
         }
         server.is_on = true;
+        server.read_file(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !is_calm);
         let now = server.now(now_us);
         let left = limit.map(|(effects, _)| effects);

@@ -187,6 +187,7 @@ impl World {
             }
             member::Output::Learner(learner::Output::ReceiveSnapshot(zxid)) => self.begin_receiving(s, zxid),
             member::Output::Over(_, why) => self.on_role_over(s, &why.to_string()),
+            member::Output::Configured(quorums) => self.on_configured(s, quorums.committed()),
             _ => {}
         }
     }

@@ -28,6 +28,7 @@ pub fn run_sabotaged(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options), sa
     if world.truth.violation.is_none() {
         world.come_together();
     }
+    world.tally.reconfigs = world.truth.reconfigured;
     Outcome { violation: world.truth.violation, tally: world.tally, trace: world.trace, simulated_us: world.now_us }
 }
 

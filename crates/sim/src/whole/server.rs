@@ -24,9 +24,10 @@ use tree::{HashKeys, TreeConfig};
 use wire::quorum::Packet;
 use wire::{AclVec, Epoch, ServerId, Zxid};
 use zab::election::Settings;
-use zab::{CommittedLog, Options, RoleId};
+use zab::{CommittedLog, Options, QuorumVerifier, RoleId};
 
 use super::Event;
+use super::reconfig::last_seen;
 use crate::disk::VirtualDisk;
 use crate::world::net::ConnNumber;
 use crate::world::{DiskError, Setup, fault_of};
@@ -78,6 +79,8 @@ pub(super) struct Server {
     pub(super) power_off_in_recovery: Option<(u64, u64)>,
     /// An effect fails after so many others.
     pub(super) error_in: Option<(u64, DiskError)>,
+    /// A configuration that is being written to its file, and when that is done.
+    pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
     /// By how much its wall clock is wrong, in ms.
     pub(super) wall_off_ms: i64,
@@ -302,7 +305,8 @@ pub(super) fn start(
     let shards = 2;
     let mut shared = Shared::new(tree, shards);
     shared.is_member = true;
-    let auth = Arc::new(auth::AuthConfig::default());
+    // Clients are operators there.
+    let auth = Arc::new(auth::AuthConfig { skip_acl: setup.reconfig_enabled, ..auth::AuthConfig::default() });
     let config = PipelineConfig {
         server: options.me,
         tick_ms: options.tick_ms as i64,
@@ -312,7 +316,7 @@ pub(super) fn start(
         close_session_paths: true,
         sessions_max: usize::MAX,
         enforce_quota: false,
-        reconfig_enabled: false,
+        reconfig_enabled: setup.reconfig_enabled,
         local_sessions: LocalSessions::Off,
         containers: ContainerRules { check_ms: 60_000, per_minute_max: 1000, never_used_ms: None },
         keys,
@@ -332,8 +336,10 @@ pub(super) fn start(
     let is_lost = recovered.origin == Origin::Nothing || recovered.is_suspect;
     let policy = SnapPolicy::new(setup.snap_count, 0, seed);
     let config = NodeConfig { pipeline, log: log_options(), last, policy, seed };
+    let mut options = options.clone();
+    let configuration = shared.tree.read().get(tree::CONFIG_PATH).and_then(|it| it.data().map(<[u8]>::to_vec));
+    options.last_seen = configuration.and_then(|it| last_seen(&it, &options.verifier));
     let member = MemberConfig {
-        options: options.clone(),
         election: Settings::new(options.me),
         recovered: zab::Recovered {
             accepted: epochs.accepted,
@@ -341,7 +347,8 @@ pub(super) fn start(
             log: CommittedLog::new(options.committed_log, recovered.last_zxid),
             is_lost,
         },
-        tasks: TaskOptions { part_bytes: 8192, ..TaskOptions::new(recover_options(options), tree_config, true) },
+        tasks: TaskOptions { part_bytes: 8192, ..TaskOptions::new(recover_options(&options), tree_config, true) },
+        options,
     };
     let node = Node::member(now, &shared, config, member);
     let shards = (0..shards as u16).map(|shard| Shard::new(shard_config(shard, setup, auth.clone(), keys))).collect();

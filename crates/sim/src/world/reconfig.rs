@@ -18,7 +18,7 @@ pub(super) const CONFIG_PATH: &str = "/zookeeper/config";
 
 impl Change {
     /// The configuration that follows `old`.
-    fn of(&self, old: &QuorumVerifier) -> QuorumVerifier {
+    pub(crate) fn of(&self, old: &QuorumVerifier) -> QuorumVerifier {
         let others = |s: usize| old.members().filter(move |it| it.id.0 != s as i64 + 1).cloned();
         let members: Vec<Member> = match self {
             Self::Vote(s) => others(*s).chain([member_of(*s, Role::Participant)]).collect(),

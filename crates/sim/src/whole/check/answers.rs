@@ -40,6 +40,7 @@ impl Truth {
         if zxid < seen {
             self.wrong("reads", format!("client {client} saw {seen}, and is answered at {zxid}"));
         }
+        self.on_shown_to(client, zxid);
         if zxid > self.end() {
             self.wrong("reads", format!("client {client} is answered at {zxid}, and {} is committed", self.end()));
         }

@@ -7,7 +7,9 @@ use storage::disk::Effect;
 use storage::log::record::{HEADER_LENGTH, PREFIX_LENGTH, zxid_of};
 use wire::jute::Field;
 use wire::txn::{Txn, TxnEntry};
-use wire::{ServerId, Zxid};
+use wire::{OpCode, ServerId, Zxid};
+use zab::QuorumVerifier;
+use zab::quorum_verifier::TextRules;
 
 use super::Truth;
 
@@ -108,13 +110,27 @@ impl Truth {
             }
             return;
         }
+        self.commit(&format!("server {}", server + 1), zxid);
+    }
+
+    /// A client is answered at `zxid`. Whoever leaves its role by a reconfig has applied it, has an answer for its client, and serves
+    /// nobody any more before anybody could look at it: then the answer shows it, if a quorum has it.
+    pub(super) fn on_shown_to(&mut self, client: usize, zxid: Zxid) {
+        if zxid > self.end() && self.is_on_quorum(zxid) {
+            self.commit(&format!("an answer to client {client}"), zxid);
+        }
+    }
+
+    /// The history up to `zxid` is delivered for the first time.
+    fn commit(&mut self, who: &str, zxid: Zxid) {
+        let end = self.end();
         let (mut new, mut at) = (Vec::new(), zxid);
         while at > end {
             new.push(at);
             at = self.before(at);
         }
         if at != end {
-            let what = format!("server {} delivers {zxid}, whose history lacks {end}, which was delivered", server + 1);
+            let what = format!("{who} delivers {zxid}, whose history lacks {end}, which was delivered");
             return self.wrong("agreement", what);
         }
         for zxid in new.into_iter().rev() {
@@ -129,16 +145,34 @@ impl Truth {
             if let Err(what) = self.model.apply(&entry) {
                 self.wrong("model", format!("{zxid}: {what}"));
             }
+            self.on_reconfig(&entry);
         }
         self.check_quorum_has(self.end());
     }
 
-    fn check_quorum_has(&mut self, zxid: Zxid) {
-        let has = |id: ServerId| {
+    /// If this committed txn is a reconfig, a quorum of both configurations has it, and from there on the new one decides alone.
+    fn on_reconfig(&mut self, entry: &TxnEntry<'_>) {
+        let (OpCode::Reconfig, Txn::SetData(set)) = (entry.header.op, &entry.txn) else { return };
+        let zxid = entry.header.zxid;
+        let text = String::from_utf8_lossy(set.data.unwrap_or_default());
+        self.check_quorum_has(zxid);
+        match QuorumVerifier::parse(&text, TextRules::default()) {
+            Ok(next) => self.verifier = next,
+            Err(error) => self.wrong("model", format!("{zxid} is a reconfig that can't be read: {error}")),
+        }
+        self.reconfigured += 1;
+        self.check_quorum_has(zxid);
+    }
+
+    fn is_on_quorum(&self, zxid: Zxid) -> bool {
+        self.verifier.contains_quorum(|id: ServerId| {
             let server = (id.0 - 1) as usize;
             self.has(self.durable[server], zxid) || self.wiped.contains(&server)
-        };
-        if !self.verifier.contains_quorum(has) {
+        })
+    }
+
+    fn check_quorum_has(&mut self, zxid: Zxid) {
+        if !self.is_on_quorum(zxid) {
             self.wrong("committed is never lost", format!("{zxid} is committed, and no quorum has it on its disks"));
         }
     }

@@ -34,7 +34,10 @@ use crate::check::Violation;
 /// What is true of a world.
 #[derive(Debug)]
 pub(super) struct Truth {
+    /// The configuration that was committed last.
     verifier: QuorumVerifier,
+    /// How many reconfigs were committed.
+    pub(super) reconfigured: u64,
     /// Every txn that was ever given to a log.
     txns: BTreeMap<Zxid, Bytes>,
     /// The txn before each, which is the same in every log.
@@ -65,6 +68,7 @@ impl Truth {
     pub(super) fn new(verifier: QuorumVerifier, servers: usize) -> Self {
         Self {
             verifier,
+            reconfigured: 0,
             txns: BTreeMap::new(),
             before: BTreeMap::new(),
             appended: vec![Zxid::ZERO; servers],
