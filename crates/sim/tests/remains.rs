@@ -41,14 +41,21 @@ fn crashes(disk: &VirtualDisk, effects: &[Effect]) -> Vec<VirtualDisk> {
     states
 }
 
-/// The same, each recovered from; its history has to end with one of these.
+/// The same, each recovered from; its history has to end with one of these. So has it after a kill.
 fn recovered(disk: &VirtualDisk, effects: &[Effect], ends: &[Zxid]) -> Vec<(VirtualDisk, Zxid)> {
-    let recover = |mut disk: VirtualDisk| {
-        let last = life::start(&mut disk, &Setup::default()).unwrap().recovered.last_zxid;
+    let recover = |mut disk: VirtualDisk, setup: &Setup| {
+        let last = life::start(&mut disk, setup).unwrap().recovered.last_zxid;
         assert!(ends.contains(&last), "{last}");
         (disk, last)
     };
-    crashes(disk, effects).into_iter().map(recover).collect()
+    let (mut killed, mut went_on) = (disk.clone(), Setup::default());
+    went_on.recover.went_on = true;
+    recover(killed.clone(), &went_on);
+    for effect in effects {
+        killed.execute(effect).unwrap();
+        recover(killed.clone(), &went_on);
+    }
+    crashes(disk, effects).into_iter().map(|disk| recover(disk, &Setup::default())).collect()
 }
 
 /// What a learner gets is the history, whatever it has, and in however small parts it comes. Returns from where on there is any.
@@ -91,6 +98,8 @@ fn put_snapshot(disk: &mut VirtualDisk, history: &History, zxid: Zxid) {
 fn installed(separate: bool, logs: &[i64], snapshots: &[i64]) -> Vec<(VirtualDisk, History)> {
     let (mut disk, mut history) = directory(separate, logs, snapshots);
     let own = history.last();
+    // It was killed before it wrote to its newest log.
+    disk.put(&FileRef::log(own.next()), &[&HEADER[..], &[0; 100]].concat());
     (1..4).for_each(|n| add(&mut history, Zxid(own.0 + n)));
     let zxid = history.last();
     let mut receiver = SnapshotReceiver::default();

@@ -200,11 +200,6 @@ pub fn recover(
     let Replayed { history, doubt, given_up } = replayed;
     let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
     warnings.extend(doubt.map(|doubt| doubt.to_string()));
-    if options.accept_suspect_tail {
-        warnings.extend(history.ahead.as_ref().map(mend::given_up));
-    } else {
-        check_ahead(&history)?;
-    }
     if let Some(missing) = &given_up {
         warnings
             .push(format!("{missing}; it went on because of ostler.log.acceptSuspectTail=true; {}", mend::TAKE_IT_OUT));
@@ -230,6 +225,11 @@ pub fn recover(
             "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} are lost \
              to this server"
         ));
+    }
+    if options.accept_suspect_tail {
+        warnings.extend(history.ahead.as_ref().map(mend::given_up));
+    } else {
+        check_ahead(&history)?;
     }
     for (file, reason) in failed.iter().rev().filter(|(file, _)| file.zxid <= history.last) {
         warnings.push(format!(

@@ -300,6 +300,16 @@ fn of_two_logs_without_records_each_has_its_say() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_loaded_is_named_before_the_log_behind_it() {
+    let mut disk = written(true);
+    let header = disk.bytes(&log()).unwrap()[..HEADER_LENGTH as usize].to_vec();
+    disk.put(&FileRef::snapshot(Zxid(50)), &snapshot_ended_at(50, 1, true, true)[..70]);
+    disk.put(&FileRef::log(Zxid(51)), &header);
+    let why = refusal(&disk, &RecoverOptions { went_on: true, ..RecoverOptions::default() });
+    assert!(why.contains("the log ends with txn 0x28, before snapshot.32, which can't be loaded"), "{why}");
+}
+
+#[test]
 fn what_an_interrupted_truncation_has_left_of_a_log_shows_nothing() {
     // An earlier version went back to a snapshot, and what the log held came behind a later one.
     let bytes = written(true).bytes(&log()).unwrap();

@@ -247,14 +247,14 @@ fn purge_keeps_what_is_needed() {
     }
     let names =
         |disk: &VirtualDisk| purge::plan(disk, 3, 1 << 20).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
-    assert_eq!(names(&disk), ["snapshot.a", "snapshot.14", "log.1", "log.b"]);
+    assert_eq!(names(&disk), ["log.1", "log.b", "snapshot.a", "snapshot.14"]);
     // What was cut from a log, or given up, goes when the logs around it do.
     for name in ["ostler.cut.a", "ostler.cut.18", "ostler.cut.19", "ostler.cut.12.snapshot.gz"] {
         disk.put(&FileRef::new(Dir::Log, FileName::parse(name)), b"x");
     }
     assert_eq!(
         names(&disk),
-        ["snapshot.a", "snapshot.14", "log.1", "log.b", "ostler.cut.a", "ostler.cut.12.snapshot.gz", "ostler.cut.18"]
+        ["log.1", "log.b", "snapshot.a", "snapshot.14", "ostler.cut.a", "ostler.cut.12.snapshot.gz", "ostler.cut.18"]
     );
     // Only those count that are whole to the last byte, however right they look from outside.
     let rotten = |disk: &mut VirtualDisk, zxid: i64| {
@@ -263,7 +263,7 @@ fn purge_keeps_what_is_needed() {
         disk.put(&FileRef::snapshot(Zxid(zxid)), &bytes);
     };
     rotten(&mut disk, 40);
-    assert_eq!(names(&disk), ["snapshot.a", "log.1", "ostler.cut.a"], "20, 30 and 50 stay, and 40 harms nobody");
+    assert_eq!(names(&disk), ["log.1", "snapshot.a", "ostler.cut.a"], "20, 30 and 50 stay, and 40 harms nobody");
     for zxid in [10, 20, 30, 50] {
         rotten(&mut disk, zxid);
     }
