@@ -9,7 +9,7 @@ use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
 use tree::cut::CutHeader;
 use wire::quorum::Packet;
-use wire::{OpCode, Zxid};
+use wire::{OpCode, ServerId, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{self, Ensemble};
 use zab::{Command, ConnId, LeaderOver, Logged, Recovered, RoleId, ToLearner, leader, learner, member};
@@ -546,6 +546,9 @@ impl Node {
                 consensus.member(now, member::Input::Leader(role, input));
                 return woken;
             }
+            leader::Output::Forgot { server, acknowledged, has } => {
+                consensus.outputs.push_back(Output::Note(forgot(server, acknowledged, has)));
+            }
             leader::Output::Synced(tag, is_through) => {
                 return self.pipeline.synced(
                     now,
@@ -707,6 +710,14 @@ impl Consensus {
 
 /// So often a leader steps down because it has mispredicted; then the process ends.
 const MISPREDICTIONS_MAX: u32 = 3;
+
+/// What people are told of a voter that has come back with less.
+fn forgot(server: ServerId, acknowledged: Zxid, has: Zxid) -> String {
+    let what = if has < Zxid::ZERO { "without any history".to_owned() } else { format!("with a history up to {has}") };
+    format!(
+        "server {server} has come back {what}, and had acknowledged txn {acknowledged} before: its disk has lost what it had to keep;          it gets that from here, but look at that disk, or at what has removed its files: with a quorum of such, txns are lost"
+    )
+}
 
 fn is_reconfig(submission: &Submission) -> bool {
     matches!(submission, Submission::Write(write) if write.op == OpCode::Reconfig)

@@ -175,6 +175,15 @@ pub enum Output {
         /// Its timeout.
         timeout_ms: i32,
     },
+    /// A voter has come back with less than it had acknowledged to this leader: its disk has lost it. People should know.
+    Forgot {
+        /// Who.
+        server: ServerId,
+        /// What it had acknowledged.
+        acknowledged: Zxid,
+        /// The last that it has now; below 0: it has lost its state.
+        has: Zxid,
+    },
     /// The answer to [`Input::Sync`]; false: too many wait.
     Synced(u64, bool),
     /// The role is over. Close all connections; nothing more comes.
@@ -244,6 +253,8 @@ pub struct Leader {
     /// A proposal that is not logged here, and since when it is on its way.
     oldest_unlogged: Option<(Zxid, u64)>,
     syncs: broadcast::Syncs,
+    /// What voters whose connections are gone had acknowledged.
+    left_with: BTreeMap<ServerId, Zxid>,
     next_ping_ms: u64,
     /// This one is to lead; nothing is committed here any more.
     successor: Option<ServerId>,
@@ -274,6 +285,7 @@ impl Leader {
             applied: last,
             oldest_unlogged: None,
             syncs: broadcast::Syncs::default(),
+            left_with: BTreeMap::new(),
             next_ping_ms: u64::MAX,
             successor: None,
             is_full_tick: false,
@@ -473,6 +485,12 @@ impl Leader {
     fn remove(&mut self, now_ms: u64, conn: ConnId) {
         let Some(handler) = self.handlers.remove(&conn) else { return };
         self.syncs.forget(conn);
+        if let Some(server) = handler.server.filter(|_| handler.is_voter)
+            && matches!(handler.stage, Stage::AwaitStartup | Stage::Broadcasting)
+        {
+            // NEWLEADER was acknowledged with the history that this leader began with.
+            self.left_with.insert(server, handler.acked.max(self.summary.last));
+        }
         if let Some(server) = handler.server
             && !self.options.has(Defect::AcksOutliveConnection)
         {

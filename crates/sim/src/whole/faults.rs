@@ -86,7 +86,7 @@ impl World {
             Fault::Damage { server, kind, place } => self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } => {}
+            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } | Fault::PowerOffInEpoch { .. } => {}
         }
     }
 

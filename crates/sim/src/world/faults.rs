@@ -62,6 +62,7 @@ impl World {
             Fault::PowerOffInChange { effects, down_us } => {
                 self.later.power_off_in_change = Some((effects, down_us));
             }
+            Fault::PowerOffInEpoch { times, down_us } => self.later.arm_epoch(times, down_us),
             Fault::DiskErrorInChange { effects, kind } => self.later.error_in_change = Some((effects, kind)),
             Fault::Reset { connection } => self.reset(connection),
             Fault::HalfOpen { connection } => {
@@ -272,6 +273,7 @@ impl Fault {
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
             Self::PowerOffInChange { .. } => "power off in a change of history",
+            Self::PowerOffInEpoch { .. } => "power off with a new epoch",
             Self::DiskErrorInChange { .. } => "disk error in a change of history",
             Self::CutOffLeader { .. } => "leader cut off",
             Self::Quiet { .. } => "quiet clients",

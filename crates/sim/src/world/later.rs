@@ -9,6 +9,8 @@ use super::setup::DiskError;
 pub(crate) struct Later {
     /// Of the next change of a history: the power fails after so many effects, for so long.
     pub(crate) power_off_in_change: Option<(u64, u64)>,
+    /// Of who is to lead next: the power fails when it has accepted its epoch; so many times, the last time for so long.
+    power_off_in_epoch: Option<(u32, u64)>,
     /// Of the next change of a history: an effect fails after so many others.
     pub(crate) error_in_change: Option<(u64, DiskError)>,
     /// Partitions whose sides were not known beforehand, by the number of the fault.
@@ -18,6 +20,23 @@ pub(crate) struct Later {
 }
 
 impl Later {
+    /// So many more times the power fails with a new epoch, the last time for so long.
+    pub(crate) fn arm_epoch(&mut self, times: u32, down_us: u64) {
+        self.power_off_in_epoch = Some((times, down_us));
+    }
+
+    /// A server that is to lead has accepted its epoch: for how long its power fails now.
+    pub(crate) fn fails_with_epoch(&mut self) -> Option<u64> {
+        let (times, down_us) = self.power_off_in_epoch.as_mut()?;
+        *times = times.saturating_sub(1);
+        if *times > 0 {
+            return Some(0);
+        }
+        let down_us = *down_us;
+        self.power_off_in_epoch = None;
+        Some(down_us)
+    }
+
     /// This server is cut off from all others: from whom to whom nothing gets through.
     pub(crate) fn cut_off(&mut self, number: usize, server: usize, servers: usize) -> Vec<(usize, usize)> {
         let others = (0..servers).filter(|&it| it != server);

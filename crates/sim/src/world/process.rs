@@ -241,6 +241,7 @@ impl World {
             | leader::Output::Revalidate { .. }
             | leader::Output::Disk(_)
             | leader::Output::Configured(_)
+            | leader::Output::Forgot { .. }
             | leader::Output::Over(_) => {}
         }
     }

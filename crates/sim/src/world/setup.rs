@@ -118,6 +118,14 @@ pub enum Fault {
         /// How.
         kind: DiskError,
     },
+    /// Whoever is to lead next loses power when it has accepted its epoch, and has told nobody; so many times, and comes back
+    /// at once but for the last time. Worlds of cores have it, others pass over it.
+    PowerOffInEpoch {
+        /// How often.
+        times: u32,
+        /// After how long the last one is back.
+        down_us: u64,
+    },
     /// Nothing gets to who leads at that moment, or from there; what is sent waits. In worlds of cores one of its clients
     /// writes then.
     CutOffLeader {
@@ -187,6 +195,7 @@ impl Fault {
             Self::Reset { .. }
             | Self::HalfOpen { .. }
             | Self::PowerOffInChange { .. }
+            | Self::PowerOffInEpoch { .. }
             | Self::DiskErrorInChange { .. }
             | Self::CutOffLeader { .. }
             | Self::Quiet { .. } => true,
@@ -309,6 +318,13 @@ impl fmt::Display for Fault {
             Self::PowerOffInChange { effects, down_us } => {
                 let down = s(down_us);
                 write!(f, "who changes its history next loses power after {effects} effects, for {down}")
+            }
+            Self::PowerOffInEpoch { times, down_us } => {
+                let down = s(down_us);
+                write!(
+                    f,
+                    "who is to lead next loses power with an epoch that nobody knows of, {times} times, for {down}"
+                )
             }
             Self::DiskErrorInChange { effects, kind } => {
                 write!(f, "who changes its history next has the disk error {kind:?} after {effects} effects")

@@ -60,6 +60,9 @@ impl Setup {
         if setup.voters > 1 && rng.chance(200) {
             setup.draw_reconfigs(&mut rng);
         }
+        if setup.voters > 2 && !setup.reconfig_enabled && rng.chance(100) {
+            setup.draw_lost_epochs(&mut rng);
+        }
         setup.schedule.sort_by_key(|it| it.at_us);
         // Of two, both are needed; and where members change, who knows of how many.
         if voters >= 3 && !setup.reconfig_enabled && setup.initial_counter == 0 && rng.chance(150) {
@@ -142,6 +145,19 @@ impl Setup {
         for server in 0..fragile {
             let down_us = rng.between(1000, 500_000);
             self.schedule.push(Timed { at_us: at_us + 1, fault: Fault::Wipe { server, down_us } });
+        }
+    }
+
+    /// A server accepts epochs as their leader that nobody else hears of, and comes back to a leader of an older one.
+    fn draw_lost_epochs(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.between(1, 3) {
+            let at_us = rng.below(self.faults_us);
+            let fault =
+                Fault::PowerOffInEpoch { times: rng.between(1, 4) as u32, down_us: rng.between(500_000, 10_000_000) };
+            self.schedule.push(Timed { at_us, fault });
+            // Somebody has to be elected.
+            let fault = Fault::CutOffLeader { for_us: rng.between(1_000_000, 5_000_000) };
+            self.schedule.push(Timed { at_us, fault });
         }
     }
 

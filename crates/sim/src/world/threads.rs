@@ -287,7 +287,14 @@ impl World {
                 }
             }
             Then::Epoch(token, file, epoch) => {
+                let leads = process.leads;
                 self.truth.on_epoch_written(s, file, epoch);
+                if leads
+                    && file == EpochFile::Accepted
+                    && let Some(down_us) = self.later.fails_with_epoch()
+                {
+                    return self.power_off(s, down_us);
+                }
                 self.input(s, member::Input::Done(token.done()));
             }
             Then::Truncated(token, to) => {

@@ -125,6 +125,7 @@ impl Leader {
         if let Some(why) = self.is_ahead_of_follower(summary.last) {
             return self.close(now_ms, conn, why);
         }
+        self.compare_with_acks(conn, summary.last);
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         let Phase::EpochAcks { acked } = &mut self.phase else {
             // The epoch has its quorum; whatever this one has beyond the history is not committed, and will be cut.
@@ -143,6 +144,15 @@ impl Leader {
             acked.insert(server);
         }
         self.try_to_synchronize(now_ms);
+    }
+
+    /// Has it all that it had acknowledged by its last connection? A disk that has it has it for good.
+    fn compare_with_acks(&mut self, conn: ConnId, has: Zxid) {
+        let Some(server) = self.handlers.get(&conn).and_then(|it| it.server) else { return };
+        let Some(acknowledged) = self.left_with.remove(&server) else { return };
+        if has < acknowledged {
+            self.outputs.push_back(Output::Forgot { server, acknowledged, has });
+        }
     }
 
     /// A quorum accepted the epoch and knows no more: this history it is.

@@ -44,6 +44,7 @@ impl Leader {
             applied: last,
             oldest_unlogged: None,
             syncs: broadcast::Syncs::default(),
+            left_with: BTreeMap::new(),
             next_ping_ms: now_ms + (options.tick_ms / 2).max(1),
             successor: None,
             is_full_tick: false,

@@ -173,6 +173,7 @@ impl Learner {
                 | leader::Output::Serve { .. }
                 | leader::Output::Commit(_)
                 | leader::Output::Configured(_)
+                | leader::Output::Forgot { .. }
                 | leader::Output::Synced(..)
                 | leader::Output::Over(_) => {}
             }

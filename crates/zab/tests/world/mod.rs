@@ -453,6 +453,7 @@ impl World {
             | LeaderOutput::Synced(_, false)
             | LeaderOutput::Disk(_)
             | LeaderOutput::Configured(_)
+            | LeaderOutput::Forgot { .. }
             | LeaderOutput::Over(_) => {}
         }
     }
