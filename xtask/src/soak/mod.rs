@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sim::store::random::{Tally, history};
 use sim::store::sabotage::Sabotage;
 use sim::store::scenarios;
@@ -63,7 +63,7 @@ impl Args {
 }
 
 /// A promise that was broken.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Violation {
     seed: u64,
     what: String,

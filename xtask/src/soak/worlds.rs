@@ -1,31 +1,41 @@
 //! `cargo xtask soak --worlds` and `--whole`: ensembles of cores and their storage, or of whole servers; a world a seed.
+//!
+//! What the runs of one version of the crates have covered adds up in `target/soak`.
 
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use sim::world::{Keep, Outcome, Setup, Tally};
 
 use super::{Args, VIOLATIONS_MAX, Violation, new_seed};
 
-#[derive(Debug, Default, Serialize)]
+/// What one run has covered, or all runs of a version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Report {
+    runs: u64,
     seconds: f64,
-    cores: usize,
+    /// The time of all cores together.
+    core_seconds: f64,
     first_seed: u64,
     worlds: u64,
     simulated_seconds: u64,
     /// Simulated time against the time of one core.
     times_real_time_a_core: u64,
     starts: u64,
+    /// Crash points that were met: between two effects of a disk's work, or of a recovery.
     crashes_between_effects: u64,
     effects: u64,
     messages: u64,
     epochs: u64,
+    reconfigs: u64,
+    truncations: u64,
+    installations: u64,
     txns_proposed: u64,
     answers: u64,
     faults: BTreeMap<String, u64>,
@@ -40,12 +50,116 @@ impl Report {
         self.effects += tally.effects;
         self.messages += tally.messages;
         self.epochs += tally.epochs;
+        self.reconfigs += tally.reconfigs;
+        self.truncations += tally.truncations;
+        self.installations += tally.installations;
         self.txns_proposed += tally.proposed;
         self.answers += tally.answers;
         for (fault, count) in &tally.faults {
             *self.faults.entry((*fault).to_owned()).or_default() += count;
         }
     }
+
+    /// Another run of the same version.
+    fn join(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.seconds += other.seconds;
+        self.core_seconds += other.core_seconds;
+        if self.first_seed == 0 {
+            self.first_seed = other.first_seed;
+        }
+        for (mine, its) in [
+            (&mut self.worlds, other.worlds),
+            (&mut self.simulated_seconds, other.simulated_seconds),
+            (&mut self.starts, other.starts),
+            (&mut self.crashes_between_effects, other.crashes_between_effects),
+            (&mut self.effects, other.effects),
+            (&mut self.messages, other.messages),
+            (&mut self.epochs, other.epochs),
+            (&mut self.reconfigs, other.reconfigs),
+            (&mut self.truncations, other.truncations),
+            (&mut self.installations, other.installations),
+            (&mut self.txns_proposed, other.txns_proposed),
+            (&mut self.answers, other.answers),
+            (&mut self.violations, other.violations),
+        ] {
+            *mine += its;
+        }
+        for (fault, count) in &other.faults {
+            *self.faults.entry(fault.clone()).or_default() += count;
+        }
+        self.shown.extend(other.shown.iter().take(VIOLATIONS_MAX.saturating_sub(self.shown.len())).cloned());
+        self.count_speed();
+    }
+
+    fn count_speed(&mut self) {
+        self.times_real_time_a_core = (self.simulated_seconds as f64 / self.core_seconds.max(0.001)) as u64;
+    }
+
+    fn print(&self, title: &str) {
+        println!("{title}: {:.0} s from seed {}", self.seconds, self.first_seed);
+        let line = |what: &str, count: u64| println!("  {what:<42} {count:>14}");
+        line("runs", self.runs);
+        line("worlds", self.worlds);
+        line("seconds of their time", self.simulated_seconds);
+        line("times real time, a core", self.times_real_time_a_core);
+        line("starts", self.starts);
+        line("crashes between effects", self.crashes_between_effects);
+        line("effects", self.effects);
+        line("messages", self.messages);
+        // Whole servers are looked at from outside: what they don't show is not counted.
+        for (what, count) in [
+            ("epochs", self.epochs),
+            ("truncations", self.truncations),
+            ("installations of snapshots", self.installations),
+            ("txns proposed", self.txns_proposed),
+        ] {
+            if count > 0 {
+                line(what, count);
+            }
+        }
+        line("reconfigs committed", self.reconfigs);
+        line("answers", self.answers);
+        for (fault, count) in &self.faults {
+            line(&format!("fault: {fault}"), *count);
+        }
+        line("violations", self.violations);
+        for violation in &self.shown {
+            println!("\nseed {}: {}\n  again: {}", violation.seed, violation.what, violation.replay);
+        }
+    }
+}
+
+/// The version of the crates; `None`: they are changed, or nobody knows.
+fn version() -> Option<String> {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    let is_changed = !git(&["status", "--porcelain", "--", "../crates"])?.is_empty();
+    let version = git(&["rev-parse", "--short=12", "HEAD:crates"])?;
+    (!is_changed && !version.is_empty()).then_some(version)
+}
+
+/// Where the runs of this version add up.
+fn sum_file(is_whole: bool, version: &str) -> PathBuf {
+    let kind = if is_whole { "whole" } else { "worlds" };
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.join("../target/soak").join(format!("{kind}-{version}.json"))
+}
+
+/// All runs of this version, with this one.
+fn add_up(report: &Report, file: &PathBuf) -> Result<Report> {
+    let mut sum = match std::fs::read(file) {
+        Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is no sum of runs", file.display()))?,
+        Err(_) => Report::default(),
+    };
+    sum.join(report);
+    if let Some(folder) = file.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(file, serde_json::to_vec_pretty(&sum)?)?;
+    Ok(sum)
 }
 
 /// The most worlds that are tried to find a smaller one that fails.
@@ -113,11 +227,49 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
     });
     let (mut report, simulated_us) = total.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    report.runs = 1;
     report.seconds = began.elapsed().as_secs_f64();
-    report.cores = cores;
+    report.core_seconds = report.seconds * cores as f64;
     report.first_seed = first_seed;
     report.simulated_seconds = simulated_us / 1_000_000;
-    report.times_real_time_a_core = (report.simulated_seconds as f64 / report.seconds / cores as f64) as u64;
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    report.count_speed();
+    // One world again is no news.
+    let version = version().filter(|_| !args.one);
+    let sum = version.as_ref().map(|it| add_up(&report, &sum_file(args.whole, it))).transpose()?;
+    if args.json {
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "version": version, "run": report, "sum": sum }))?
+        );
+    } else {
+        report.print("this run");
+        match (sum, version) {
+            (Some(sum), Some(version)) => sum.print(&format!("all runs of version {version}")),
+            _ => println!("not added up: the crates are changed, or it was one world"),
+        }
+    }
     Ok(if report.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_add_up() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("soak/worlds-1.json");
+        let mut run = Report { runs: 1, core_seconds: 2.0, first_seed: 7, worlds: 3, ..Report::default() };
+        (run.simulated_seconds, run.violations) = (100, 1);
+        run.faults.insert("kill".to_owned(), 5);
+        run.shown.push(Violation { seed: 8, what: "w".to_owned(), replay: "r".to_owned() });
+        assert_eq!(add_up(&run, &file).expect("added").worlds, 3);
+        let other =
+            Report { first_seed: 50, faults: [("kill".to_owned(), 1), ("reconfig".to_owned(), 2)].into(), ..run };
+        let sum = add_up(&other, &file).expect("added");
+        assert_eq!((sum.runs, sum.first_seed, sum.worlds, sum.times_real_time_a_core), (2, 7, 6, 50));
+        assert_eq!((sum.faults["kill"], sum.faults["reconfig"], sum.violations, sum.shown.len()), (6, 2, 2, 2));
+        std::fs::write(&file, "{}{").expect("written");
+        assert!(add_up(&other, &file).is_err(), "what was counted is not thrown away");
+    }
 }
