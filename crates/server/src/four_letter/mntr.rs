@@ -283,7 +283,7 @@ mod tests {
         // All that a standalone Apache 3.9.5 prints, and nothing else but what says whose it is.
         let apache: BTreeSet<&str> = include_str!("testdata/mntr-keys-3.9.5.txt").lines().collect();
         let (ours, shared): (BTreeSet<&str>, _) = keys.iter().partition(|key| key.starts_with("zk_ostler_"));
-        assert_eq!((shared, ours.len()), (apache, 5));
+        assert_eq!((shared, ours.len()), (apache, 6));
         // What exporters, dashboards and alerts look for.
         for key in [
             "zk_avg_latency",
