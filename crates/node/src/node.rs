@@ -715,7 +715,8 @@ const MISPREDICTIONS_MAX: u32 = 3;
 fn forgot(server: ServerId, acknowledged: Zxid, has: Zxid) -> String {
     let what = if has < Zxid::ZERO { "without any history".to_owned() } else { format!("with a history up to {has}") };
     format!(
-        "server {server} has come back {what}, and had acknowledged txn {acknowledged} before: its disk has lost what it had to keep;          it gets that from here, but look at that disk, or at what has removed its files: with a quorum of such, txns are lost"
+        "server {server} has come back {what}, and had acknowledged txn {acknowledged} before: its disk has lost what it had to \
+         keep; it gets that from here, but look at that disk, or at what has removed its files: with a quorum of such, txns are lost"
     )
 }
 
