@@ -6,7 +6,8 @@
 //! there or is known not to fit, when it is refused ([`room`](crate::room)).
 //!
 //! All later writes wait behind it, and with them the word that a connection is gone, so that they keep their order. Sessions
-//! begin, end by expiry and move meanwhile, from what is left over for them.
+//! begin, end by expiry and move meanwhile, from what is left over for them. They are no more than wait for the log in any case: each
+//! connection has its bound for requests without an answer, and all together theirs for bytes of requests in flight.
 
 use std::collections::VecDeque;
 
@@ -31,7 +32,7 @@ pub struct LogAhead {
 /// What waits.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ahead {
-    /// `None`: nothing does, for this reason.
+    /// See [`Pipeline::set_ahead`].
     known: Option<LogAhead>,
     pub(crate) waiting: VecDeque<Submission>,
 }

@@ -9,31 +9,13 @@ mod support;
 use std::sync::atomic::Ordering::Relaxed;
 
 use ostler_peer::{LogAhead, LogRoom};
-use support::talk::{connect, create, delete, read};
+use support::talk::{answers, connect, create, creation, delete, joined, read};
 use support::world::{Options, World};
 use wire::acl::AclVec;
-use wire::frame::ReplyHeader;
-use wire::{ErrorCode, Field, OpCode, SessionId, Zxid};
+use wire::{ErrorCode, OpCode, SessionId, Zxid};
 
 const NOTHING: LogAhead = LogAhead { bytes: 0, takes_next: false };
 const FULL: LogRoom = LogRoom { bytes: 200_000, reserve: 200_000, is_stuck: false };
-
-fn joined(world: &mut World, shard: usize) -> (usize, SessionId) {
-    let client = world.open(shard);
-    world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
-    world.settle();
-    (client, world.session(client).expect("a session").0)
-}
-
-fn answers(world: &World, client: usize) -> Vec<(i32, ErrorCode)> {
-    let frames = world.frames(client);
-    let headers = frames.iter().skip(1).map(|frame| ReplyHeader::from_slice(frame).expect("a header"));
-    headers.map(|header| (header.xid.0, header.err)).collect()
-}
-
-fn creation(path: &str) -> Vec<u8> {
-    create(path, b"data", AclVec::OPEN, 0)
-}
 
 fn steps(world: &mut World) {
     for _ in 0..1000 {

@@ -7,7 +7,7 @@ extern crate tree as ostler_tree;
 mod support;
 
 use bytes::Bytes;
-use ostler_peer::{LogRoom, Pipeline, Wish};
+use ostler_peer::{LogAhead, LogRoom, Pipeline, Wish};
 use support::talk::{connect_with, create};
 use support::world::{Options, World};
 use wire::acl::AclVec;
@@ -160,6 +160,19 @@ fn what_learners_hand_on_is_refused_where_the_log_is_full_and_waits_where_even_t
     assert!(may_sync(&mut world, LEARNER, 3));
     assert!(world.shared.tree.read().get(&format!("/n{first}")).is_some());
     assert!(world.pipeline.is_idle());
+}
+
+#[test]
+fn what_learners_hand_on_waits_for_the_next_file_of_the_log_in_its_order() {
+    let mut world = leading();
+    let known = |bytes| Some(LogAhead { bytes, takes_next: false });
+    world.pipeline.set_ahead(known(0));
+    forward_as(&mut world, SESSION, 1, OpCode::Create, &creation(1));
+    forward_as(&mut world, SESSION, 2, OpCode::CloseSession, &[]);
+    assert_eq!(take(&mut world), []);
+    world.pipeline.set_ahead(known(1 << 20));
+    world.pipeline.take_held_back(world.now, &world.shared);
+    assert_eq!(take(&mut world), [(SESSION, 1, OpCode::Create, None), (SESSION, 2, OpCode::CloseSession, None)]);
 }
 
 #[test]

@@ -7,31 +7,13 @@ extern crate tree as ostler_tree;
 mod support;
 
 use ostler_peer::{LocalSessions, LogRoom, Wish};
-use support::talk::{connect, create, read};
+use support::talk::{answers, connect, create, creation, joined, read};
 use support::world::{Options, TICK_MS, World};
 use wire::acl::AclVec;
-use wire::frame::ReplyHeader;
-use wire::{ErrorCode, Field, OpCode, SessionId, Zxid};
+use wire::{ErrorCode, OpCode, SessionId, Zxid};
 
 const FULL: LogRoom = LogRoom { bytes: 200_000, reserve: 200_000, is_stuck: false };
 const USED_UP: LogRoom = LogRoom { bytes: 0, reserve: 0, is_stuck: false };
-
-fn joined(world: &mut World, shard: usize) -> (usize, SessionId) {
-    let client = world.open(shard);
-    world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
-    world.settle();
-    (client, world.session(client).expect("a session").0)
-}
-
-fn answers(world: &World, client: usize) -> Vec<(i32, ErrorCode)> {
-    let frames = world.frames(client);
-    let headers = frames.iter().skip(1).map(|frame| ReplyHeader::from_slice(frame).expect("a header"));
-    headers.map(|header| (header.xid.0, header.err)).collect()
-}
-
-fn creation(path: &str) -> Vec<u8> {
-    create(path, b"data", AclVec::OPEN, 0)
-}
 
 #[test]
 fn writes_are_refused_without_a_trace_and_reads_go_on() {

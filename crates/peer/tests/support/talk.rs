@@ -2,10 +2,10 @@
 
 use ostler_peer::session::password;
 use wire::connect::ConnectRequest;
-use wire::frame::{self, RequestHeader};
+use wire::frame::{self, ReplyHeader, RequestHeader};
 use wire::multi::{MultiOp, MultiRequest};
 use wire::request::*;
-use wire::{Acl, AclVec, Field, OpCode, SessionId, Xid, Zxid};
+use wire::{Acl, AclVec, ErrorCode, Field, OpCode, SessionId, Xid, Zxid};
 
 use super::world::{Rng, Sent, World};
 
@@ -241,4 +241,24 @@ pub fn random_read(rng: &mut Rng, relative_zxid: Zxid) -> (OpCode, Vec<u8>) {
         }
         _ => (OpCode::Ping, Vec::new()),
     }
+}
+
+/// A client with a session.
+pub fn joined(world: &mut World, shard: usize) -> (usize, SessionId) {
+    let client = world.open(shard);
+    world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
+    world.settle();
+    (client, world.session(client).unwrap().0)
+}
+
+/// What a client was answered behind its ConnectResponse: xid and error of each.
+pub fn answers(world: &World, client: usize) -> Vec<(i32, ErrorCode)> {
+    let frames = world.frames(client);
+    let headers = frames.iter().skip(1).map(|frame| ReplyHeader::from_slice(frame).unwrap());
+    headers.map(|header| (header.xid.0, header.err)).collect()
+}
+
+/// A create of a znode that everybody may change.
+pub fn creation(path: &str) -> Vec<u8> {
+    create(path, b"data", AclVec::OPEN, 0)
 }
