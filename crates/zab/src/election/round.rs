@@ -217,10 +217,12 @@ impl Election {
     }
 
     /// Must its giver be told this server's vote, which it seems not to know? It is in an earlier round; or it votes for less,
-    /// and the last time that everybody was told is a while ago. True once for each vote of it.
+    /// and it was told so long ago that it should know, or while it still followed or led, as it said itself: who does takes
+    /// no votes. When a leader dies, one of the others sees it first, and would wait a whole interval for the second one
+    /// otherwise, as Apache does. True once for each vote of it.
     pub(super) fn is_behind(&mut self, from: ServerId, vote: Vote) -> bool {
         let Some(round) = &mut self.round else { return false };
-        let waits = round.interval_ms > self.settings.notification_interval_ms_min;
+        let waits = round.interval_ms > self.settings.notification_interval_ms_min || round.settled.contains_key(&from);
         let votes_for_less = round.proposal.is_better_than(&vote.proposal, self.quorums.committed());
         let is_behind =
             vote.election_epoch < self.clock || (vote.election_epoch == self.clock && waits && votes_for_less);

@@ -166,6 +166,18 @@ fn who_votes_for_less_is_told_when_that_was_a_while_ago() {
 }
 
 #[test]
+fn who_was_settled_when_it_was_told_is_told_again_as_soon_as_it_looks() {
+    // 3 sees first that their leader 2 has died. 1 still follows, and so takes no votes.
+    let mut it = looking(3, 3);
+    assert_eq!(sent(&after(&mut it, 0, says(1, Following, proposal(2, 0), 0))), []);
+    let mut other = it.clone();
+    assert_eq!(sent(&after(&mut it, 1, says(1, Looking, proposal(1, 0), 1))), [(1, Looking, 3, 1)]);
+    assert_eq!(sent(&after(&mut it, 1, says(1, Looking, proposal(1, 0), 1))), [], "once for each vote");
+    assert_eq!(sent(&after(&mut it, 1, says(2, Looking, proposal(2, 0), 1))), [], "who did not settle was told");
+    assert_eq!(sent(&after(&mut other, 1, says(1, Looking, proposal(3, 0), 1))), [], "it knows");
+}
+
+#[test]
 fn votes_are_sent_again_less_and_less_often() {
     let mut it = looking(1, 3);
     let mut times = Vec::new();
