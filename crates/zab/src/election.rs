@@ -20,8 +20,9 @@
 //!   who could propose better.
 //! * While it waits, messages are handled as at any other time; Apache drops those that are not better.
 //! * Votes are sent again after a fixed time, not only after silence, and to a peer that has just connected.
-//! * Who votes for less in the same round is answered too, by a server that has looked for a while. Apache waits until it
-//!   is time to send its vote again, up to a minute: it sent it once, but the other one was not looking then.
+//! * Who votes for less in the same round is answered too, by a server that has looked for a while, and at once if it had said
+//!   that it is settled. Apache waits until it is time to send its vote again, 200 ms up to a minute: it sent it once, but the
+//!   other one was not looking then. When a leader dies, that is so in most elections: somebody sees it first.
 //! * While a voter looks, it answers those without a vote only if they look too; and these tell nobody that he is behind. In
 //!   Apache such a voter and an observer that is settled, or in a later round, answer each other without end.
 //! * Who has seen a reconfig follows a leader for whom a quorum of the committed configuration speaks; Apache waits for one of
