@@ -191,6 +191,9 @@ fn differences(configs: &[(String, Config)]) -> Vec<Finding> {
                     })
                     .collect();
                 members.sort();
+                // Weights alone do not tell who is in which group, and that decides what a quorum is.
+                let text = ensemble.verifier.to_string();
+                members.extend(text.lines().filter(|it| it.starts_with("group.")).map(str::to_owned));
                 members.join(" ")
             })
         },
@@ -214,6 +217,20 @@ fn differences(configs: &[(String, Config)]) -> Vec<Finding> {
     });
     differ("extendedTypesEnabled", Level::Bad, "one would make TTL znodes that another can't read", &|it| {
         Some(it.tree.extended_types.to_string())
+    });
+    differ("reconfigEnabled", Level::Warning, "a reconfig works or not, with each leader", &|it| {
+        Some(it.tree.reconfig_enabled.to_string())
+    });
+    differ(
+        "localSessionsEnabled",
+        Level::Warning,
+        "a session is local or not, with the member it connects to",
+        &|it| it.ensemble.as_ref().map(|it| format!("{:?}", it.local_sessions)),
+    );
+    differ("observerMasterPort", Level::Warning, "observers look for each member at their own one", &|it| {
+        it.ensemble
+            .as_ref()
+            .map(|it| it.observer_master_port.map_or_else(|| "none".to_owned(), |port| port.to_string()))
     });
     differ("digest.enabled", Level::Info, "those without it can't compare themselves", &|it| {
         Some(it.tree.digest.to_string())
@@ -268,11 +285,31 @@ fn swap(args: &Check, configs: &[(String, Config)]) -> Chapter {
     if !verdict.is_healthy {
         return Chapter { about, findings };
     }
+    findings.extend(seen.iter().filter_map(old));
     let asked: Vec<i64> = configs.iter().filter_map(|(_, config)| config.ensemble.as_ref().map(|it| it.me.0)).collect();
     for it in seen.iter().filter(|it| it.target.id.is_some_and(|id| asked.contains(&id.0))) {
         findings.push(without(&members, &seen, it));
     }
     Chapter { about, findings }
+}
+
+/// The first version of Apache's that a member should have beside ours.
+const NEWEST_NEEDED: [u32; 3] = [3, 9, 5];
+
+/// A member whose version has faults that lose data.
+fn old(it: &Seen) -> Option<Finding> {
+    let version = it.answer.version.as_deref()?;
+    let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+    (numbers.len() == NEWEST_NEEDED.len() && *numbers < NEWEST_NEEDED[..]).then(|| {
+        Finding::new(
+            Level::Warning,
+            format!(
+                "{} runs {version}: ZooKeeper before 3.9.5 has faults that lose data (ZOOKEEPER-4643, 4646, 4785 and others); swap \
+                 it first, or update it",
+                it.name()
+            ),
+        )
+    })
 }
 
 /// Each member's own file knows its client port best.
@@ -378,6 +415,31 @@ mod tests {
         assert_eq!(outcome, Outcome::Bad, "{told}");
         assert!(told.contains("the list of members differs"), "{told}");
         assert!(told.contains("tickTime differs"), "{told}");
+    }
+
+    #[test]
+    fn other_groups_are_another_list_of_members() {
+        let groups = |id: i64| if id == 3 { "group.1=1\ngroup.2=2:3\n" } else { "group.1=1:2\ngroup.2=3\n" }.to_owned();
+        let (_dir, files) = Ensemble::new(groups);
+        let (outcome, told) = run_offline(files);
+        assert_eq!(outcome, Outcome::Bad, "{told}");
+        assert!(told.contains("the list of members differs") && told.contains("group.2=2:3"), "{told}");
+    }
+
+    #[test]
+    fn versions_that_lose_data_are_told() {
+        let target = members::Target { id: Some(wire::ServerId(2)), role: None, client: None };
+        let told = |version: &str| {
+            let other = super::super::ask::Answer::without(super::super::ask::Mode::Follower, None);
+            let answer = super::super::ask::Answer { version: Some(version.to_owned()), ..other };
+            old(&Seen { target: target.clone(), answer }).map(|it| it.text)
+        };
+        for good in ["3.9.5", "3.10.0", "4.0.0", "", "3.9"] {
+            assert_eq!(told(good), None, "{good}");
+        }
+        for bad in ["3.9.4", "3.8.9", "3.4.14"] {
+            assert!(told(bad).is_some_and(|it| it.starts_with(&format!("server.2 runs {bad}: "))), "{bad}");
+        }
     }
 
     #[test]

@@ -79,9 +79,17 @@ pub fn judge(members: &Members, seen: &[Seen]) -> Verdict {
     let alone = seen.len() == 1 && seen[0].answer.mode == Mode::Standalone;
     let has_quorum_with = |leader: &&Seen| self::has_quorum(members.verifier.as_ref(), seen, Some(leader), |_| true);
     let has_leader = has_quorum && leaders.len() == 1 || !silent.is_empty() && silent.iter().all(has_quorum_with);
-    let is_healthy = alone || (has_leader && !seen.iter().any(|it| is_lone(it, seen)));
+    // Who follows has a leader, and that one a quorum: else it would have left its place within syncLimit.
+    let one_of_many = match seen {
+        [it] if members.verifier.is_none() && matches!(it.answer.mode, Mode::Follower | Mode::Observer) => Some(it),
+        _ => None,
+    };
+    let is_healthy = alone || one_of_many.is_some() || (has_leader && !seen.iter().any(|it| is_lone(it, seen)));
     let line = if alone {
         format!("healthy: a standalone server at {}", zxid(seen[0].answer.zxid))
+    } else if let Some(it) = one_of_many {
+        let mode = if it.answer.mode == Mode::Follower { "follows" } else { "observes" };
+        format!("healthy, as far as one member can tell: {} {mode}; name the others too, or its zoo.cfg", it.name())
     } else if is_healthy && leaders.is_empty() {
         let names: Vec<String> = silent.iter().map(|it| it.name()).collect();
         format!(
@@ -302,6 +310,17 @@ mod tests {
         assert!(verdict.line.contains("2 of 5") && verdict.line.ends_with("server.2 or server.4"), "{}", verdict.line);
         five[2].answer.mode = Mode::Down;
         assert!(!judge(&of_five, &five).is_healthy, "one follower and a leader are no quorum of five");
+    }
+
+    #[test]
+    fn one_that_follows_has_a_leader() {
+        let nobody_said = Members { targets: Vec::new(), verifier: None };
+        for (mode, is_healthy) in [(Mode::Follower, true), (Mode::Observer, true), (Mode::NotServing, false)] {
+            let verdict = judge(&nobody_said, &[seen(2, mode, 1)]);
+            assert_eq!(verdict.is_healthy, is_healthy, "{}", verdict.line);
+        }
+        let of_two = judge(&nobody_said, &[seen(2, Mode::Follower, 1), seen(3, Mode::Down, 1)]);
+        assert!(!of_two.is_healthy, "of two that were named, one may be cut off: {}", of_two.line);
     }
 
     #[test]
