@@ -13,7 +13,7 @@ use peer::Shared;
 /// After so much work it is looked at the load.
 const WORK: Duration = Duration::from_micros(200);
 /// How often as long as the work before it a rest is.
-const REST_TIMES: u32 = 1;
+const REST_TIMES: u32 = 2;
 /// Rests end when more than this part of what may be kept for the cut is kept.
 const IMAGES_PART: usize = 4;
 
@@ -84,7 +84,7 @@ mod tests {
             pace.rest(HALF, load(requests, 0))
         });
         // The first look has nothing to compare with.
-        assert_eq!(rests, [NONE, NONE, 2 * HALF, NONE, 2 * HALF]);
+        assert_eq!(rests, [NONE, NONE, 4 * HALF, NONE, 4 * HALF]);
     }
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         let awaited = AtomicBool::new(false);
         let mut pace = Pace::new(&awaited);
         let rests = [(1, 0), (2, 250), (3, 251), (4, 999), (5, 0)].map(|(n, kept)| pace.rest(2 * HALF, load(n, kept)));
-        assert_eq!(rests, [NONE, 2 * HALF, NONE, NONE, 2 * HALF]);
+        assert_eq!(rests, [NONE, 4 * HALF, NONE, NONE, 4 * HALF]);
     }
 
     #[test]
@@ -103,6 +103,6 @@ mod tests {
             awaited.store(is, Relaxed);
             pace.rest(2 * HALF, load(n, 0))
         });
-        assert_eq!(rests, [NONE, 2 * HALF, NONE, 2 * HALF]);
+        assert_eq!(rests, [NONE, 4 * HALF, NONE, 4 * HALF]);
     }
 }
