@@ -409,11 +409,24 @@ impl Leader {
     }
 
     fn on_connected(&mut self, now_ms: u64, conn: ConnId) {
-        if self.handlers.len() >= self.options.learners_max {
-            self.outputs.push_back(Output::Close(conn, CloseReason::TooMany));
-            return;
+        if self.nameless().count() >= self.options.learners_max {
+            // Whoever floods pushes itself out; a server says who it is at once.
+            let oldest = self.nameless().min_by_key(|(conn, it)| (it.read_deadline_ms, **conn)).map(|(&conn, _)| conn);
+            if let Some(oldest) = oldest {
+                self.close(now_ms, oldest, CloseReason::TooMany);
+            }
         }
         self.handlers.insert(conn, Handler::new(now_ms, &self.options));
+    }
+
+    /// The connections that have not said whose they are.
+    fn nameless(&self) -> impl Iterator<Item = (&ConnId, &Handler)> {
+        self.handlers.iter().filter(|(_, it)| it.server.is_none())
+    }
+
+    /// How many learners are in no configuration. A member has one connection, and room for it in any case.
+    fn strangers(&self) -> usize {
+        self.handlers.values().filter_map(|it| it.server).filter(|&it| !self.options.is_member(it)).count()
     }
 
     fn on_packet(&mut self, now_ms: u64, conn: ConnId, packet: Packet) {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use wire::{ServerId, Zxid};
 
 use crate::committed_log::CommittedLogLimits;
+use crate::connections::STRANGERS_MAX;
 use crate::quorum_verifier::{QuorumVerifier, Quorums, Role, TextRules};
 
 /// A defect that was put in on purpose, for tests that must find it. No release has them: without the feature
@@ -168,7 +169,9 @@ pub struct Options {
     pub committed_log: CommittedLogLimits,
     /// `zookeeper.testingonly.initialZxid`: the counter behind which an epoch begins, for tests of its end.
     pub initial_counter: u32,
-    /// The most connections of learners; one beyond is closed.
+    /// The most connections of learners that are in no configuration, joiners and observers with numbers of their own: one beyond
+    /// is closed. And the most connections that have not said whose they are: for one beyond the oldest is closed. Members
+    /// always have room.
     pub learners_max: usize,
     /// The most bytes that wait to be sent to a learner that is in sync; when full, its connection is closed, and it syncs
     /// again.
@@ -206,7 +209,7 @@ impl Options {
             diff_syncs_max: 100,
             committed_log: CommittedLogLimits::default(),
             initial_counter: 0,
-            learners_max: 1024,
+            learners_max: STRANGERS_MAX,
             learner_queue_bytes_max: 256 << 20,
             sync_queue_bytes_max: 256 << 20,
             syncs_max: 1 << 16,
@@ -244,6 +247,11 @@ impl Options {
     /// Does this server vote?
     pub(crate) fn is_voter(&self, server: ServerId) -> bool {
         self.verifier.is_voter(server) || self.newer().is_some_and(|it| it.is_voter(server))
+    }
+
+    /// Is this server in a configuration that counts, with a vote or without?
+    pub(crate) fn is_member(&self, server: ServerId) -> bool {
+        self.verifier.member(server).is_some() || self.newer().is_some_and(|it| it.member(server).is_some())
     }
 
     /// Is this server an observer? One that a reconfig has removed is a follower without a vote.

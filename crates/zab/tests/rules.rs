@@ -6,6 +6,7 @@ mod small;
 
 use bytes::Bytes;
 use ostler_zab::leader::{CloseReason, Input as In, Output as Out};
+use ostler_zab::connections::STRANGERS_MAX;
 use ostler_zab::learner::{Input as LearnerIn, Output as LearnerOut};
 use ostler_zab::{
     Command, CommittedLog, ConnId, Leader, LeaderOver, Learner, LearnerOver, Logged, Options, Proposal, QuorumVerifier,
@@ -171,10 +172,40 @@ fn who_is_refused() {
         led.hear(A, packet);
         assert_eq!(led.closed(A), Some(&why));
     }
-    let mut led = Led::new(Options { learners_max: 1, ..options(1) });
-    led.give(In::Connected(A));
-    led.give(In::Connected(B));
-    assert_eq!(led.closed(B), Some(&CloseReason::TooMany));
+}
+
+/// Whoever floods a leader keeps no member out.
+#[test]
+fn strangers_take_no_room_from_members() {
+    let mut led = Led::new(options(1));
+    let hello = |id| Packet::FollowerInfo { zxid: z(1, 0), info: LearnerInfo::new(ServerId(id), 0) };
+    let strangers = 100..100 + STRANGERS_MAX as u64;
+    for n in strangers.clone() {
+        led.give(In::Connected(ConnId(n)));
+        led.hear(ConnId(n), hello(n as i64));
+        assert_eq!(led.closed(ConnId(n)), None);
+    }
+    led.give(In::Connected(ConnId(99)));
+    led.hear(ConnId(99), hello(99));
+    assert_eq!(led.closed(ConnId(99)), Some(&CloseReason::TooMany), "the one that came last");
+    // It is the same server that comes again.
+    led.give(In::Connected(ConnId(98)));
+    led.hear(ConnId(98), hello(100));
+    assert_eq!((led.closed(ConnId(100)), led.closed(ConnId(98))), (Some(&CloseReason::Replaced), None));
+    // Those that say nothing push each other out, the oldest first.
+    led.outputs.clear();
+    for n in 0..=STRANGERS_MAX as u64 {
+        led.give(In::Connected(ConnId(1000 + n)));
+    }
+    assert_eq!(led.closed(ConnId(1000)), Some(&CloseReason::TooMany));
+    assert_eq!(led.closed(ConnId(1001)), None);
+    // And the members come, after all of them, and make the quorum.
+    led.join(A, 2);
+    assert_eq!((led.closed(A), led.leader.established()), (None, Some(Epoch(2))));
+    let zxid = led.propose();
+    led.hear(A, Packet::Ack { zxid });
+    led.give(In::Logged(Logged::up_to(zxid)));
+    assert!(led.outputs.contains(&Out::Commit(zxid)));
 }
 
 /// What it knows beyond this version's protocol it does not use with an older server.

@@ -39,6 +39,9 @@ impl Leader {
         if let Some(before) = before {
             self.close(now_ms, before, CloseReason::Replaced);
         }
+        if !self.options.is_member(server) && self.strangers() >= self.options.learners_max {
+            return self.close(now_ms, conn, CloseReason::TooMany);
+        }
         let is_voter = !is_observer && (self.options.is_voter(server) || self.options.has(Defect::NonVotersCount));
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         handler.server = Some(server);

@@ -9,7 +9,7 @@ use crate::state_summary::StateSummary;
 /// Why a learner's connection is closed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// More connections than may be.
+    /// More learners that are in no configuration, or connections that have not said whose they are, than may be.
     TooMany,
     /// It speaks a protocol of before 3.4; this version (`None`: none) was given, 0x10000 is needed.
     OldProtocol(Option<i32>),
@@ -63,7 +63,7 @@ pub enum CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMany => f.write_str("there are too many learners"),
+            Self::TooMany => f.write_str("too many connect that are in no configuration, or have not said who they are"),
             Self::OldProtocol(version) => {
                 let version = version.unwrap_or(0);
                 write!(f, "it speaks protocol version {version:#x}, of before 3.4; 0x10000 is needed: upgrade it")
