@@ -8,6 +8,7 @@ use bytes::Bytes;
 use ostler_zab::leader::{CloseReason, Input as In, Output as Out};
 use ostler_zab::connections::STRANGERS_MAX;
 use ostler_zab::learner::{Input as LearnerIn, Output as LearnerOut};
+use ostler_zab::quorum_verifier::{Member, Role};
 use ostler_zab::{
     Command, CommittedLog, ConnId, Leader, LeaderOver, Learner, LearnerOver, Logged, Options, Proposal, QuorumVerifier,
     Start, ToLearner,
@@ -241,13 +242,58 @@ fn who_knows_more_is_not_led() {
 
 #[test]
 fn the_new_epoch_is_later_than_all_that_were_accepted() {
-    let mut led = Led::new(options(1));
+    let observer = Member { role: Role::Observer, ..Member::participant(ServerId(9)) };
+    let members = [1, 2, 3].map(|id| Member::participant(ServerId(id))).into_iter().chain([observer]);
+    let mut led = Led::new(Options::new(ServerId(1), QuorumVerifier::majority(members, 0)));
     led.give(In::Connected(B));
     led.hear(B, Packet::ObserverInfo { zxid: z(8, 0), info: LearnerInfo::new(ServerId(9), 0) });
     assert!(led.said(B).is_empty(), "an observer makes no quorum");
     led.give(In::Connected(A));
     led.hear(A, Packet::FollowerInfo { zxid: z(5, 0), info: LearnerInfo::new(ServerId(2), 0) });
     assert_eq!(led.said(A), [Packet::LeaderInfo { zxid: z(9, 0), protocol_version: PROTOCOL_VERSION }]);
+}
+
+/// Otherwise anybody who can connect uses up all epochs at once.
+#[test]
+fn who_is_in_no_configuration_does_not_raise_the_epoch() {
+    const LAST: Epoch = Epoch(i32::MAX - 1);
+    let later = |theirs| CloseReason::LaterEpoch { theirs, ours: Epoch(6) };
+    let strangers = [
+        Packet::FollowerInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo::new(ServerId(9), 0) },
+        Packet::ObserverInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo::new(ServerId(8), 0) },
+        Packet::ObserverInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo { server: None, ..LearnerInfo::new(ServerId(7), 0) } },
+        Packet::FollowerInfo { zxid: z(7, 0), info: LearnerInfo::new(ServerId(6), 0) },
+    ];
+    let mut led = Led::new(options(1));
+    for (hello, n) in strangers.iter().zip(10..) {
+        led.give(In::Connected(ConnId(n)));
+        led.hear(ConnId(n), hello.clone());
+        assert_eq!(led.closed(ConnId(n)), None, "it may rise yet");
+    }
+    // One whose epoch is not later is taken.
+    led.give(In::Connected(B));
+    led.hear(B, Packet::FollowerInfo { zxid: z(6, 0), info: LearnerInfo::new(ServerId(4), 0) });
+    led.give(In::Connected(A));
+    led.hear(A, Packet::FollowerInfo { zxid: z(5, 0), info: LearnerInfo::new(ServerId(2), 0) });
+    let info = [Packet::LeaderInfo { zxid: z(6, 0), protocol_version: PROTOCOL_VERSION }];
+    assert_eq!((led.said(A), led.said(B)), (info.to_vec(), info.to_vec()));
+    for (theirs, n) in [LAST, LAST, LAST, Epoch(7)].into_iter().zip(10..) {
+        assert_eq!(led.closed(ConnId(n)), Some(&later(theirs)));
+    }
+    // It is no other matter when the epoch is established.
+    led.hear(A, Packet::AckEpoch { zxid: z(1, 2), current_epoch: Epoch(1) });
+    led.hear(A, Packet::Ack { zxid: z(6, 0) });
+    assert_eq!(led.leader.established(), Some(Epoch(6)));
+    for (hello, n) in strangers.iter().zip(20..) {
+        led.give(In::Connected(ConnId(n)));
+        led.hear(ConnId(n), hello.clone());
+        assert!(matches!(led.closed(ConnId(n)), Some(CloseReason::LaterEpoch { .. })));
+    }
+    led.hear(B, Packet::AckEpoch { zxid: z(1, 2), current_epoch: Epoch(1) });
+    led.hear(B, Packet::Ack { zxid: z(6, 0) });
+    assert!(matches!(led.said(B).last(), Some(Packet::UpToDate { .. })), "a follower without a vote");
+    let learners = led.leader.learners();
+    assert_eq!((learners.followers, learners.without_vote), (2, 1));
 }
 
 #[test]

@@ -47,20 +47,26 @@ impl Leader {
         handler.server = Some(server);
         handler.is_observer = is_observer;
         handler.is_voter = is_voter;
-        handler.stage = Stage::AwaitEpoch;
+        handler.stage = Stage::AwaitEpoch { accepted };
         // Waiting is bounded by the phase.
         handler.read_deadline_ms = u64::MAX;
         match self.phase {
             Phase::Discovery { .. } => self.on_accepted_epoch(now_ms, server, accepted),
             Phase::AcceptingEpoch { .. } | Phase::Over => {}
-            _ => self.send_leader_info(now_ms, conn),
+            _ => self.send_leader_info(now_ms, conn, accepted),
         }
     }
 
     /// `server` accepted `accepted`: the new epoch is later. With a quorum of voters it is fixed.
+    ///
+    /// Apache's rises for anybody. Ours does so for members, observers among them: there are 2^31 epochs, and whoever could say
+    /// that it has accepted the last but one would use them all up.
     pub(super) fn on_accepted_epoch(&mut self, now_ms: u64, server: ServerId, accepted: Epoch) {
-        let Some(next) = accepted.0.checked_add(1) else { return self.over(LeaderOver::EpochsUsedUp) };
         let is_own = server == self.options.me;
+        if !is_own && !self.options.is_member(server) {
+            return;
+        }
+        let Some(next) = accepted.0.checked_add(1) else { return self.over(LeaderOver::EpochsUsedUp) };
         if is_own || !self.options.has(Defect::EpochOfItsOwn) {
             self.epoch = self.epoch.max(Epoch(next));
         }
@@ -107,14 +113,24 @@ impl Leader {
     fn on_epoch_accepted(&mut self, now_ms: u64, accepted: EpochIsAccepted) {
         self.accepted = accepted.epoch();
         self.enter(now_ms, Phase::EpochAcks { acked: BTreeSet::from([self.options.me]) });
-        for conn in self.in_stage(&Stage::AwaitEpoch) {
-            self.send_leader_info(now_ms, conn);
+        let waiting = self.handlers.iter().filter_map(|(&conn, handler)| match handler.stage {
+            Stage::AwaitEpoch { accepted } => Some((conn, accepted)),
+            _ => None,
+        });
+        for (conn, accepted) in waiting.collect::<Vec<_>>() {
+            self.send_leader_info(now_ms, conn, accepted);
         }
         self.try_to_synchronize(now_ms);
     }
 
-    fn send_leader_info(&mut self, now_ms: u64, conn: ConnId) {
+    /// The epoch, to a learner that has accepted `accepted`.
+    fn send_leader_info(&mut self, now_ms: u64, conn: ConnId, accepted: Epoch) {
+        let ours = self.epoch;
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
+        // A member that has accepted a later one says so itself.
+        if accepted > ours && !handler.server.is_some_and(|it| self.options.is_member(it)) {
+            return self.close(now_ms, conn, CloseReason::LaterEpoch { theirs: accepted, ours });
+        }
         handler.stage = Stage::ExpectAckEpoch;
         handler.read_deadline_ms = now_ms + self.options.init_limit_ms();
         let zxid = Zxid::new(self.epoch, 0);
