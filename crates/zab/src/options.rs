@@ -161,7 +161,7 @@ pub struct Options {
     pub observer_log_bytes_max: usize,
     /// `zookeeper.forceSnapshotSync`.
     pub force_snapshot_sync: bool,
-    /// `zookeeper.leader.maxConcurrentSnapSyncs`: an observer beyond it is sent away.
+    /// `zookeeper.leader.maxConcurrentSnapSyncs`: a learner without a vote beyond it is sent away.
     pub snap_syncs_max: usize,
     /// `zookeeper.leader.maxConcurrentDiffSyncs`, likewise.
     pub diff_syncs_max: usize,

@@ -5,8 +5,8 @@
 mod small;
 
 use bytes::Bytes;
-use ostler_zab::leader::{CloseReason, Input as In, Output as Out};
 use ostler_zab::connections::STRANGERS_MAX;
+use ostler_zab::leader::{CloseReason, Input as In, Output as Out};
 use ostler_zab::learner::{Input as LearnerIn, Output as LearnerOut};
 use ostler_zab::quorum_verifier::{Member, Role};
 use ostler_zab::{
@@ -261,7 +261,10 @@ fn who_is_in_no_configuration_does_not_raise_the_epoch() {
     let strangers = [
         Packet::FollowerInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo::new(ServerId(9), 0) },
         Packet::ObserverInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo::new(ServerId(8), 0) },
-        Packet::ObserverInfo { zxid: Zxid::new(LAST, 0), info: LearnerInfo { server: None, ..LearnerInfo::new(ServerId(7), 0) } },
+        Packet::ObserverInfo {
+            zxid: Zxid::new(LAST, 0),
+            info: LearnerInfo { server: None, ..LearnerInfo::new(ServerId(7), 0) },
+        },
         Packet::FollowerInfo { zxid: z(7, 0), info: LearnerInfo::new(ServerId(6), 0) },
     ];
     let mut led = Led::new(options(1));
@@ -443,7 +446,7 @@ fn a_sync_waits_for_a_quorum_and_for_what_was_proposed_before() {
 }
 
 #[test]
-fn observers_beyond_the_limit_are_sent_away_and_participants_are_not() {
+fn who_has_no_vote_is_sent_away_beyond_the_limit_and_voters_are_not() {
     let mut led = Led::established(Options { diff_syncs_max: 0, ..options(1) });
     led.give(In::Connected(B));
     led.hear(B, Packet::ObserverInfo { zxid: z(1, 0), info: LearnerInfo::new(ServerId(9), 0) });
@@ -451,6 +454,25 @@ fn observers_beyond_the_limit_are_sent_away_and_participants_are_not() {
     assert_eq!(led.closed(B), Some(&CloseReason::Throttled));
     led.join(ConnId(3), 3);
     assert_eq!(led.closed(ConnId(3)), None);
+}
+
+/// A sync is work: whoever calls itself a follower gets no more of them at once than observers do.
+#[test]
+fn followers_without_a_vote_are_not_synced_in_any_number() {
+    let mut led = Led::established(Options { diff_syncs_max: 2, ..options(1) });
+    for n in 10..13 {
+        led.give(In::Connected(ConnId(n)));
+        led.hear(ConnId(n), Packet::FollowerInfo { zxid: z(1, 0), info: LearnerInfo::new(ServerId(n as i64), 0) });
+        led.hear(ConnId(n), Packet::AckEpoch { zxid: z(1, 2), current_epoch: Epoch(1) });
+    }
+    let closed = [10, 11, 12].map(|n| led.closed(ConnId(n)));
+    assert_eq!(closed, [None, None, Some(&CloseReason::Throttled)]);
+    led.join(ConnId(3), 3);
+    assert_eq!(led.closed(ConnId(3)), None, "a voter is needed");
+    // One whose sync is done makes room for the next.
+    led.hear(ConnId(10), Packet::Ack { zxid: z(2, 0) });
+    led.join(ConnId(13), 13);
+    assert_eq!(led.closed(ConnId(13)), None);
 }
 
 /// A learner, and what came out of it.

@@ -43,8 +43,8 @@ impl Leader {
         let under_way = self.handlers.values().filter(|handler| handler.sync == Some(kind)).count();
         let max = if kind == SyncKind::Snap { self.options.snap_syncs_max } else { self.options.diff_syncs_max };
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
-        // Participants are needed; they only count.
-        if handler.is_observer && under_way >= max {
+        // Voters are needed; they only count. Anybody may say that it is a follower.
+        if !handler.is_voter && under_way >= max {
             return self.close(now_ms, conn, CloseReason::Throttled);
         }
         handler.sync = Some(kind);

@@ -50,7 +50,7 @@ pub enum CloseReason {
     AckTooLate(Zxid),
     /// It does not take what it is sent.
     QueueFull,
-    /// Too many observers sync at once.
+    /// Too many observers, and followers without a vote, sync at once.
     Throttled,
     /// Too many of its syncs wait.
     TooManySyncs,
@@ -70,7 +70,9 @@ pub enum CloseReason {
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMany => f.write_str("too many connect that are in no configuration, or have not said who they are"),
+            Self::TooMany => {
+                f.write_str("too many connect that are in no configuration, or have not said who they are")
+            }
             Self::OldProtocol(version) => {
                 let version = version.unwrap_or(0);
                 write!(f, "it speaks protocol version {version:#x}, of before 3.4; 0x10000 is needed: upgrade it")
@@ -93,7 +95,7 @@ impl fmt::Display for CloseReason {
             Self::Silent => f.write_str("nothing came from it for too long"),
             Self::AckTooLate(zxid) => write!(f, "it did not acknowledge {zxid} within syncLimit"),
             Self::QueueFull => f.write_str("it does not take what it is sent; it has to sync again"),
-            Self::Throttled => f.write_str("too many observers sync at once; it has to try again"),
+            Self::Throttled => f.write_str("too many servers without a vote sync at once; it has to try again"),
             Self::TooManySyncs => f.write_str("too many of its syncs wait"),
             Self::NoHistory => f.write_str("what it lacks can't be read without a gap"),
             Self::NoObserver => f.write_str("it is no observer, and only observers may learn from a follower"),

@@ -72,10 +72,10 @@ pub(super) const CHAPTER: Chapter = Chapter {
             .ensemble(),
         key("forward_learner_requests_to_commit_processor_disabled", Kind::Text, "false", "Memory of a leader.")
             .no_effect(ALONE),
-        key("leader.maxConcurrentSnapSyncs", Kind::Decoded(1, I32_MAX), "10", "Observers that are sent a snapshot at the same time.")
+        key("leader.maxConcurrentSnapSyncs", Kind::Decoded(1, I32_MAX), "10", "Servers without a vote that are sent a snapshot at the same time.")
             .also(&["maxConcurrentSnapSyncs"])
             .ensemble(),
-        key("leader.maxConcurrentDiffSyncs", Kind::Decoded(1, I32_MAX), "100", "Observers that are sent a part of the log at the same time.")
+        key("leader.maxConcurrentDiffSyncs", Kind::Decoded(1, I32_MAX), "100", "Servers without a vote that are sent a part of the log at the same time.")
             .also(&["maxConcurrentDiffSyncs"])
             .ensemble(),
         key("leader.maxTimeToWaitForEpoch", Kind::Decoded(I32_MIN, I32_MAX), "-1", "Patience of a leader in discovery, in ms.")
