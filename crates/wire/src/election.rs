@@ -19,6 +19,9 @@ pub const NOTIFICATION_BYTES_MAX: usize = 512 * 1024;
 /// Most bytes of the addresses in an initial message. Source: `maxBuffer`.
 pub const ADDRESSES_BYTES_MAX: usize = 2048;
 
+/// Most addresses of one server that are read from an initial message, or written into one: each is called.
+pub const ADDRESSES_MAX: usize = 8;
+
 /// What an observer of 3.3 calls itself; whoever hears it makes a number of its own for that connection.
 pub const OBSERVER_ID: ServerId = ServerId(i64::MAX);
 
@@ -43,7 +46,7 @@ pub struct InitialMessage {
     pub version: InitialVersion,
     /// The server that opened it.
     pub server: ServerId,
-    /// Its election addresses, wildcards included; none in a bare one. A name is not looked up here.
+    /// Its election addresses, wildcards included, the first [`ADDRESSES_MAX`] of them; none in a bare one. A name is not looked up here.
     pub addresses: Vec<HostPort>,
 }
 
@@ -63,6 +66,8 @@ pub enum InitialError {
     Version(i64),
     /// No, or too many, bytes of addresses.
     Length(i32),
+    /// So many addresses in a version that has one.
+    Count(usize),
     /// Addresses that can't be read.
     Address(String),
 }
@@ -76,6 +81,7 @@ impl fmt::Display for InitialError {
             Self::Length(length) => {
                 write!(f, "initial message: {length} bytes of addresses; allowed: 1 to {ADDRESSES_BYTES_MAX}")
             }
+            Self::Count(count) => write!(f, "initial message: {count} addresses; version {V1} has one"),
             Self::Address(text) => write!(f, "initial message: address {text:?}; allowed: host:port"),
         }
     }
@@ -105,7 +111,7 @@ impl InitialMessage {
             .filter(|n| (1..=ADDRESSES_BYTES_MAX).contains(n))
             .ok_or(InitialError::Length(length))?;
         let Some(text) = rest.get(..n) else { return Ok(None) };
-        let addresses = parse_addresses(&String::from_utf8_lossy(text))?;
+        let addresses = parse_addresses(version, &String::from_utf8_lossy(text))?;
         Ok(Some((Self { version, server: ServerId(i64::from_be_bytes(*server)), addresses }, 20 + n)))
     }
 
@@ -118,15 +124,21 @@ impl InitialMessage {
             InitialVersion::V2 => V2.write(out),
         }
         self.server.write(out);
-        let text: Vec<String> = self.addresses.iter().map(HostPort::to_string).collect();
+        let text: Vec<String> = self.addresses.iter().take(ADDRESSES_MAX).map(HostPort::to_string).collect();
         crate::jute::write_str(&text.join("|"), out);
     }
 }
 
-fn parse_addresses(text: &str) -> Result<Vec<HostPort>, InitialError> {
+/// Apache reads any number of addresses in both versions, and its servers send one in the first.
+fn parse_addresses(version: InitialVersion, text: &str) -> Result<Vec<HostPort>, InitialError> {
     // Java's split drops what is empty at the end.
-    text.trim_end_matches('|')
-        .split('|')
+    let parts = || text.trim_end_matches('|').split('|');
+    let count = parts().count();
+    if version == InitialVersion::V1 && count > 1 {
+        return Err(InitialError::Count(count));
+    }
+    parts()
+        .take(ADDRESSES_MAX)
         .map(|it| HostPort::parse(it).ok_or_else(|| InitialError::Address(it.to_owned())))
         .collect()
 }
@@ -374,23 +386,44 @@ mod tests {
 
     #[test]
     fn initial_messages_that_are_refused() {
-        let with = |length: i32, text: &str| {
-            let head = [&V1.to_be_bytes()[..], &[0; 8], &length.to_be_bytes(), text.as_bytes()].concat();
+        let of = |version: i64, length: i32, text: &str| {
+            let head = [&version.to_be_bytes()[..], &[0; 8], &length.to_be_bytes(), text.as_bytes()].concat();
             InitialMessage::split(&head)
         };
+        let with = |length: i32, text: &str| of(V1, length, text);
         assert_eq!(InitialMessage::split(&(-1_i64).to_be_bytes()), Err(InitialError::Version(-1)));
         for length in [0, -1, 2049, i32::MAX, i32::MIN] {
             assert_eq!(with(length, ""), Err(InitialError::Length(length)));
         }
         assert_eq!(with(2048, "h:1"), Ok(None));
         for text in ["h", "h:", "h:x", "h:70000", "h:-1", "h:1:2", "[::1", "[::1]", "[::1]1", "a:1||b:2", "|a:1"] {
-            assert!(matches!(with(text.len() as i32, text), Err(InitialError::Address(_))), "{text}");
+            assert!(matches!(of(V2, text.len() as i32, text), Err(InitialError::Address(_))), "{text}");
         }
         assert_eq!(with(4, "a:1|").unwrap().unwrap().0.addresses, [address("a", 1)]);
         assert_eq!(
             with(9, "h:x y z w").unwrap_err().to_string(),
             "initial message: address \"h:x y z w\"; allowed: host:port"
         );
+    }
+
+    /// Each address is called, so one message must not name hundreds.
+    #[test]
+    fn addresses_have_a_count() {
+        let of = |version: i64, count: usize| {
+            let text = vec!["h:1"; count].join("|");
+            let head =
+                [&version.to_be_bytes()[..], &[0; 8], &(text.len() as i32).to_be_bytes(), text.as_bytes()].concat();
+            InitialMessage::split(&head).map(|it| it.unwrap().0.addresses.len())
+        };
+        assert_eq!(
+            (of(V1, 1), of(V1, 2), of(V1, 512)),
+            (Ok(1), Err(InitialError::Count(2)), Err(InitialError::Count(512)))
+        );
+        assert_eq!((of(V2, 1), of(V2, 8), of(V2, 9), of(V2, 512)), (Ok(1), Ok(8), Ok(8), Ok(8)));
+        assert_eq!(InitialError::Count(512).to_string(), "initial message: 512 addresses; version -65536 has one");
+        let many: Vec<_> = (0..20).map(|port| address("h", port)).collect();
+        let (_, bytes) = initial(InitialVersion::V2, &many);
+        assert_eq!(InitialMessage::split(&bytes).unwrap().unwrap().0.addresses, many[..8]);
     }
 
     #[test]

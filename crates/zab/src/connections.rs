@@ -90,6 +90,8 @@ pub enum Output {
         to: ServerId,
         /// Its addresses; the first that answers is the one.
         addresses: Vec<HostPort>,
+        /// Somebody told them, and no configuration has them all: they may be anybody's.
+        is_told: bool,
     },
     /// Write a frame; say [`Input::Written`] when it has left.
     Write {
@@ -304,12 +306,14 @@ impl Connections {
         if self.peers.get(&to).is_some_and(|it| it.live.is_some() || it.connecting) {
             return;
         }
-        let addresses = if told.is_empty() { self.configured(to) } else { told };
+        let configured = self.configured(to);
+        let is_told = told.iter().any(|it| !configured.contains(it));
+        let addresses = if told.is_empty() { configured } else { told };
         if addresses.is_empty() {
             return;
         }
         self.peers.entry(to).or_default().connecting = true;
-        self.outputs.push_back(Output::Connect { to, addresses });
+        self.outputs.push_back(Output::Connect { to, addresses, is_told });
     }
 
     /// Where the committed configuration has it, then where the one that is to follow has it.

@@ -21,7 +21,7 @@ fn at(host: &str) -> HostPort {
 }
 
 fn connect(to: i64) -> Output {
-    Output::Connect { to: ServerId(to), addresses: vec![at(&format!("h{to}"))] }
+    Output::Connect { to: ServerId(to), addresses: vec![at(&format!("h{to}"))], is_told: false }
 }
 
 fn accepted(connection: u64, server: i64, address: Option<&str>) -> Input {
@@ -77,15 +77,17 @@ fn the_smaller_one_says_who_it_is_and_is_called_back() {
 #[test]
 fn who_is_smaller_is_called_back_where_it_says() {
     let mut it = machine(3);
-    let back = |host: &str| Output::Connect { to: ServerId(1), addresses: vec![at(host)] };
-    assert_eq!(after(&mut it, accepted(7, 1, Some("moved"))), [close(7), back("moved")]);
+    let moved = Output::Connect { to: ServerId(1), addresses: vec![at("moved")], is_told: true };
+    assert_eq!(after(&mut it, accepted(7, 1, Some("moved"))), [close(7), moved]);
     it.handle(Input::Failed { to: ServerId(1) });
-    assert_eq!(after(&mut it, accepted(8, 1, Some("0.0.0.0"))), [close(8), back("h1")], "a wildcard says nothing");
+    assert_eq!(after(&mut it, accepted(6, 1, Some("h1"))), [close(6), connect(1)], "that is where it should be");
+    it.handle(Input::Failed { to: ServerId(1) });
+    assert_eq!(after(&mut it, accepted(8, 1, Some("0.0.0.0"))), [close(8), connect(1)], "a wildcard says nothing");
     assert_eq!(after(&mut it, opened(9, 1)), [up(1)]);
     let down = Output::Down(ServerId(1));
     assert_eq!(
         after(&mut it, accepted(10, 1, None)),
-        [close(10), close(9), down, back("h1")],
+        [close(10), close(9), down, connect(1)],
         "it knows that 9 is dead"
     );
 }
@@ -149,7 +151,7 @@ fn strangers_are_served_but_not_without_bound() {
 #[test]
 fn an_observer_without_a_number_gets_one() {
     let mut it = machine(1);
-    let back = |id| Output::Connect { to: ServerId(id), addresses: vec![at("observer")] };
+    let back = |id| Output::Connect { to: ServerId(id), addresses: vec![at("observer")], is_told: true };
     assert_eq!(after(&mut it, accepted(7, i64::MAX, Some("observer"))), [close(7), back(-1)]);
     assert_eq!(after(&mut it, opened(8, -1)), [up(-1)]);
     assert_eq!(after(&mut it, accepted(9, i64::MAX, Some("observer"))), [close(9), back(-2)]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_local;
 use wire::ServerId;
 use wire::election::InitialMessage;
@@ -47,6 +47,8 @@ pub(super) struct Shared {
     pub(super) options: Rc<Options>,
     pub(super) machines: Arc<dyn Machines>,
     events: mpsc::Sender<Event>,
+    /// Room for attempts to reach addresses that somebody told.
+    pub(super) told: Arc<Semaphore>,
     /// Peers whose names could not be looked up when they were called last: told once of each.
     pub(super) unknown: Rc<RefCell<BTreeSet<ServerId>>>,
 }
@@ -124,7 +126,13 @@ impl Driver {
     pub async fn run(self) {
         let Self { options, machines, orders, listening } = self;
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
-        let shared = Shared { options: Rc::new(options), machines, events: sender, unknown: Rc::default() };
+        let shared = Shared {
+            options: Rc::new(options),
+            machines,
+            events: sender,
+            told: Arc::new(Semaphore::new(dial::TOLD_MAX)),
+            unknown: Rc::default(),
+        };
         for listener in listening.0 {
             spawn_local(accept(shared.clone(), listener));
         }
@@ -210,8 +218,8 @@ impl Ports {
 
     fn election_output(&mut self, output: connections::Output) {
         match output {
-            connections::Output::Connect { to, addresses } => {
-                spawn_local(election_port::call(self.shared.clone(), to, addresses));
+            connections::Output::Connect { to, addresses, is_told } => {
+                spawn_local(election_port::call(self.shared.clone(), to, addresses, is_told));
             }
             connections::Output::Write { connection, message } => {
                 self.election.write(&self.shared, connection, message);

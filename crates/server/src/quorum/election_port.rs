@@ -136,10 +136,11 @@ pub(super) async fn greet(shared: Shared, mut stream: TcpStream) {
 }
 
 /// Calls a peer and says who we are, in one write.
-pub(super) async fn call(shared: Shared, to: ServerId, addresses: Vec<HostPort>) {
+pub(super) async fn call(shared: Shared, to: ServerId, addresses: Vec<HostPort>, is_told: bool) {
     let options = &shared.options;
     let called = async {
-        let mut stream = dial::connect(&addresses, options.election_connect).await?;
+        let room = is_told.then_some(&shared.told);
+        let mut stream = dial::connect(&addresses, options.election_connect, room).await?;
         let all = options.own.iter().map(zab::quorum_verifier::MemberAddress::election);
         let (version, own) = if options.multi_address {
             (InitialVersion::V2, all.collect())

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use wire::ServerId;
@@ -154,9 +154,7 @@ async fn accept(shared: Shared, role: RoleId, address: HostPort, what: &'static 
     let mut waiting = Waiting::default();
     let mut told = false;
     let listener = loop {
-        let (at, on_all) = (address.clone(), shared.options.listen_on_all);
-        let bound = tokio::task::spawn_blocking(move || dial::listen(&at, on_all)).await;
-        match bound.map_err(io::Error::other).flatten().and_then(TcpListener::from_std) {
+        match dial::listen_apart(address.clone(), shared.options.listen_on_all).await {
             Ok(listener) => break listener,
             Err(e) if told => tracing::debug!("{what} {e}"),
             Err(e) => {

@@ -111,7 +111,7 @@ async fn connect(shared: &Shared, addresses: &[HostPort]) -> std::io::Result<Tcp
     let mut next_pause = FIRST_PAUSE.min(pause);
     loop {
         let left = limit.saturating_sub(began.elapsed()).max(Duration::from_millis(1));
-        match dial::connect(addresses, left).await {
+        match dial::connect(addresses, left, None).await {
             Ok(stream) => return Ok(stream),
             Err(e) if began.elapsed() >= give_up => return Err(e),
             Err(_) => tokio::time::sleep(next_pause).await,
