@@ -200,6 +200,9 @@ fn two_servers_with_one_number_are_told_of() {
     let tells = || ensemble.log_contains(leader, &format!("server {follower} connects from 127.0.0.1"));
     ensemble.until("the quorum port tells of it", tells).unwrap();
     assert!(ensemble.log_contains(leader, "two servers have the same myid"));
+    // Whose connection is closed for it is said with the number of the server, and not of the connection.
+    let tells = || ensemble.log_contains(leader, &format!("learner {follower} at 127.0.0.1:"));
+    ensemble.until("it is told whose connection is closed", tells).unwrap();
 
     // The follower may have lost its place; then it comes back.
     let is_written = || {

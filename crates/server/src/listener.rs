@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::SocketFlags;
@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
 
 use crate::config::ClientConfig;
+use crate::few_lines::FewLines;
 use crate::shard_thread::{ToShard, limit_key};
 
 /// How many connections there are, in total and from each address.
@@ -148,19 +149,8 @@ pub async fn run(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let counts = Arc::new(Mutex::new(Counts::default()));
     let (mut next, mut in_a_row) = (0, 0);
-    // A crowd at the door must not fill the log: one line a second, with how many were turned away.
-    let (mut told, mut unsaid) = (None::<Instant>, 0u64);
-    let mut tell = |why: String| {
-        unsaid += 1;
-        if told.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-            tracing::warn!(
-                "{why}{}",
-                if unsaid > 1 { format!(" (and {} more such)", unsaid - 1) } else { String::new() }
-            );
-            told = Some(Instant::now());
-            unsaid = 0;
-        }
-    };
+    let lines = FewLines::default();
+    let tell = |why: String| lines.tell(|more| tracing::warn!("{why}{more}"));
     loop {
         // The runtime waits for the first of a burst. It would watch each of those behind it, too, only to be told that it is
         // for its shard's runtime to do so.

@@ -32,6 +32,7 @@ use crate::config::EnsembleConfig;
 use crate::core::Core;
 use crate::disk::RealDisk;
 use crate::dynamic_files::DynamicFiles;
+use crate::few_lines::{FewLines, in_short};
 use crate::four_letter::{EnsembleGauges, LeaderGauges, Mode};
 use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
 use crate::start::OnFatal;
@@ -61,6 +62,7 @@ pub struct Member {
     stop_wake: Condvar,
     /// The role that was announced last.
     role: Mutex<RoleId>,
+    lines: Lines,
     /// Its own line when it started: its sockets are there.
     own: Option<quorum_verifier::Member>,
     /// What holds, and where that is written.
@@ -127,6 +129,7 @@ impl Member {
             task_wake: Condvar::new(),
             stop_wake: Condvar::new(),
             role: Mutex::new(RoleId(0)),
+            lines: Lines::default(),
             own: configuration.committed().member(ensemble.me).cloned(),
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
@@ -151,15 +154,19 @@ impl Member {
                 Output::Ensemble(ensemble::Output::Connections(output)) => orders.push(Order::Election(output)),
                 Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(node, output, &mut orders),
                 Output::Ensemble(ensemble::Output::NotANotification { from, len }) => {
-                    tracing::info!(
-                        "server {from} sent {len} bytes on the election port that are no notification: its connection is closed"
-                    );
+                    self.lines.nonsense.tell(|more| {
+                        tracing::info!(
+                            "server {from} sent {len} bytes on the election port that are no notification: its connection is closed{more}"
+                        );
+                    });
                 }
-                Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => tracing::error!(
-                    "server {from} has another list of members than this server, and whoever counts others may elect another leader: make them the same. There: {}; here: {}",
-                    list.replace('\n', ", "),
-                    in_one_line(self.configuration().committed())
-                ),
+                Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => self.lines.lists.tell(|more| {
+                    tracing::error!(
+                        "server {from} has another list of members than this server, and whoever counts others may elect another leader: make them the same. There: {}; here: {}{more}",
+                        in_short(&list, LIST_BYTES_MAX),
+                        in_short(&self.configuration().committed().to_string(), LIST_BYTES_MAX)
+                    );
+                }),
                 // The node does it.
                 Output::Ensemble(ensemble::Output::ReadOnly(_)) => {}
                 Output::Task(task) => self.add(Job::Task(task)),
@@ -412,6 +419,16 @@ fn run_task(core: &Core, member: &Member, disk: &mut RealDisk, task: &Task, on_f
         }
     }
 }
+
+/// What others can make it say.
+#[derive(Debug, Default)]
+struct Lines {
+    nonsense: FewLines,
+    lists: FewLines,
+}
+
+/// Bytes of a list of members in a line that others can cause.
+const LIST_BYTES_MAX: usize = 2 << 10;
 
 fn in_one_line(verifier: &QuorumVerifier) -> String {
     verifier.to_string().replace('\n', ", ")

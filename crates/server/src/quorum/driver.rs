@@ -1,7 +1,6 @@
 //! The thread: it does what orders ask for.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use super::leader_port::LeaderPort;
 use super::learner_port::{self, LearnerPort};
 use super::waiting::Waiting;
 use super::{Machines, News, Options, Order, Orders, dial};
+use crate::few_lines::{FewLines, Told};
 
 /// Events of the tasks that wait; a task that finds no room waits.
 const EVENTS_MAX: usize = 256;
@@ -49,8 +49,23 @@ pub(super) struct Shared {
     events: mpsc::Sender<Event>,
     /// Room for attempts to reach addresses that somebody told.
     pub(super) told: Arc<Semaphore>,
+    pub(super) lines: Rc<Lines>,
     /// Peers whose names could not be looked up when they were called last: told once of each.
-    pub(super) unknown: Rc<RefCell<BTreeSet<ServerId>>>,
+    pub(super) unknown: Rc<RefCell<Told>>,
+}
+
+/// What others can make it say.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    pub(super) bad_election_frames: FewLines,
+    pub(super) bad_election_hellos: FewLines,
+    pub(super) bad_learner_hellos: FewLines,
+    pub(super) bad_learner_packets: FewLines,
+    pub(super) closed_learners: FewLines,
+    pub(super) broken_snapshots: FewLines,
+    pub(super) same_id: FewLines,
+    pub(super) doubles: FewLines,
+    pub(super) unknown_names: FewLines,
 }
 
 impl Shared {
@@ -131,6 +146,7 @@ impl Driver {
             machines,
             events: sender,
             told: Arc::new(Semaphore::new(dial::TOLD_MAX)),
+            lines: Rc::default(),
             unknown: Rc::default(),
         };
         for listener in listening.0 {
@@ -204,8 +220,9 @@ impl Ports {
                 }
             }
             Order::CloseLearner(id, why) => {
-                if self.leader.as_mut().is_some_and(|leader| leader.close(id)) {
-                    tracing::info!("learner {}: {why}: its connection is closed", id.0);
+                if let Some(who) = self.leader.as_mut().and_then(|leader| leader.close(id)) {
+                    let lines = &self.shared.lines.closed_learners;
+                    lines.tell(|more| tracing::info!("learner {who}: {why}: its connection is closed{more}"));
                 }
             }
             Order::Over(role) => {
@@ -234,10 +251,13 @@ impl Ports {
         match event {
             Event::ElectionCame { stream, initial, rest } => {
                 if initial.server == self.shared.options.me {
-                    tracing::error!(
-                        "another server says that it is server {}: two servers have the same myid; it is not listened to",
-                        initial.server
-                    );
+                    let from = stream.peer_addr().map_or_else(|e| e.to_string(), |it| it.to_string());
+                    self.shared.lines.same_id.tell(|more| {
+                        tracing::error!(
+                            "another server says that it is server {}, from {from}: two servers have the same myid; it is not listened to{more}",
+                            initial.server
+                        );
+                    });
                 }
                 let connection = self.election.begin(&self.shared, stream, rest);
                 self.tell(connections::Input::Accepted { connection, initial });
@@ -258,7 +278,7 @@ impl Ports {
                 }
             }
             Event::LearnerEnded(role, id) => {
-                if self.leader.as_mut().is_some_and(|it| it.role == role && it.close(id)) {
+                if self.leader.as_mut().is_some_and(|it| it.role == role && it.close(id).is_some()) {
                     self.shared.tell(News::Leader(role, leader::Input::Disconnected(id)));
                 }
             }

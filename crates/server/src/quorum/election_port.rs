@@ -85,7 +85,8 @@ async fn read(shared: Shared, id: ConnectionId, mut from: OwnedReadHalf, mut byt
                 }
                 Ok(None) => break,
                 Err(e) => {
-                    tracing::info!("election port: {e}: the connection is closed");
+                    let lines = &shared.lines.bad_election_frames;
+                    lines.tell(|more| tracing::info!("election port: {e}: the connection is closed{more}"));
                     return shared.send(Event::ElectionEnded(id)).await;
                 }
             }
@@ -120,7 +121,8 @@ pub(super) async fn greet(shared: Shared, mut stream: TcpStream) {
                 }
                 Ok(None) => {}
                 Err(e) => {
-                    tracing::info!("election port: {e}: the connection is closed");
+                    let lines = &shared.lines.bad_election_hellos;
+                    lines.tell(|more| tracing::info!("election port: {e}: the connection is closed{more}"));
                     return None;
                 }
             }
@@ -156,13 +158,15 @@ pub(super) async fn call(shared: Shared, to: ServerId, addresses: Vec<HostPort>,
     match &result {
         Err(e) if dial::is_unknown_name(e) => {
             // A slip of the pen in `zoo.cfg`, or a name server that is away: nobody would see why this member is missing.
-            if shared.unknown.borrow_mut().insert(to) {
-                tracing::warn!("server {to} can't be called: {e}; it is looked up anew at each attempt");
+            if shared.unknown.borrow_mut().add(to) {
+                shared.lines.unknown_names.tell(|more| {
+                    tracing::warn!("server {to} can't be called: {e}; it is looked up anew at each attempt{more}");
+                });
             }
         }
         Err(e) => tracing::debug!("server {to} can't be reached for an election: {e}"),
         Ok(_) => {
-            shared.unknown.borrow_mut().remove(&to);
+            shared.unknown.borrow_mut().remove(to);
         }
     }
     shared.send(Event::ElectionCalled { to, stream: result.ok() }).await;

@@ -4,15 +4,15 @@
 //! the learners. Then a task reads packets, and one takes from the leader's queue what is to be sent, as much as one write
 //! takes.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::{fmt, io};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 use wire::ServerId;
@@ -25,6 +25,7 @@ use zab::{ConnId, RoleId, ToLearner};
 use super::driver::{Event, Shared};
 use super::waiting::Waiting;
 use super::{News, dial};
+use crate::few_lines::Told;
 
 /// How much is taken from the leader's queue for one write.
 const WRITE_BYTES: usize = 256 << 10;
@@ -40,15 +41,31 @@ const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(500);
 pub(super) struct LeaderPort {
     pub(super) role: RoleId,
     learners: BTreeMap<ConnId, Learner>,
-    /// Servers that were told of, because they seem to be two.
-    doubted: BTreeSet<ServerId>,
+    /// Servers that seem to be two.
+    doubted: Told,
     acceptors: Vec<JoinHandle<()>>,
+}
+
+/// A learner, for people.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Who {
+    server: Option<ServerId>,
+    from: Option<SocketAddr>,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.server {
+            Some(server) => write!(f, "{server}")?,
+            None => f.write_str("without a number")?,
+        }
+        self.from.map_or(Ok(()), |from| write!(f, " at {from}"))
+    }
 }
 
 #[derive(Debug)]
 struct Learner {
-    server: Option<ServerId>,
-    from: Option<SocketAddr>,
+    who: Who,
     ready: Rc<Notify>,
     snapshots: mpsc::Sender<mpsc::Receiver<io::Result<Bytes>>>,
     tasks: [AbortHandle; 2],
@@ -87,13 +104,13 @@ impl LeaderPort {
 
     fn open_at(shared: &Shared, role: RoleId, addresses: impl Iterator<Item = HostPort>, what: &'static str) -> Self {
         let acceptors = addresses.map(|address| spawn_local(accept(shared.clone(), role, address, what))).collect();
-        Self { role, learners: BTreeMap::new(), doubted: BTreeSet::new(), acceptors }
+        Self { role, learners: BTreeMap::new(), doubted: Told::default(), acceptors }
     }
 
     /// A learner said hello; `rest` is what came behind it.
     pub(super) fn begin(&mut self, shared: &Shared, id: ConnId, stream: TcpStream, hello: Packet, rest: BytesMut) {
-        let (server, from) = (server_of(&hello), stream.peer_addr().ok());
-        self.look_for_double(server, from);
+        let who = Who { server: server_of(&hello), from: stream.peer_addr().ok() };
+        self.look_for_double(shared, who);
         let (reads, writes) = stream.into_split();
         let ready = Rc::new(Notify::new());
         let (snapshots, inbox) = mpsc::channel(1);
@@ -101,23 +118,25 @@ impl LeaderPort {
         let news =
             vec![News::Leader(self.role, Input::Connected(id)), News::Leader(self.role, Input::Packet(id, hello))];
         let tasks = [
-            spawn_local(read(shared.clone(), self.role, id, reads, rest)).abort_handle(),
-            spawn_local(write(shared.clone(), self.role, id, writes, ready.clone(), inbox)).abort_handle(),
+            spawn_local(read(shared.clone(), self.role, id, who, reads, rest)).abort_handle(),
+            spawn_local(write(shared.clone(), self.role, id, who, writes, ready.clone(), inbox)).abort_handle(),
         ];
-        self.learners.insert(id, Learner { server, from, ready, snapshots, tasks });
+        self.learners.insert(id, Learner { who, ready, snapshots, tasks });
         shared.machines.handle(news);
     }
 
     /// Whoever restarts closes its connection first, as a rule. Said once: two servers would replace each other for ever.
-    fn look_for_double(&mut self, server: Option<ServerId>, from: Option<SocketAddr>) {
-        let Some(server) = server else { return };
-        let other = self.learners.values().find(|it| it.server == Some(server)).and_then(|it| it.from);
+    fn look_for_double(&mut self, shared: &Shared, who: Who) {
+        let Who { server: Some(server), from } = who else { return };
+        let other = self.learners.values().find(|it| it.who.server == Some(server)).and_then(|it| it.who.from);
         if let Some((other, from)) = other.zip(from)
-            && self.doubted.insert(server)
+            && self.doubted.add(server)
         {
-            tracing::error!(
-                "server {server} connects from {from} while its connection from {other} is open: if it was not just cut off, two servers have the same myid"
-            );
+            shared.lines.doubles.tell(|more| {
+                tracing::error!(
+                    "server {server} connects from {from} while its connection from {other} is open: if it was not just cut off, two servers have the same myid{more}"
+                );
+            });
         }
     }
 
@@ -136,9 +155,9 @@ impl LeaderPort {
         }
     }
 
-    /// Closes a connection. False: it was closed before.
-    pub(super) fn close(&mut self, id: ConnId) -> bool {
-        self.learners.remove(&id).is_some()
+    /// Closes a connection, and says whose it was. `None`: it was closed before.
+    pub(super) fn close(&mut self, id: ConnId) -> Option<Who> {
+        self.learners.remove(&id).map(|it| it.who)
     }
 }
 
@@ -181,12 +200,16 @@ async fn greet(shared: Shared, role: RoleId, mut stream: TcpStream) {
                     return Some((packet, bytes));
                 }
                 Ok(Some(packet)) => {
-                    tracing::info!("quorum port: {} is no hello: the connection is closed", packet.name());
+                    let (lines, name) = (&shared.lines.bad_learner_hellos, packet.name());
+                    lines.tell(|more| {
+                        tracing::info!("quorum port: {name} is no hello: the connection is closed{more}");
+                    });
                     return None;
                 }
                 Ok(None) => {}
                 Err(e) => {
-                    tracing::info!("quorum port: {e}: the connection is closed");
+                    let lines = &shared.lines.bad_learner_hellos;
+                    lines.tell(|more| tracing::info!("quorum port: {e}: the connection is closed{more}"));
                     return None;
                 }
             }
@@ -212,7 +235,7 @@ pub(super) fn next_packet(bytes: &mut BytesMut, limits: Limits) -> Result<Option
     }
 }
 
-async fn read(shared: Shared, role: RoleId, id: ConnId, mut from: OwnedReadHalf, mut bytes: BytesMut) {
+async fn read(shared: Shared, role: RoleId, id: ConnId, who: Who, mut from: OwnedReadHalf, mut bytes: BytesMut) {
     let limits = Limits { length_max: shared.options.length_max, ..Limits::default() };
     loop {
         let mut news = Vec::new();
@@ -221,7 +244,8 @@ async fn read(shared: Shared, role: RoleId, id: ConnId, mut from: OwnedReadHalf,
                 Ok(Some(packet)) => news.push(News::Leader(role, Input::Packet(id, packet))),
                 Ok(None) => break true,
                 Err(e) => {
-                    tracing::warn!("learner {}: {e}: its connection is closed", id.0);
+                    let lines = &shared.lines.bad_learner_packets;
+                    lines.tell(|more| tracing::warn!("learner {who}: {e}: its connection is closed{more}"));
                     break false;
                 }
             }
@@ -240,6 +264,7 @@ async fn write(
     shared: Shared,
     role: RoleId,
     id: ConnId,
+    who: Who,
     mut to: OwnedWriteHalf,
     ready: Rc<Notify>,
     mut snapshots: mpsc::Receiver<mpsc::Receiver<io::Result<Bytes>>>,
@@ -262,7 +287,8 @@ async fn write(
                         send_snapshot(&mut to, &mut snapshots).await
                     };
                     if let Err(e) = sent.await {
-                        tracing::warn!("learner {}: the snapshot broke off: {e}", id.0);
+                        let lines = &shared.lines.broken_snapshots;
+                        lines.tell(|more| tracing::warn!("learner {who}: the snapshot broke off: {e}{more}"));
                         return shared.send(Event::LearnerEnded(role, id)).await;
                     }
                 }
@@ -287,4 +313,17 @@ async fn send_snapshot(
         to.write_all(&piece?).await?;
     }
     to.write_all(SIGNATURE).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_learner_is_called_by_the_number_that_it_has_itself() {
+        let from = Some(SocketAddr::from(([127, 0, 0, 1], 5)));
+        let who = |server| Who { server, from }.to_string();
+        assert_eq!(who(Some(ServerId(3))), "3 at 127.0.0.1:5");
+        assert_eq!(who(None), "without a number at 127.0.0.1:5");
+    }
 }
