@@ -83,6 +83,7 @@ pub(crate) fn member(
     options.tick_ms = u64::from(config.sessions.tick_ms);
     options.init_limit_ticks = u64::from(ensemble.init_limit_ticks);
     options.sync_limit_ticks = u64::from(ensemble.sync_limit_ticks);
+    options.epoch_wait_ms_max = ensemble.epoch_wait_ms_max.map(u64::from);
     options.force_snapshot_sync = ensemble.force_snapshot_sync;
     options.snap_syncs_max = ensemble.snap_syncs_max as usize;
     options.diff_syncs_max = ensemble.diff_syncs_max as usize;

@@ -71,9 +71,11 @@ pub struct EnsembleConfig {
     pub notification_ms_min: u32,
     /// And at last.
     pub notification_ms_max: u32,
-    /// Observers that get a snapshot at once, at most.
+    /// How long a leader waits for its epoch before a voter that looks for a leader again ends that, in ms; `None`: no voter does.
+    pub epoch_wait_ms_max: Option<u32>,
+    /// Servers without a vote that get a snapshot at once, at most.
     pub snap_syncs_max: u32,
-    /// Observers that get a part of the log at once, at most.
+    /// Servers without a vote that get a part of the log at once, at most.
     pub diff_syncs_max: u32,
     /// Give every learner a snapshot.
     pub force_snapshot_sync: bool,
@@ -199,6 +201,7 @@ pub(super) fn ensemble(
             .limit("fastleader.maxNotificationInterval")?
             .unwrap_or(notification_ms_min)
             .max(notification_ms_min),
+        epoch_wait_ms_max: settings.int("leader.maxTimeToWaitForEpoch")?.and_then(|ms| u32::try_from(ms).ok()),
         snap_syncs_max: settings.number("leader.maxConcurrentSnapSyncs")?,
         diff_syncs_max: settings.number("leader.maxConcurrentDiffSyncs")?,
         force_snapshot_sync: settings.bool("forceSnapshotSync")?,

@@ -66,6 +66,7 @@ fn a_member_with_the_defaults() {
     assert_eq!((it.election_bind_tries, it.notification_ms_min, it.notification_ms_max), (Some(3), 200, 60_000));
     assert_eq!((it.snap_syncs_max, it.diff_syncs_max, it.commit_log_count), (10, 100, 500));
     assert!(!it.force_snapshot_sync && !it.listen_on_all && !it.tcp_keep_alive);
+    assert_eq!(it.epoch_wait_ms_max, None);
     assert_eq!((config.client.address, config.client.port), (None, 2181));
     assert_eq!(config.notes.len(), 1, "two participants tolerate no loss: {:?}", config.notes);
 }
@@ -76,12 +77,17 @@ fn each_limit_is_heard() {
                  quorumCnxnTimeoutMs=10\nelectionPortBindRetry=0\ntcpKeepAlive=true\nquorumListenOnAllIPs=true\n\
                  fastleader.minNotificationInterval=11\nfastleader.maxNotificationInterval=12\n\
                  leader.maxConcurrentSnapSyncs=13\nmaxConcurrentDiffSyncs=14\nforceSnapshotSync=true\n\
-                 commitLogCount=1500\nsnapshotSizeFactor=-1\nclientPort=2181\nserver.4=h4:1:2";
+                 leader.maxTimeToWaitForEpoch=15\ncommitLogCount=1500\nsnapshotSizeFactor=-1\nclientPort=2181\nserver.4=h4:1:2";
     let it = member(&format!("{THREE}{lines}"), "1").ensemble.unwrap();
     assert_eq!((it.connect_limit_ticks, it.connect_pause_ms), (7, 8));
     assert_eq!((it.election_connect_ms, it.election_hello_ms, it.election_bind_tries), (9, 10, None));
     assert_eq!((it.notification_ms_min, it.notification_ms_max), (11, 12));
     assert_eq!((it.snap_syncs_max, it.diff_syncs_max, it.commit_log_count), (13, 14, 1500));
+    assert_eq!(it.epoch_wait_ms_max, Some(15));
+    for (ms, wait) in [(0, Some(0)), (-5, None)] {
+        let lines = format!("clientPort=2181\nmaxTimeToWaitForEpoch={ms}");
+        assert_eq!(member(&format!("{THREE}{lines}"), "1").ensemble.unwrap().epoch_wait_ms_max, wait);
+    }
     assert!(it.tcp_keep_alive && it.listen_on_all && it.force_snapshot_sync);
     assert_eq!(it.snapshot_size_factor.to_string(), "-1");
 }

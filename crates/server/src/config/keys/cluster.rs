@@ -2,7 +2,7 @@
 
 use super::{Chapter, I32_MAX, I32_MIN, Kind, key};
 
-const ALONE: &str = "there is no such part here";
+const NOTHING: &str = "this server has nothing to tune there";
 
 pub(super) const CHAPTER: Chapter = Chapter {
     title: "Ensembles",
@@ -16,12 +16,12 @@ pub(super) const CHAPTER: Chapter = Chapter {
         .file_only(),
         key("group", Kind::Text, "", "A group of a hierarchical quorum.").file_only(),
         key("weight", Kind::Text, "", "Weight of a member.").file_only(),
-        key("fastleader.", Kind::Text, "", "Pauses of the election.").no_effect(ALONE),
-        key("leader.", Kind::Text, "", "Tuning of the leader.").no_effect(ALONE),
-        key("learner.", Kind::Text, "", "Tuning of learners.").no_effect(ALONE),
-        key("follower.", Kind::Text, "", "Tuning of followers.").no_effect(ALONE),
-        key("observer.", Kind::Text, "", "Tuning of observers.").no_effect(ALONE),
-        key("observerMaster.", Kind::Text, "", "Tuning of learner masters.").no_effect(ALONE),
+        key("fastleader.", Kind::Text, "", "Pauses of the election.").no_effect(NOTHING),
+        key("leader.", Kind::Text, "", "Tuning of the leader.").no_effect(NOTHING),
+        key("learner.", Kind::Text, "", "Tuning of learners.").no_effect(NOTHING),
+        key("follower.", Kind::Text, "", "Tuning of followers.").no_effect(NOTHING),
+        key("observer.", Kind::Text, "", "Tuning of observers.").no_effect(NOTHING),
+        key("observerMaster.", Kind::Text, "", "Tuning of learner masters.").no_effect(NOTHING),
         key("multiAddress.reachabilityCheck", Kind::Text, "", "Checks of several addresses.")
             .file_only()
             .no_effect("all addresses are tried, and the first that answers is taken"),
@@ -71,16 +71,16 @@ pub(super) const CHAPTER: Chapter = Chapter {
         key("leaderConnectDelayDuringRetryMs", Kind::Decoded(0, I32_MAX), "100", "Pause in ms between tries to reach a leader.")
             .ensemble(),
         key("forward_learner_requests_to_commit_processor_disabled", Kind::Text, "false", "Memory of a leader.")
-            .no_effect(ALONE),
+            .no_effect(NOTHING),
         key("leader.maxConcurrentSnapSyncs", Kind::Decoded(1, I32_MAX), "10", "Servers without a vote that are sent a snapshot at the same time.")
             .also(&["maxConcurrentSnapSyncs"])
             .ensemble(),
         key("leader.maxConcurrentDiffSyncs", Kind::Decoded(1, I32_MAX), "100", "Servers without a vote that are sent a part of the log at the same time.")
             .also(&["maxConcurrentDiffSyncs"])
             .ensemble(),
-        key("leader.maxTimeToWaitForEpoch", Kind::Decoded(I32_MIN, I32_MAX), "-1", "Patience of a leader in discovery, in ms.")
+        key("leader.maxTimeToWaitForEpoch", Kind::Decoded(I32_MIN, I32_MAX), "-1", "Time in ms that a leader waits for a quorum before it gives up as soon as one of its voters looks for a leader again. Below 0: initLimit, whoever looks.")
             .also(&["maxTimeToWaitForEpoch"])
-            .no_effect("discovery lasts for initLimit"),
+            .ensemble(),
         key("fastleader.minNotificationInterval", Kind::Decoded(1, I32_MAX), "200", "Time in ms after which a vote is sent again, at first.")
             .ensemble(),
         key("fastleader.maxNotificationInterval", Kind::Decoded(1, I32_MAX), "60000", "And at last, after doubling each time.")
