@@ -220,7 +220,7 @@ impl Driver {
             self.connections.handle(input);
             while let Some(output) = self.connections.take_output() {
                 match output {
-                    connections::Output::Connect { to, addresses } => self.open(to, addresses),
+                    connections::Output::Connect { to, addresses, .. } => self.open(to, addresses),
                     connections::Output::Write { connection, message } => {
                         let mut frame = (message.len() as i32).to_be_bytes().to_vec();
                         frame.extend_from_slice(&message);
