@@ -662,6 +662,12 @@ impl Node {
                 self.log = LogWriter::new(self.log_options.clone(), self.log.appended());
                 member::Input::NotTruncated(token)
             }
+            Done::NotInstalled { token, why } => {
+                consensus.change = None;
+                consensus.outputs.push_back(Output::Note(why));
+                self.log = LogWriter::new(self.log_options.clone(), self.log.appended());
+                member::Input::NotInstalled(token)
+            }
             Done::Truncated { token, to, rebuilt, notes } => {
                 consensus.change = None;
                 consensus.outputs.extend(notes.into_iter().map(Output::Note));

@@ -12,7 +12,7 @@ use storage::epoch::EpochFile;
 use storage::log::dir::files_from;
 use storage::log::truncate::{self, TruncateError};
 use storage::names::{self, numbered};
-use storage::snapshot::decode::{Ignore, decode_file};
+use storage::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
 use storage::snapshot::install;
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, Effect, FileRef, RecoverError, RecoverOptions, recover};
@@ -117,6 +117,11 @@ pub(crate) enum Done {
         zxid: Zxid,
         rebuilt: Box<Rebuilt>,
     },
+    /// What came is no snapshot, and the history is what it was.
+    NotInstalled {
+        token: Token,
+        why: String,
+    },
     LogRead {
         role: RoleId,
         conn: ConnId,
@@ -138,7 +143,11 @@ impl TaskDone {
         match self.0 {
             Done::Truncated { to, .. } => Some(to),
             Done::Installed { zxid, .. } => Some(zxid),
-            Done::Epoch { .. } | Done::NotTruncated { .. } | Done::LogRead { .. } | Done::Found { .. } => None,
+            Done::Epoch { .. }
+            | Done::NotTruncated { .. }
+            | Done::NotInstalled { .. }
+            | Done::LogRead { .. }
+            | Done::Found { .. } => None,
         }
     }
 }
@@ -235,14 +244,8 @@ impl Task {
                 }
             }
             Kind::Install { token, zxid, close } => {
-                let (token, zxid) = (*token, *zxid);
                 execute(disk, close)?;
-                let effects = install::plan(disk, zxid, &options.recover).map_err(|error| TaskError::Io {
-                    what: format!("installing the snapshot of {zxid}"),
-                    error: io::Error::other(error),
-                })?;
-                execute(disk, &effects)?;
-                Done::Installed { token, zxid, rebuilt: Box::new(rebuild_at(disk, zxid, options)?) }
+                install_snapshot(disk, *token, *zxid, options)?
             }
             &Kind::ReadLog { role, conn, token, from, up_to, is_first } => {
                 let is_wanted =
@@ -284,6 +287,27 @@ fn write_epoch(disk: &mut dyn Disk, effects: &[Effect]) -> Result<(), TaskError>
             what => TaskError::Io { what, error },
         })
     })
+}
+
+/// Makes what was received the history, if it is a snapshot: the tree that is made of it to see that is the new one.
+fn install_snapshot(disk: &mut dyn Disk, token: Token, zxid: Zxid, options: &TaskOptions) -> Result<Done, TaskError> {
+    let failed = |error| TaskError::Io { what: format!("installing the snapshot of {zxid}"), error };
+    let mut rebuild = Rebuild::new(options.tree, options.digests);
+    match install::load(disk, zxid, &options.recover, &mut rebuild) {
+        Ok(()) => {}
+        Err(LoadSnapshotError::Io(error)) => return Err(failed(error)),
+        Err(error) => {
+            execute(disk, &install::refuse())?;
+            let why = format!(
+                "the snapshot of {zxid} that the leader has sent can't be taken: {error}; this server keeps the history that it has"
+            );
+            return Ok(Done::NotInstalled { token, why });
+        }
+    }
+    let effects = install::plan(disk, zxid, &options.recover).map_err(|error| failed(io::Error::other(error)))?;
+    execute(disk, &effects)?;
+    let (tree, sessions, _) = rebuild.finish();
+    Ok(Done::Installed { token, zxid, rebuilt: Box::new(Rebuilt { tree, sessions }) })
 }
 
 fn rebuild_at(disk: &mut dyn Disk, end: Zxid, options: &TaskOptions) -> Result<Rebuilt, TaskError> {

@@ -7,10 +7,14 @@ mod world;
 use std::cell::Cell;
 
 use peer::LocalSessions;
+use storage::names::FileName;
+use storage::snapshot::install::RECEIVED;
+use storage::{Dir, FileRef};
 use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{ErrorCode, OpCode, SessionId, Xid};
 use world::World;
 use world::client::Client;
+use world::spoil::Znode;
 
 /// `OSTLER_SEEDS=1000` runs more of them, `OSTLER_SEED=7` one.
 fn for_seeds(usual: u64, run: impl Fn(u64)) {
@@ -200,6 +204,54 @@ fn what_a_leader_alone_has_logged_is_cut() {
         assert!(!dump.iter().any(|line| line.starts_with("/lonely")), "{dump:?}");
         assert!(dump.iter().any(|line| line.starts_with("/other")), "{dump:?}");
     });
+}
+
+#[test]
+fn a_snapshot_that_no_tree_can_take_changes_nothing() {
+    // A znode before its parent, as a bit that flips in a path makes it; one twice; no root.
+    let lies: [(fn(&mut Vec<Znode>), &str); 3] = [
+        (
+            |znodes| znodes.iter_mut().filter(|it| it.path == "/other").for_each(|it| it.path = "/othes".to_owned()),
+            "/other/b",
+        ),
+        (|znodes| znodes.extend(znodes.iter().find(|it| it.path == "/other").cloned()), "/other"),
+        (|znodes| znodes.retain(|it| !it.path.is_empty()), "/zookeeper"),
+    ];
+    for (seed, (lie, of)) in (0..).zip(lies) {
+        let mut world = started(seed, 2);
+        world.clients.iter_mut().for_each(|client| client.rests = true);
+        let old = world.leader().unwrap();
+        world.connect(0, old);
+        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+        world.create(0, "/lonely", 0);
+        (0..10).for_each(|_| world.disk_step(old));
+        world.kill(old);
+        world.until("another leads", |world| world.leader().is_some());
+        world.connect(1, (0..3).find(|&s| s != old).unwrap());
+        world.until("connected", |world| world.clients[1].is_connected);
+        for path in ["/other", "/other/b"] {
+            world.create(1, path, 0);
+            world.until("created", |world| world.clients[1].is_idle());
+        }
+        let before = world.servers[old].disk.history();
+        world.spoil = Some(lie);
+        world.start(old);
+        for times in 1..=2 {
+            let refusals = |world: &World| world.notes.iter().filter(|it| it.contains("can't be taken")).count();
+            world.until("it refuses the snapshot, and asks again", |world| refusals(world) == times);
+        }
+        let last = world.notes.last().unwrap();
+        assert!(last.contains(&format!("znode {of:?}: ")) && !last.contains('\n'), "{last}");
+        assert!(!world.is_serving(old));
+        assert_eq!(world.servers[old].disk.history(), before, "of its own history nothing is changed");
+        let received = FileRef::new(Dir::Data, FileName::Other(RECEIVED.into()));
+        assert!(world.servers[old].disk.bytes(&received).is_none(), "what was refused is in the way");
+        world.spoil = None;
+        finish(&mut world);
+        let dump = world.dump(old);
+        assert!(dump.iter().any(|line| line.starts_with("/other/b")), "{dump:?}");
+        assert!(!dump.iter().any(|line| line.starts_with("/lonely")), "{dump:?}");
+    }
 }
 
 #[test]

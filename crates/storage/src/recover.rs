@@ -5,6 +5,7 @@
 
 mod error;
 mod mend;
+mod rebuild;
 mod replay;
 
 use std::io::{self, SeekFrom};
@@ -19,10 +20,11 @@ use crate::log::dir::{History, ReadLogError, ReadOptions, name_of, read_history}
 use crate::log::reader::{Header, Record};
 use crate::names::{self, FileName, Numbered};
 use crate::settle::settle;
-use crate::snapshot::decode::{Ignore, LoadSnapshotError, SnapshotVisitor, decode_file};
+use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
 use crate::snapshot::stream::Compression;
 use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
 pub use error::RecoverError;
+pub(crate) use rebuild::decode_into;
 pub use replay::Fit;
 use replay::{Replayed, Stop, replay};
 
@@ -418,19 +420,7 @@ fn load(
     let file = FileRef::new(Dir::Data, name.clone());
     let source = disk.open(&file)?;
     let mut told = |bytes| progress(Progress::Snapshot { zxid, bytes, total });
-    let decoded = decode_file(source, Compression::of(name), options.length_max, &mut Visitor(into), &mut told);
-    // What was refused stands before whatever is wrong with the rest of the file.
-    if let Some((path, reason)) = into.refused() {
-        return Err(LoadSnapshotError::Refused { path, reason });
-    }
-    let end = decoded?;
-    if let Some(last) = end.last_processed.filter(|last| *last < zxid) {
-        return Err(LoadSnapshotError::Renamed { last, named: zxid });
-    }
-    // A digest from before the name's zxid says nothing about this tree.
-    let digest = end.digest.filter(|digest| digest.zxid >= zxid && digest.zxid != Zxid::ZERO);
-    let refused = |reason| LoadSnapshotError::Refused { path: String::new(), reason };
-    into.snapshot_end(zxid, digest).map_err(refused)?;
+    let end = decode_into(source, Compression::of(name), zxid, options.length_max, into, &mut told)?;
     let header = Header { version: end.version, dbid: end.dbid };
     Ok(Loaded { zxid, file, bytes: total, nodes: end.nodes, header, fit: into.fit(), failed: Vec::new() })
 }
@@ -459,20 +449,6 @@ pub fn looks_valid(disk: &dyn Disk, file: &Numbered) -> io::Result<bool> {
         Ok(()) => Ok(found == magic),
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(e) => Err(e),
-    }
-}
-
-struct Visitor<'a>(&'a mut dyn Restore);
-
-impl SnapshotVisitor for Visitor<'_> {
-    fn session(&mut self, session: SessionId, timeout_ms: i32) {
-        self.0.session(session, timeout_ms);
-    }
-    fn acl(&mut self, id: i64, acl: AclVec<'_>) {
-        self.0.acl(id, acl);
-    }
-    fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String> {
-        self.0.node(path, data, acl_id, stat)
     }
 }
 

@@ -71,6 +71,8 @@ pub enum Input {
     Done(Done),
     /// A [`Command::Truncate`] could not be done: the log has no such txn. Nothing was changed.
     NotTruncated(Token),
+    /// A [`Command::InstallSnapshot`] could not be done: what came is no snapshot. Nothing was changed.
+    NotInstalled(Token),
     /// Some of the snapshot came. Say so at least every `syncLimit` while it comes.
     SnapshotProgress,
     /// The whole snapshot came, with what stands behind it, and is durable, under a name that nobody takes for a
@@ -350,6 +352,7 @@ impl Learner {
             Input::Logged(logged) => self.on_logged(logged),
             Input::Done(done) => self.on_done(now_ms, done),
             Input::NotTruncated(token) => self.on_not_truncated(token),
+            Input::NotInstalled(token) => self.on_not_installed(token),
             Input::SnapshotProgress => self.heard(now_ms),
             Input::SnapshotReceived(is_whole) => self.on_snapshot_received(now_ms, is_whole),
             Input::Request(request) => {

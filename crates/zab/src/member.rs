@@ -55,6 +55,8 @@ pub enum Input {
     Done(Done),
     /// A [`Command::Truncate`] could not be done, and changed nothing.
     NotTruncated(Token),
+    /// A [`Command::InstallSnapshot`] could not be done, since what came is no snapshot, and changed nothing.
+    NotInstalled(Token),
     /// It is time.
     Timer,
 }
@@ -252,6 +254,10 @@ impl Member {
             Input::NotTruncated(token) => {
                 self.pending.remove(&token);
                 self.learner(now_ms, learner::Input::NotTruncated(token));
+            }
+            Input::NotInstalled(token) => {
+                self.pending.remove(&token);
+                self.learner(now_ms, learner::Input::NotInstalled(token));
             }
             Input::Timer => {
                 self.leader(now_ms, leader::Input::Timer);

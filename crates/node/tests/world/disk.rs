@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Cursor, ErrorKind};
 
 use storage::disk::{DiskRead, Entry};
+use storage::names::FileName;
 use storage::{Dir, Disk, Effect, FileRef};
 
 #[derive(Debug, Default)]
@@ -13,6 +14,12 @@ impl MapDisk {
     /// Does all of it.
     pub fn run(&mut self, effects: &[Effect]) {
         effects.iter().try_for_each(|effect| self.execute(effect)).unwrap();
+    }
+
+    /// All logs and snapshots.
+    pub fn history(&self) -> BTreeMap<FileRef, Vec<u8>> {
+        let is_history = |file: &FileRef| matches!(file.name, FileName::Log(_) | FileName::Snapshot(_));
+        self.0.iter().filter(|(file, _)| is_history(file)).map(|(file, bytes)| (file.clone(), bytes.clone())).collect()
     }
 
     pub fn bytes(&self, file: &FileRef) -> Option<&[u8]> {

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod disk;
+pub mod spoil;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use zab::{
 
 use self::client::Client;
 use self::disk::MapDisk;
+use self::spoil::{Znode, spoilt};
 
 /// Numbers that look random (SplitMix64).
 #[derive(Debug, Clone)]
@@ -115,6 +117,8 @@ pub struct World {
     pub local_sessions: LocalSessions,
     pub leader_serves: bool,
     pub read_only: bool,
+    /// What becomes of the znodes of snapshots on their way.
+    pub spoil: Option<fn(&mut Vec<Znode>)>,
     /// How often a history was cut, and replaced by a snapshot.
     pub cuts: usize,
     pub installed: usize,
@@ -150,6 +154,7 @@ impl World {
             local_sessions: LocalSessions::Off,
             leader_serves: true,
             read_only: false,
+            spoil: None,
             cuts: 0,
             installed: 0,
             digests: BTreeMap::new(),
@@ -403,7 +408,8 @@ impl World {
                     link.to_a.push_back(match packet {
                         ToLearner::Packet(packet) => Message::Packet(packet),
                         ToLearner::Snapshot { zxid } => {
-                            Message::Snapshot(disk.bytes(&FileRef::snapshot(zxid)).unwrap().to_vec())
+                            let bytes = disk.bytes(&FileRef::snapshot(zxid)).unwrap();
+                            Message::Snapshot(self.spoil.map_or_else(|| bytes.to_vec(), |it| spoilt(bytes, it)))
                         }
                     });
                 }

@@ -1,7 +1,8 @@
 //! A snapshot that a leader sent, and that takes the place of this server's history.
 //!
-//! Its bytes go to `ostler.received.tmp`, which nobody takes for a snapshot; when it is whole and durable
-//! ([`SnapshotReceiver`]), [`plan`] makes it the history. It gets its name first. Then whatever is later goes: logs, newest
+//! Its bytes go to `ostler.received.tmp`, which nobody takes for a snapshot. When it is whole and durable ([`SnapshotReceiver`]), it
+//! is read ([`load`]): it had no checksum on its way, and a leader may be mistaken; until here nothing of this server's own was
+//! touched. Then [`plan`] makes it the history. It gets its name first. Then whatever is later goes: logs, newest
 //! first, then snapshots, newest first; so that at each moment what is left is a history that was this server's own, or the
 //! snapshot. The older logs and snapshots go last, as in a purge ([`removal`](crate::purge::removal)), since between them and it
 //! there may be a gap that nobody could see without it (ZOOKEEPER-2099).
@@ -18,7 +19,9 @@ use crate::log::record::HEADER_LENGTH;
 use crate::log::truncate::TruncateError;
 use crate::names::{self, FileName};
 use crate::purge;
-use crate::recover::{RecoverOptions, read_options};
+use crate::recover::{Fit, RecoverOptions, Restore, decode_into, read_options};
+use crate::snapshot::decode::LoadSnapshotError;
+use crate::snapshot::stream::Compression;
 
 /// How many bytes are written between two syncs, so that the last one finds little to do.
 const SYNC_EVERY: u64 = 16 << 20;
@@ -67,8 +70,30 @@ impl SnapshotReceiver {
     }
 }
 
+/// Rebuilds what the snapshot holds that was received, to be of this zxid, as a start does it. Only what was rebuilt may become the
+/// history: [`plan`] removes the one that is there. An error but for [`LoadSnapshotError::Io`] says that the snapshot is none.
+pub fn load(
+    disk: &dyn Disk,
+    zxid: Zxid,
+    options: &RecoverOptions,
+    into: &mut dyn Restore,
+) -> Result<(), LoadSnapshotError> {
+    into.reset();
+    let source = disk.open(&received())?;
+    decode_into(source, Compression::None, zxid, options.length_max, into, &mut |_| ())?;
+    match into.fit() {
+        Fit::Wrong => Err(LoadSnapshotError::Digest),
+        Fit::Right | Fit::Unknown => Ok(()),
+    }
+}
+
+/// The effects that give it up.
+pub fn refuse() -> Vec<Effect> {
+    vec![Effect::Remove(received())]
+}
+
 /// The effects after which the snapshot that was received, of this zxid, is the directory's history. Execute them with no
-/// writer of logs or snapshots open, then recover again: the last zxid must be `zxid`.
+/// writer of logs or snapshots open, and only behind [`load`]: what that has rebuilt is what the directory holds then.
 ///
 /// Errors: the disk's, and a log that can't be read where it has to be cut.
 pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec<Effect>, TruncateError> {

@@ -52,6 +52,12 @@ impl Learner {
         }
     }
 
+    pub(super) fn on_not_installed(&mut self, token: Token) {
+        if matches!(self.stage, Stage::Changing { token: asked, is_snapshot: true, .. } if asked == token) {
+            self.over(LearnerOver::BadSnapshot);
+        }
+    }
+
     /// The history ends at `zxid` now.
     pub(super) fn on_changed(&mut self, now_ms: u64, zxid: Zxid, is_snapshot: bool) {
         if is_snapshot {

@@ -16,12 +16,21 @@ pub(super) struct Disk {
     pub(super) accepted: Epoch,
     pub(super) current: Epoch,
     pub(super) pending: Vec<(Token, Command)>,
+    /// What comes from the leader is no snapshot.
+    pub(super) refuses_snapshots: bool,
 }
 
 impl Disk {
     pub(super) fn new() -> Self {
         let log = vec![z(1, 1), z(1, 2)];
-        Self { log, logged: z(1, 2), accepted: Epoch(1), current: Epoch(1), pending: Vec::new() }
+        Self {
+            log,
+            logged: z(1, 2),
+            accepted: Epoch(1),
+            current: Epoch(1),
+            pending: Vec::new(),
+            refuses_snapshots: false,
+        }
     }
 
     pub(super) fn last(&self) -> Zxid {
@@ -73,6 +82,7 @@ impl Disk {
                 self.log.retain(|it| *it <= to);
                 self.logged = to;
             }
+            Command::InstallSnapshot { .. } if self.refuses_snapshots => return Some(Input::NotInstalled(token)),
             Command::InstallSnapshot { zxid, .. } => {
                 self.log = vec![zxid];
                 self.logged = zxid;
@@ -319,6 +329,14 @@ fn a_damaged_snapshot_is_not_installed() {
     taught.hear([Packet::Snap { zxid: z(1, 3) }]);
     taught.give(Input::SnapshotReceived(false));
     taught.hear([Packet::NewLeader { zxid: z(2, 0), config: None }]);
+    assert_eq!(taught.over, [LearnerOver::BadSnapshot]);
+    assert_eq!(taught.disk.log, [z(1, 1), z(1, 2)], "the old history is still there");
+    is_unharmed(taught);
+    // One that came whole, and that no tree can take.
+    let mut taught = brought_to(Stage::Epoch, false);
+    taught.disk.refuses_snapshots = true;
+    taught.hear([Packet::Snap { zxid: z(1, 3) }]);
+    taught.give(Input::SnapshotReceived(true));
     assert_eq!(taught.over, [LearnerOver::BadSnapshot]);
     assert_eq!(taught.disk.log, [z(1, 1), z(1, 2)], "the old history is still there");
     is_unharmed(taught);
