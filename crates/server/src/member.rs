@@ -4,8 +4,10 @@
 //! disk's to the threads that wait in [`Member::next_task`]. The quorum thread comes back through
 //! [`quorum::Machines`](crate::quorum::Machines), which is [`Core`] itself.
 
+mod transfer;
+
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,10 +18,6 @@ use bytes::Bytes;
 use node::{Input, Node, Output, Task, TaskError};
 use parking_lot::{Condvar, Mutex};
 use peer::ShardSet;
-use storage::snapshot::install::SnapshotReceiver;
-use storage::snapshot::raw::{HEADER_LENGTH, RawEncoder, RawSplitter};
-use storage::snapshot::stream::Compression;
-use storage::{Dir, Disk, FileRef, names};
 use tokio::sync::mpsc;
 use wire::election::HostPort;
 use wire::{ServerId, Zxid};
@@ -36,7 +34,7 @@ use crate::few_lines::{FewLines, in_short};
 use crate::four_letter::{EnsembleGauges, LeaderGauges, Mode};
 use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
 use crate::start::OnFatal;
-use crate::threads::execute;
+use transfer::{Receivers, send};
 
 /// How long an epoch waits for room before it is tried again, at first.
 const ROOM_WAIT_FIRST: Duration = Duration::from_millis(50);
@@ -46,8 +44,6 @@ const ROOM_WAIT_MAX: Duration = Duration::from_secs(1);
 const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// Pieces of a snapshot on their way.
 const PIECES_MAX: usize = 4;
-/// How much of a snapshot is read, or written, at once.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// What is beside the machines of a member.
 pub struct Member {
@@ -60,6 +56,7 @@ pub struct Member {
     tasks: Mutex<Tasks>,
     task_wake: Condvar,
     stop_wake: Condvar,
+    receivers: Receivers,
     /// The role that was announced last.
     role: Mutex<RoleId>,
     lines: Lines,
@@ -128,6 +125,7 @@ impl Member {
             tasks: Mutex::default(),
             task_wake: Condvar::new(),
             stop_wake: Condvar::new(),
+            receivers: Receivers::default(),
             role: Mutex::new(RoleId(0)),
             lines: Lines::default(),
             own: configuration.committed().member(ensemble.me).cloned(),
@@ -451,7 +449,17 @@ impl Core {
     fn receive(&self, role: RoleId, zxid: Zxid, mut pieces: mpsc::Receiver<SnapshotBytes>) {
         let Some(member) = &self.member else { return };
         tracing::info!("the leader sends a snapshot, of {zxid}");
-        let is_whole = match receive(&mut member.disk(), zxid, &mut pieces) {
+        let is_over = || *member.role.lock() != role;
+        let mut is_told = false;
+        let mut waits = || {
+            if !std::mem::replace(&mut is_told, true) {
+                tracing::warn!(
+                    "the snapshot of {zxid} waits: one that a leader sent before is still being written; does the disk of dataDir hang?"
+                );
+            }
+        };
+        let received = member.receivers.receive(&mut member.disk(), zxid, &mut pieces, &is_over, &mut waits);
+        let is_whole = match received {
             Ok(Some(bytes)) => {
                 tracing::info!("the snapshot of {zxid} came: {bytes} bytes");
                 true
@@ -467,57 +475,6 @@ impl Core {
         // Only now the packets behind it go on.
         drop(pieces);
     }
-}
-
-/// `None`: it broke off.
-fn receive(disk: &mut RealDisk, zxid: Zxid, pieces: &mut mpsc::Receiver<SnapshotBytes>) -> io::Result<Option<u64>> {
-    let (mut receiver, mut encoder, mut out) = (SnapshotReceiver::default(), RawEncoder::default(), Vec::new());
-    execute(disk, &receiver.start())?;
-    encoder.begin(&mut out);
-    loop {
-        match pieces.blocking_recv() {
-            Some(SnapshotBytes::Piece(piece)) => {
-                encoder.add(&piece);
-                out.extend_from_slice(&piece);
-            }
-            Some(SnapshotBytes::End) => break,
-            None => return Ok(None),
-        }
-        if out.len() >= PIECE_BYTES {
-            execute(disk, &receiver.chunk(std::mem::take(&mut out)))?;
-        }
-    }
-    encoder.finish(zxid, &mut out);
-    execute(disk, &receiver.chunk(out))?;
-    let bytes = receiver.bytes();
-    execute(disk, &receiver.finish())?;
-    Ok(Some(bytes))
-}
-
-/// Reads a snapshot's file and passes on what travels of it.
-fn send(disk: &RealDisk, zxid: Zxid, length_max: usize, to: &mpsc::Sender<io::Result<Bytes>>) -> io::Result<()> {
-    let listing = disk.list(Dir::Data)?;
-    let file = names::numbered(&listing, names::SNAPSHOT).into_iter().rev().find(|it| it.zxid == zxid);
-    let file = file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("snapshot.{:x} is gone", zxid.0)))?;
-    let compression = Compression::of(&file.name);
-    let source = disk.open(&FileRef::new(Dir::Data, file.name))?;
-    let mut source = compression.reader(source);
-    source.read_exact(&mut [0; HEADER_LENGTH])?;
-    let mut splitter = RawSplitter::new(length_max);
-    while !splitter.is_end() {
-        let mut piece = vec![0; PIECE_BYTES];
-        let length = source.read(&mut piece)?;
-        if length == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, format!("snapshot.{:x} ends early", zxid.0)));
-        }
-        piece.truncate(length);
-        let taken = splitter.feed(&piece).map_err(io::Error::other)?;
-        piece.truncate(taken);
-        if to.blocking_send(Ok(piece.into())).is_err() {
-            return Ok(());
-        }
-    }
-    Ok(())
 }
 
 impl Machines for Core {
