@@ -14,7 +14,7 @@ use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{ErrorCode, OpCode, SessionId, Xid};
 use world::World;
 use world::client::Client;
-use world::spoil::Znode;
+use world::spoil::Change;
 
 /// `OSTLER_SEEDS=1000` runs more of them, `OSTLER_SEED=7` one.
 fn for_seeds(usual: u64, run: impl Fn(u64)) {
@@ -209,7 +209,7 @@ fn what_a_leader_alone_has_logged_is_cut() {
 #[test]
 fn a_snapshot_that_no_tree_can_take_changes_nothing() {
     // A znode before its parent, as a bit that flips in a path makes it; one twice; no root.
-    let lies: [(fn(&mut Vec<Znode>), &str); 3] = [
+    let lies: [(Change, &str); 3] = [
         (
             |znodes| znodes.iter_mut().filter(|it| it.path == "/other").for_each(|it| it.path = "/othes".to_owned()),
             "/other/b",

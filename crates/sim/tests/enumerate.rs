@@ -39,6 +39,12 @@ const MAY_BE_EARLY: &[(&str, &str)] = &[(
     "only the removal of an unfinished snapshot comes before, which may as well be done again",
 )];
 
+/// Syncs that nothing depends on at all.
+const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[(
+    "Install: sync a log",
+    "the log that it cuts is removed behind it, and for good; what comes back before that is this server's own history",
+)];
+
 #[test]
 fn no_sync_can_be_left_out_or_come_too_early() {
     let all = scenarios::all();
@@ -51,7 +57,7 @@ fn no_sync_can_be_left_out_or_come_too_early() {
         }
     }
     sites.entry("Recovery: sync what was cut".to_owned()).or_default();
-    assert!(sites.len() >= 18, "{sites:?}");
+    assert!(sites.len() >= 23, "{sites:?}");
     let mut unnoticed = Vec::new();
     for (site, scenarios) in &mut sites {
         scenarios.sort_unstable();
@@ -61,7 +67,9 @@ fn no_sync_can_be_left_out_or_come_too_early() {
                 of_scenario.map(|violation| violation.to_string()).or_else(|| what_is_cut_is_kept(&sabotage).err());
             let line = found.as_ref().and_then(|found| found.lines().next()).unwrap_or("NOT NOTICED");
             println!("{sabotage:?}: {line}");
-            let is_known = MAY_BE_EARLY.iter().any(|(it, _)| sabotage == Sabotage::Early((*it).to_owned()));
+            let is_early = matches!(sabotage, Sabotage::Early(_));
+            let is_known =
+                MAY_BE_LEFT_OUT.iter().chain(MAY_BE_EARLY.iter().filter(|_| is_early)).any(|(it, _)| it == site);
             if found.is_some() == is_known {
                 unnoticed.push(format!("{sabotage:?}"));
             }

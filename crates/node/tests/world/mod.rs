@@ -38,7 +38,7 @@ use zab::{
 
 use self::client::Client;
 use self::disk::MapDisk;
-use self::spoil::{Znode, spoilt};
+use self::spoil::{Change, spoilt};
 
 /// Numbers that look random (SplitMix64).
 #[derive(Debug, Clone)]
@@ -118,7 +118,7 @@ pub struct World {
     pub leader_serves: bool,
     pub read_only: bool,
     /// What becomes of the znodes of snapshots on their way.
-    pub spoil: Option<fn(&mut Vec<Znode>)>,
+    pub spoil: Option<Change>,
     /// How often a history was cut, and replaced by a snapshot.
     pub cuts: usize,
     pub installed: usize,

@@ -14,6 +14,9 @@ pub struct Znode {
     stat: StatPersisted,
 }
 
+/// What is done to those of a snapshot.
+pub type Change = fn(&mut Vec<Znode>);
+
 #[derive(Default)]
 struct Content {
     sessions: Vec<(SessionId, i32)>,
@@ -37,7 +40,7 @@ impl SnapshotVisitor for Content {
 }
 
 /// The same snapshot with other znodes.
-pub fn spoilt(file: &[u8], change: fn(&mut Vec<Znode>)) -> Vec<u8> {
+pub fn spoilt(file: &[u8], change: Change) -> Vec<u8> {
     let mut content = Content::default();
     let end = decode(file, 1 << 20, &mut content).unwrap();
     let Content { sessions, acls, mut znodes } = content;

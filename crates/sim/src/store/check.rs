@@ -27,6 +27,8 @@ pub struct Seen {
     pub outcome: Result<(Zxid, Link), String>,
     /// `acceptedEpoch` and `currentEpoch`, of a member.
     pub epochs: Option<(i32, i32)>,
+    /// Txns that follow each other in what it would give learners of its log, where a file begins.
+    pub joints: BTreeSet<(Zxid, Zxid)>,
     /// What was recovered to after a crash in the midst of this recovery.
     pub during: BTreeSet<(Zxid, Link)>,
 }
@@ -123,6 +125,12 @@ impl Judge {
         let seen = seen.as_ref().map_err(Clone::clone)?;
         let (last, link) = seen.outcome.clone().map_err(|e| format!("no start: {e}"))?;
         compare_history(last, link, &memory.history, memory.floor)?;
+        for (before, next) in &seen.joints {
+            // Those that were taken back are gone from the history before they are gone from the disk.
+            if memory.history.link(*next).is_some() && memory.history.between(*before, *next).len() > 1 {
+                return Err(format!("learners are given {next} behind {before}, and txns in between are missing"));
+            }
+        }
         for (last, link) in &seen.during {
             compare_history(*last, *link, &memory.history, memory.floor)
                 .map_err(|e| format!("after a crash in its recovery: {e}"))?;
@@ -257,7 +265,10 @@ impl Judge {
     fn look_at(&self, disk: &VirtualDisk, outcome: Result<life::Start, storage::RecoverError>) -> Result<Seen, String> {
         let start = match outcome {
             Ok(start) => start,
-            Err(error) => return Ok(Seen { outcome: Err(error.to_string()), epochs: None, during: BTreeSet::new() }),
+            Err(error) => {
+                let (joints, during) = (BTreeSet::new(), BTreeSet::new());
+                return Ok(Seen { outcome: Err(error.to_string()), epochs: None, joints, during });
+            }
         };
         if start.recovered.is_suspect {
             return Err(format!("a crash was taken for damage: {:?}", start.recovered.warnings));
@@ -274,7 +285,8 @@ impl Judge {
             }
             epochs = Some((read.accepted.0, read.current.0));
         }
-        Ok(Seen { outcome: Ok((last, start.rebuilt.link)), epochs, during: BTreeSet::new() })
+        let joints = joints(disk, last, &self.setup);
+        Ok(Seen { outcome: Ok((last, start.rebuilt.link)), epochs, joints, during: BTreeSet::new() })
     }
 }
 
@@ -288,6 +300,20 @@ pub fn compare_history(last: Zxid, link: Link, history: &History, floor: Zxid) -
         Some(right) if right != link => Err(format!("the recovered state at {last} is another one than was logged")),
         Some(_) => Ok(()),
     }
+}
+
+/// Where files meet in what a leader with such a directory gives learners, whatever they have.
+fn joints(disk: &VirtualDisk, last: Zxid, setup: &Setup) -> BTreeSet<(Zxid, Zxid)> {
+    let logs = names::numbered(&disk.list(Dir::Log).unwrap_or_default(), names::LOG);
+    let mut joints = BTreeSet::new();
+    // Where there is but one, nothing can be missing between two.
+    for from in logs.iter().map(|log| log.zxid).filter(|_| logs.len() > 1) {
+        let Some(part) = node::read_log(disk, from, last, usize::MAX, &setup.recover) else { continue };
+        let sent: Vec<Zxid> = std::iter::once(part.before).chain(part.proposals.iter().map(|it| it.zxid)).collect();
+        let pairs = sent.iter().copied().zip(sent.iter().skip(1).copied());
+        joints.extend(pairs.filter(|(_, next)| logs.iter().any(|log| log.zxid == *next)));
+    }
+    joints
 }
 
 /// Each log has its header and each snapshot is whole, whatever crash came: what other servers rely on.

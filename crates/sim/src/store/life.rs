@@ -4,6 +4,8 @@
 //! a member of an ensemble does with its epochs and with a TRUNC. Who is next is the caller's choice; each step is one
 //! effect, and what follows from its being done.
 
+mod snapshots;
+
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -18,9 +20,10 @@ use storage::snapshot::write::SnapshotWriter;
 use storage::{Bulk, FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
 use wire::{Epoch, Zxid};
 
-use super::history::{Data, History, Rebuilt, entry, snapshot};
+use super::history::{Data, History, Link, Rebuilt, entry};
 use super::sabotage::{Machine, Sabotage, Site, syncs};
 use crate::disk::VirtualDisk;
+use snapshots::{receiving_effects, snapshot_effects};
 
 /// How a server is set up.
 #[derive(Debug, Clone)]
@@ -74,8 +77,9 @@ pub enum Command {
     Purge,
     /// The last so many txns are taken back, as a leader's TRUNC has it.
     Truncate(usize),
-    /// A snapshot from the leader, so many txns ahead; the log goes on behind it.
-    SnapSync(usize),
+    /// A snapshot from the leader takes the place of the history. It is so many txns ahead of it, or takes so many back, if that
+    /// is below 0.
+    SnapSync(i64),
     /// An epoch file gets this epoch.
     WriteEpoch(EpochFile, i32),
     /// Nothing else begins before all that is under way is done.
@@ -122,7 +126,17 @@ enum Chore {
     Truncate(Zxid),
     /// What a truncation has left is read again.
     Reread(Zxid),
-    SnapSync(Zxid),
+    /// A snapshot of the leader's comes; the history that ends with `before` is there still.
+    Receive {
+        zxid: Zxid,
+        before: Zxid,
+    },
+    /// The log is closed, for what came to be installed.
+    CloseFor {
+        zxid: Zxid,
+        before: Zxid,
+    },
+    Install(Zxid),
     Close,
 }
 
@@ -342,8 +356,7 @@ impl Life {
             Command::Purge => {
                 let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max)?;
                 if !files.is_empty() {
-                    let effects = files.into_iter().map(Effect::Remove).collect();
-                    self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));
+                    self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, purge::removal(files)), ()));
                 }
             }
             Command::Truncate(txns) => {
@@ -353,16 +366,16 @@ impl Life {
                 self.chore(Machine::Truncate, plan.effects, Chore::Truncate(zxid));
             }
             Command::SnapSync(txns) => {
-                let mut zxid = self.memory.history.last();
+                let before = self.memory.history.last();
+                let mut zxid = self.memory.history.back(txns.min(0).unsigned_abs() as usize);
+                self.memory.floor = self.memory.floor.min(zxid);
                 for _ in 0..txns {
                     zxid = zxid.next();
                     self.memory.history.push(zxid, &entry(zxid, 10, Data::Text));
                 }
-                let link = self.memory.history.link(zxid).unwrap_or(super::history::Link::START);
-                // The log begins anew behind it.
-                let Some(close) = self.writer.close() else { return Err(io::Error::other("the log has failed")) };
-                let effects = close.into_iter().chain(snapshot_effects(zxid, link, &self.setup)).collect();
-                self.chore(Machine::Snapshot, effects, Chore::SnapSync(zxid));
+                let link = self.memory.history.link(zxid).unwrap_or(Link::START);
+                let effects = receiving_effects(zxid, link, &self.setup);
+                self.chore(Machine::Install, effects, Chore::Receive { zxid, before });
             }
             Command::WriteEpoch(file, epoch) => {
                 self.epoch(file).next = Some(epoch);
@@ -517,8 +530,16 @@ impl Life {
             Chore::Start => {}
             Chore::Close => self.memory.closed = true,
             Chore::Epoch(file, epoch) => *self.epoch(file) = EpochState { done: epoch, next: None },
-            Chore::SnapSync(zxid) => {
+            Chore::Receive { zxid, before } => {
+                let Some(close) = self.writer.close() else {
+                    return self.fails(io::Error::other("the log has failed"));
+                };
+                self.chore(Machine::Close, close, Chore::CloseFor { zxid, before });
+            }
+            Chore::CloseFor { zxid, before } => return self.install(zxid, before),
+            Chore::Install(zxid) => {
                 self.writer = LogWriter::new(self.setup.log.clone(), zxid);
+                self.memory.history.cut(zxid);
                 self.memory.floor = zxid;
             }
             Chore::Truncate(zxid) => {
@@ -536,6 +557,11 @@ impl Life {
             }
         }
         Ok(())
+    }
+
+    fn fails(&mut self, error: io::Error) -> io::Result<()> {
+        self.failed = true;
+        Err(error)
     }
 
     /// The log that is written.
@@ -560,10 +586,11 @@ impl Life {
         }
         if let Some(work) = &self.chore {
             let machine = match work.done {
-                Chore::Start | Chore::SnapSync(_) => Machine::Snapshot,
+                Chore::Start => Machine::Snapshot,
+                Chore::Receive { .. } | Chore::Install(_) => Machine::Install,
                 Chore::Epoch(..) => Machine::Epoch,
                 Chore::Truncate(_) | Chore::Reread(_) => Machine::Truncate,
-                Chore::Close => Machine::Close,
+                Chore::CloseFor { .. } | Chore::Close => Machine::Close,
             };
             add(machine, &work.effects);
         }
@@ -594,16 +621,4 @@ fn step<D>(disk: &mut VirtualDisk, work: &mut Option<Work<D>>) -> io::Result<Opt
         work.at += 1;
     }
     Ok(work.take_if(|work| work.at >= work.effects.len()).map(|work| work.done))
-}
-
-/// A whole snapshot.
-fn snapshot_effects(zxid: Zxid, link: super::history::Link, setup: &Setup) -> Vec<Effect> {
-    let mut writer = SnapshotWriter::new(zxid, setup.log.force_sync);
-    let bytes = snapshot(zxid, link, setup.snapshot_bytes);
-    let mut effects = writer.start();
-    for chunk in bytes.chunks(bytes.len().div_ceil(setup.snapshot_chunks.max(1))) {
-        effects.extend(writer.chunk(chunk.to_vec()));
-    }
-    effects.extend(writer.finish());
-    effects
 }

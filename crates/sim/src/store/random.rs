@@ -466,7 +466,7 @@ impl Play {
             76..86 => vec![Command::Snapshot],
             86..89 => vec![Command::Purge],
             89..92 => vec![Command::Truncate(self.rng.below(5) as usize)],
-            92..94 => vec![Command::SnapSync(self.rng.between(1, 4) as usize)],
+            92..94 => vec![Command::SnapSync(self.rng.between(1, 4) as i64)],
             94..98 if self.setup.member => {
                 let next = life.memory.accepted.done.max(life.memory.history.last().epoch().0) + 1;
                 let mut script = vec![append, Command::NewEpoch, Command::WriteEpoch(EpochFile::Current, next)];

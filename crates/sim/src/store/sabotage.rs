@@ -16,6 +16,8 @@ pub enum Machine {
     Snapshot,
     /// The purge.
     Purge,
+    /// A snapshot of the leader's, received and installed.
+    Install,
     /// An epoch file.
     Epoch,
     /// A truncation.

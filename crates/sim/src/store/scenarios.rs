@@ -22,7 +22,8 @@ const ZEROS: Command = Append(1300, Data::Zeros);
 /// All of them.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![first_start(), append_batch(false), append_batch(true), long_records(), growing(), allocated()];
-    all.extend([roll(), snapshots(), purge(), truncation(), truncation_of_files(), snap_sync()]);
+    all.extend([roll(), snapshots(), purge(), purge_behind_a_gap(), truncation(), truncation_of_files()]);
+    all.extend([snap_sync(), snap_sync_back()]);
     all.extend([epoch_change(), new_epoch(), close(), start_after_a_crash(), start_after_a_failed_sync()]);
     all.push(apache_left_no_header());
     all
@@ -124,6 +125,33 @@ fn purge() -> Scenario {
     settled("purge", setup, 1, script)
 }
 
+/// A crash has left an older log beside a snapshot of the leader's, three txns ahead; then an epoch has begun. What goes must not
+/// come back without that snapshot, which alone shows that txns are missing there.
+fn purge_behind_a_gap() -> Scenario {
+    let setup = Setup { snapshot_bytes: 100, ..Setup::default() };
+    let mut scenario = settled("purge of what an installation has left", setup, 0, vec![Purge, NewEpoch, SMALL]);
+    let (mut disk, mut history) = directory(true, &[2], &[0]);
+    for zxid in 3..=5 {
+        history.push(Zxid(zxid), &entry(Zxid(zxid), 20, Data::Text));
+    }
+    let mut log = HEADER.to_vec();
+    for zxid in [Zxid(5), Zxid(1 << 32 | 1), Zxid(1 << 32 | 2), Zxid(1 << 32 | 3)] {
+        if zxid.epoch().0 > 0 {
+            let blob = entry(zxid, 20, Data::Text);
+            encode(&blob, &mut log);
+            history.push(zxid, &blob);
+        }
+        if let Some(link) = history.link(zxid) {
+            disk.put(&FileRef::snapshot(zxid), &snapshot(zxid, link, 100));
+        }
+    }
+    disk.put(&FileRef::log(Zxid(1 << 32 | 1)), &log);
+    scenario.memory.floor = history.last();
+    scenario.memory.history = history;
+    scenario.disk = disk;
+    scenario
+}
+
 /// Back inside one file, with a snapshot that holds too much.
 fn truncation() -> Scenario {
     let mut scenario = settled("truncation", Setup::default(), 0, vec![Truncate(3), NewEpoch, SMALL]);
@@ -148,6 +176,17 @@ fn snap_sync() -> Scenario {
     let mut setup = Setup::default();
     setup.log.preallocate = 0;
     settled("SNAP from a leader", setup, 2, vec![SMALL, Wait, SnapSync(3), SMALL])
+}
+
+/// It takes back what this server alone has.
+fn snap_sync_back() -> Scenario {
+    let script = vec![SnapSync(-3), NewEpoch, SMALL];
+    let mut scenario = settled("SNAP that takes txns back", Setup::default(), 0, script);
+    let (disk, history) = directory(true, &[2, 2, 1, 1], &[0, 5]);
+    scenario.memory.floor = history.last();
+    scenario.memory.history = history;
+    scenario.disk = disk;
+    scenario
 }
 
 /// A learner goes from epoch 1 to 3, and is told a history that has txns of epoch 2.
