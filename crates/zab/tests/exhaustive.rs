@@ -168,6 +168,7 @@ fn every_order_of_one_sync_keeps_what_is_promised() {
 #[test]
 fn the_exploration_finds_what_is_wrong() {
     for defect in [
+        Defect::AckBeforeItsSync,
         Defect::CurrentEpochBeforeHistory,
         Defect::NewLeaderAckBeforeHistory,
         Defect::AckEpochBeforeAcceptedEpoch,

@@ -1,10 +1,11 @@
-//! Three servers, every order in which messages can arrive, servers can start and waits can end: depth first, with each
-//! state visited once. A channel between two servers keeps its order, as TCP does.
+//! Three servers, every order in which messages can arrive, servers can start and waits can end, and one of them can crash and
+//! start again: depth first, with each state visited once. A channel between two servers keeps its order, as TCP does.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
 use ostler_zab::election::{Decision, Input, Output, Proposal, Settings};
+use ostler_zab::quorum_verifier::{Groups, Rule};
 use ostler_zab::{Election, QuorumVerifier, Quorums};
 use wire::ServerId;
 use wire::election::{Notification, ServerState};
@@ -35,14 +36,28 @@ struct World {
     decided: [Option<Decision>; SERVERS],
     /// What is under way, from each to each.
     channels: [[VecDeque<Notification>; SERVERS]; SERVERS],
+    /// How many crashes may still come.
+    crashes: u32,
     witness: Witness,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    wait: Wait,
+    /// How many servers crash, and start again.
+    crashes: u32,
+    /// A weakening that has to be found: the third server alone is a quorum.
+    one_decides: bool,
 }
 
 struct Search {
     offers: [Proposal; SERVERS],
-    wait: Wait,
+    bounds: Bounds,
     seen: HashSet<u64>,
     hasher: RandomState,
+    /// The longest way.
+    depth: usize,
     /// States in which nothing can happen any more.
     ends: usize,
     /// Do all decide for the best in all ends?
@@ -56,29 +71,70 @@ fn id(at: usize) -> ServerId {
 /// Never again within a search: what is sent is never lost.
 const NEVER_MS: u64 = 1 << 40;
 
-impl World {
-    fn new(early_end: bool) -> Self {
-        let quorums = Quorums::of(QuorumVerifier::of_participants((0..SERVERS).map(id)));
-        let server = |at| {
-            let settings = Settings {
-                early_end,
-                notification_interval_ms_min: NEVER_MS,
-                notification_interval_ms_max: NEVER_MS,
-                ..Settings::new(id(at))
-            };
-            let mut it = Election::new(settings, quorums.clone());
-            for peer in (0..SERVERS).filter(|peer| *peer != at) {
-                it.handle(0, Input::Up(id(peer)));
-            }
-            it
+fn others(at: usize) -> impl Iterator<Item = usize> {
+    (0..SERVERS).filter(move |peer| *peer != at)
+}
+
+impl Bounds {
+    fn new(wait: Wait, crashes: u32) -> Self {
+        Self { wait, crashes, one_decides: false }
+    }
+
+    /// A server that does not look for a leader yet.
+    fn server(self, at: usize) -> Election {
+        let settings = Settings {
+            early_end: self.wait == Wait::Never,
+            notification_interval_ms_min: NEVER_MS,
+            notification_interval_ms_max: NEVER_MS,
+            ..Settings::new(id(at))
         };
+        let mut verifier = QuorumVerifier::of_participants((0..SERVERS).map(id));
+        if self.one_decides {
+            // 3 of 5.
+            let groups = Groups::new([(1, (0..SERVERS).map(id).collect())], [(id(2), 3)]);
+            verifier = verifier.with_rule(Rule::Hierarchical(groups.unwrap()));
+        }
+        let mut it = Election::new(settings, Quorums::of(verifier));
+        for peer in others(at) {
+            it.handle(0, Input::Up(id(peer)));
+        }
+        it
+    }
+}
+
+impl World {
+    fn new(bounds: Bounds) -> Self {
         Self {
-            servers: [0, 1, 2].map(server),
+            servers: [0, 1, 2].map(|at| bounds.server(at)),
             started: [false; SERVERS],
             decided: [None; SERVERS],
             channels: Default::default(),
+            crashes: bounds.crashes,
             witness: Witness::default(),
         }
+    }
+
+    /// The same, and a server's process is gone, with all that was under way from it and to it. The others notice, and whoever
+    /// followed it looks again. It starts later, as any other.
+    fn crashed(&self, at: usize, search: &Search) -> Self {
+        let mut world = self.clone();
+        world.crashes -= 1;
+        world.servers[at] = search.bounds.server(at);
+        world.started[at] = false;
+        world.decided[at] = None;
+        for peer in others(at) {
+            world.channels[at][peer].clear();
+            world.channels[peer][at].clear();
+        }
+        for peer in others(at) {
+            world.step(peer, Input::Down(id(at)), search);
+            world.step(peer, Input::Up(id(at)), search);
+            if world.decided[peer].is_some_and(|it| it.leader == id(at)) {
+                world.decided[peer] = None;
+                world.step(peer, Input::Look(search.offers[peer]), search);
+            }
+        }
+        world
     }
 
     fn step(&mut self, at: usize, input: Input, search: &Search) {
@@ -110,7 +166,7 @@ impl World {
 
     /// All that can happen next.
     fn successors(&self, search: &Search) -> Vec<Self> {
-        let mut next = Vec::new();
+        let (mut next, mut crashed) = (Vec::new(), Vec::new());
         let mut with = |at: usize, input: Input, change: &dyn Fn(&mut Self)| {
             let mut world = self.clone();
             change(&mut world);
@@ -129,7 +185,10 @@ impl World {
                 }
             }
             let quiet = self.channels.iter().flatten().all(VecDeque::is_empty) && self.started.iter().all(|it| *it);
-            let may = match search.wait {
+            if self.crashes > 0 {
+                crashed.push(self.crashed(at, search));
+            }
+            let may = match search.bounds.wait {
                 Wait::WhenQuiet => quiet,
                 Wait::AtAnyTime => true,
                 Wait::Never => false,
@@ -138,25 +197,27 @@ impl World {
                 with(at, Input::Timeout, &|_| {});
             }
         }
+        next.append(&mut crashed);
         next
     }
 }
 
 impl Search {
-    fn run(offers: [Proposal; SERVERS], wait: Wait) -> Self {
+    fn run(offers: [Proposal; SERVERS], bounds: Bounds) -> Self {
         let hasher = RandomState::new();
-        let mut search = Self { offers, wait, seen: HashSet::new(), hasher, ends: 0, agreed: true };
-        let mut stack = vec![World::new(wait == Wait::Never)];
-        while let Some(world) = stack.pop() {
+        let mut search = Self { offers, bounds, seen: HashSet::new(), hasher, depth: 0, ends: 0, agreed: true };
+        let mut stack = vec![(World::new(bounds), 0)];
+        while let Some((world, depth)) = stack.pop() {
             if !search.seen.insert(search.hasher.hash_one(&world)) {
                 continue;
             }
-            assert!(search.seen.len() < STATES_MAX, "more than {STATES_MAX} states: {offers:?}, {wait:?}");
+            assert!(search.seen.len() < STATES_MAX, "more than {STATES_MAX} states: {offers:?}, {bounds:?}");
+            search.depth = search.depth.max(depth);
             let next = world.successors(&search);
             if next.is_empty() {
                 search.on_end(&world);
             }
-            stack.extend(next);
+            stack.extend(next.into_iter().map(|it| (it, depth + 1)));
         }
         search
     }
@@ -186,29 +247,45 @@ fn all_orders() -> Vec<[Proposal; SERVERS]> {
     by_zxid.chain(by_epoch).collect()
 }
 
-fn search_all(name: &str, orders: &[[Proposal; SERVERS]], wait: Wait, must_agree: bool) {
-    let (mut states, mut ends) = (0, 0);
+fn search_all(name: &str, orders: &[[Proposal; SERVERS]], bounds: Bounds, must_agree: bool) {
+    let (mut states, mut ends, mut depth) = (0, 0, 0);
     for offers in orders {
-        let search = Search::run(*offers, wait);
+        let search = Search::run(*offers, bounds);
         states += search.seen.len();
         ends += search.ends;
+        depth = depth.max(search.depth);
         assert!(search.agreed || !must_agree, "not all decided for the best of {offers:?}");
     }
-    println!("{name}: {} orders of votes, {states} states, {ends} ends, complete", orders.len());
+    println!("{name}: {} orders of votes, {states} states, depth {depth}, {ends} ends, complete", orders.len());
 }
 
 #[test]
 fn with_a_network_faster_than_the_wait_all_elect_the_best() {
-    search_all("wait", &all_orders(), Wait::WhenQuiet, true);
+    search_all("wait", &all_orders(), Bounds::new(Wait::WhenQuiet, 0), true);
 }
 
 #[test]
 fn the_early_end_alone_elects_the_best_in_every_order_of_events() {
-    search_all("early end", &all_orders(), Wait::Never, true);
+    search_all("early end", &all_orders(), Bounds::new(Wait::Never, 0), true);
 }
 
 #[test]
 fn with_a_slow_network_every_decision_has_its_quorum_and_nobody_looks_for_ever() {
     // Two can lead then, for all that an election promises: discovery lets only one of them do so.
-    search_all("slow network", &all_orders(), Wait::AtAnyTime, false);
+    search_all("slow network", &all_orders(), Bounds::new(Wait::AtAnyTime, 0), false);
+}
+
+#[test]
+fn with_a_crash_at_any_moment_every_decision_has_its_quorum_and_nobody_looks_for_ever() {
+    // Without the end of the wait, somebody whose peer has crashed and voted for less since would look for ever.
+    let by_zxid = &all_orders()[..13];
+    search_all("crash", by_zxid, Bounds::new(Wait::WhenQuiet, 1), false);
+}
+
+#[test]
+fn a_quorum_that_is_none_is_found() {
+    let bounds = Bounds { one_decides: true, ..Bounds::new(Wait::AtAnyTime, 0) };
+    let found = std::panic::catch_unwind(|| search_all("one decides", &all_orders(), bounds, false)).unwrap_err();
+    let found = found.downcast_ref::<String>().unwrap();
+    assert!(found.contains("decided without a quorum"), "{found}");
 }
