@@ -16,6 +16,8 @@ pub(super) enum What {
     Create,
     /// Another write.
     Write,
+    /// multi.
+    Multi,
     /// reconfig.
     Reconfig,
     /// getData.

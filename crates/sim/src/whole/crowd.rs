@@ -110,7 +110,7 @@ impl World {
                 Xid(client.last_xid)
             }
         };
-        if matches!(what, What::Create | What::Write | What::Reconfig | What::Close) {
+        if matches!(what, What::Create | What::Write | What::Multi | What::Reconfig | What::Close) {
             self.truth.sessions.on_sent(client.session, xid, client.connections);
         }
         client.asked.push_back(Asked { xid, what, floor });
@@ -157,7 +157,7 @@ impl World {
                     body.extend(part);
                 }
                 MultiHeader { kind: -1, done: true, err: -1 }.write(&mut body);
-                self.ask(c, OpCode::Multi, &body, What::Write);
+                self.ask(c, OpCode::Multi, &body, What::Multi);
             }
             56..70 => self.ask(c, OpCode::GetData, &read(&any), What::Get { path: any.clone(), watch }),
             70..82 => self.ask(c, OpCode::Exists, &read(&any), What::Exists { path: any.clone(), watch }),
@@ -310,23 +310,30 @@ impl World {
         client.seen = zxid.max(seen);
         self.truth.on_answer(c, seen, zxid);
         let session = client.session;
-        let mut write = |created: Option<&str>| {
+        let mut write = |created: Option<&str>, results: &[ErrorCode]| {
             let floor = asked.floor;
-            self.truth.on_write(c, Outcome { session, xid, zxid, err, created, floor });
+            self.truth.on_write(c, Outcome { session, xid, zxid, err, created, results, floor });
         };
         let is_ok = err == ErrorCode::OK;
         match &asked.what {
             What::Create => {
                 let response: Option<PathResponse<'_>> = if is_ok { Some(r.read()?) } else { None };
                 let created = response.and_then(|it| it.path);
-                write(created.as_deref());
+                write(created.as_deref(), &[]);
                 if let Some(path) = created.filter(|it| it.contains("/s-")) {
                     self.clients[c].sequential = Some(path.into());
                 }
             }
-            What::Write | What::Reconfig => write(None),
+            What::Write | What::Reconfig => write(None, &[]),
+            What::Multi => {
+                let mut results = if is_ok { multi_results(r)? } else { Vec::new() };
+                if self.sabotage == Sabotage::MultisNeverFail {
+                    results.fill(ErrorCode::OK);
+                }
+                write(None, &results);
+            }
             What::Close => {
-                write(None);
+                write(None, &[]);
                 let client = &mut self.clients[c];
                 client.forget_session();
                 if let Some(conn) = client.conn {
@@ -384,5 +391,21 @@ impl World {
         {
             self.truth.wrong("watches", format!("client {c}: {what}"));
         }
+    }
+}
+
+/// What became of each operation of a multi.
+fn multi_results(r: &mut Reader<'_>) -> Result<Vec<ErrorCode>, wire::DecodeError> {
+    let mut results = Vec::new();
+    loop {
+        let header: MultiHeader = r.read()?;
+        if header.done {
+            return Ok(results);
+        }
+        results.push(match OpCode::from_code(header.kind) {
+            Some(OpCode::Create) => r.read::<PathResponse<'_>>().map(|_| ErrorCode::OK)?,
+            Some(OpCode::SetData) => r.read::<StatResponse>().map(|_| ErrorCode::OK)?,
+            _ => r.read()?,
+        });
     }
 }

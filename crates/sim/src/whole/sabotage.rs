@@ -22,6 +22,8 @@ pub enum Sabotage {
     SetsWatchesLate,
     /// A client comes back with a wrong password.
     WrongPassword,
+    /// A client takes a multi that failed for one that worked.
+    MultisNeverFail,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
 }
@@ -37,6 +39,7 @@ impl Sabotage {
         (Self::RepeatsEvents, &["watches"]),
         (Self::SetsWatchesLate, &["watches"]),
         (Self::WrongPassword, &["sessions"]),
+        (Self::MultisNeverFail, &["writes"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];
 }
