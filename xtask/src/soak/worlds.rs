@@ -1,10 +1,12 @@
 //! `cargo xtask soak --worlds` and `--whole`: ensembles of cores and their storage, or of whole servers; a world a seed.
 //!
-//! What the runs of one version of the crates have covered adds up in `target/soak`.
+//! What the runs of one version of the crates that worlds are made of have covered adds up in `target/soak`.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -24,12 +26,18 @@ struct Report {
     core_seconds: f64,
     first_seed: u64,
     worlds: u64,
+    /// States of worlds that the checkers have looked at: one behind each event.
+    states: u64,
     simulated_seconds: u64,
     /// Simulated time against the time of one core.
     times_real_time_a_core: u64,
     starts: u64,
-    /// Crash points that were met: between two effects of a disk's work, or of a recovery.
+    /// Crashes between two effects of a disk's work, or of a recovery.
     crashes_between_effects: u64,
+    /// Different points of them: which work, and before which of its effects.
+    crash_points: u64,
+    /// How often each was met.
+    crashes_at: BTreeMap<String, u64>,
     effects: u64,
     messages: u64,
     epochs: u64,
@@ -45,7 +53,12 @@ struct Report {
 
 impl Report {
     fn add(&mut self, tally: &Tally) {
+        self.states += tally.steps;
         self.starts += tally.starts;
+        for (point, count) in &tally.crash_points {
+            *self.crashes_at.entry(point.to_string()).or_default() += count;
+        }
+        self.crash_points = self.crashes_at.len() as u64;
         self.crashes_between_effects += tally.crashes_in_work;
         self.effects += tally.effects;
         self.messages += tally.messages;
@@ -70,6 +83,7 @@ impl Report {
         }
         for (mine, its) in [
             (&mut self.worlds, other.worlds),
+            (&mut self.states, other.states),
             (&mut self.simulated_seconds, other.simulated_seconds),
             (&mut self.starts, other.starts),
             (&mut self.crashes_between_effects, other.crashes_between_effects),
@@ -85,9 +99,12 @@ impl Report {
         ] {
             *mine += its;
         }
-        for (fault, count) in &other.faults {
-            *self.faults.entry(fault.clone()).or_default() += count;
+        for (mine, its) in [(&mut self.faults, &other.faults), (&mut self.crashes_at, &other.crashes_at)] {
+            for (what, count) in its {
+                *mine.entry(what.clone()).or_default() += count;
+            }
         }
+        self.crash_points = self.crashes_at.len() as u64;
         self.shown.extend(other.shown.iter().take(VIOLATIONS_MAX.saturating_sub(self.shown.len())).cloned());
         self.count_speed();
     }
@@ -103,8 +120,10 @@ impl Report {
         line("worlds", self.worlds);
         line("seconds of their time", self.simulated_seconds);
         line("times real time, a core", self.times_real_time_a_core);
+        line("states", self.states);
         line("starts", self.starts);
         line("crashes between effects", self.crashes_between_effects);
+        line("different points of these crashes", self.crash_points);
         line("effects", self.effects);
         line("messages", self.messages);
         // Whole servers are looked at from outside: what they don't show is not counted.
@@ -130,35 +149,62 @@ impl Report {
     }
 }
 
-/// The version of the crates; `None`: they are changed, or nobody knows.
+/// What worlds are made of: the folders in `crates` whose trees are the version. What stands on them may change meanwhile.
+const MADE_OF: &[&str] = &["auth", "node", "peer", "sim", "storage", "tree", "wire", "zab"];
+
+fn crates() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates")
+}
+
+/// The version that is played; `None`: something in it is not committed, or nobody knows.
 fn version() -> Option<String> {
-    let git = |args: &[&str]| {
-        let out = Command::new("git").args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    let git = |args: &[&str], of: &[&str], input: &str| {
+        let mut git = Command::new("git");
+        git.args(args).args(of).current_dir(crates()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut git = git.stderr(Stdio::null()).spawn().ok()?;
+        git.stdin.take()?.write_all(input.as_bytes()).ok()?;
+        let out = git.wait_with_output().ok()?;
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
-    let is_changed = !git(&["status", "--porcelain", "--", "../crates"])?.is_empty();
-    let version = git(&["rev-parse", "--short=12", "HEAD:crates"])?;
-    (!is_changed && !version.is_empty()).then_some(version)
+    let is_changed = !git(&["status", "--porcelain", "--"], MADE_OF, "")?.is_empty();
+    let trees = git(&["ls-tree", "HEAD"], MADE_OF, "")?;
+    let version = git(&["hash-object", "--stdin"], &[], &trees)?;
+    (!is_changed && trees.lines().count() == MADE_OF.len()).then(|| version.chars().take(12).collect())
+}
+
+/// Why a run is not added to those before it.
+fn why_not_added(is_one: bool, before: Option<&str>, after: Option<&str>) -> Option<&'static str> {
+    match (before, after) {
+        _ if is_one => Some("it was one world"),
+        (None, _) => Some("something in the crates of the worlds is not committed"),
+        (before, after) if before != after => Some("the crates of the worlds were changed while it ran"),
+        _ => None,
+    }
 }
 
 /// Where the runs of this version add up.
 fn sum_file(is_whole: bool, version: &str) -> PathBuf {
     let kind = if is_whole { "whole" } else { "worlds" };
-    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    xtask.join("../target/soak").join(format!("{kind}-{version}.json"))
+    crates().join("../target/soak").join(format!("{kind}-{version}.json"))
 }
 
-/// All runs of this version, with this one.
-fn add_up(report: &Report, file: &PathBuf) -> Result<Report> {
-    let mut sum = match std::fs::read(file) {
+/// All runs of this version, with this one. Another run may add to it at the same moment: one waits for the other, and who is
+/// killed meanwhile leaves the old sum.
+fn add_up(report: &Report, file: &Path) -> Result<Report> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let lock = File::create(file.with_extension("lock"))?;
+    lock.lock()?;
+    let mut sum = match fs::read(file) {
         Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is no sum of runs", file.display()))?,
-        Err(_) => Report::default(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Report::default(),
+        Err(error) => return Err(error).with_context(|| format!("reading {}", file.display())),
     };
     sum.join(report);
-    if let Some(folder) = file.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    std::fs::write(file, serde_json::to_vec_pretty(&sum)?)?;
+    let next = file.with_extension("next");
+    fs::write(&next, serde_json::to_vec_pretty(&sum)?)?;
+    fs::rename(&next, file)?;
     Ok(sum)
 }
 
@@ -184,6 +230,7 @@ fn shrunk(seed: u64, is_whole: bool, checker: Option<&str>) -> String {
 /// Plays worlds until the time is up; the exit code says whether a promise was broken.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let first_seed = args.seed.unwrap_or_else(new_seed);
+    let played = version();
     let began = Instant::now();
     let time = if args.one { Duration::ZERO } else { Duration::from_secs(args.seconds) };
     let cores = if args.one { 1 } else { args.cores() };
@@ -234,18 +281,19 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     report.simulated_seconds = simulated_us / 1_000_000;
     report.count_speed();
     // One world again is no news.
-    let version = version().filter(|_| !args.one);
+    let why_not = why_not_added(args.one, played.as_deref(), version().as_deref());
+    let version = played.filter(|_| why_not.is_none());
     let sum = version.as_ref().map(|it| add_up(&report, &sum_file(args.whole, it))).transpose()?;
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&serde_json::json!({ "version": version, "run": report, "sum": sum }))?
-        );
+        let all = serde_json::json!({ "version": version, "run": report, "sum": sum, "not_added_up": why_not });
+        println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
         report.print("this run");
-        match (sum, version) {
-            (Some(sum), Some(version)) => sum.print(&format!("all runs of version {version}")),
-            _ => println!("not added up: the crates are changed, or it was one world"),
+        if let Some((sum, version)) = sum.zip(version) {
+            sum.print(&format!("all runs of version {version}"));
+        }
+        if let Some(why_not) = why_not {
+            println!("not added up: {why_not}");
         }
     }
     Ok(if report.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -269,7 +317,39 @@ mod tests {
         let sum = add_up(&other, &file).expect("added");
         assert_eq!((sum.runs, sum.first_seed, sum.worlds, sum.times_real_time_a_core), (2, 7, 6, 50));
         assert_eq!((sum.faults["kill"], sum.faults["reconfig"], sum.violations, sum.shown.len()), (6, 2, 2, 2));
-        std::fs::write(&file, "{}{").expect("written");
+        fs::write(&file, "{}{").expect("written");
         assert!(add_up(&other, &file).is_err(), "what was counted is not thrown away");
+    }
+
+    #[test]
+    fn runs_that_end_at_once_are_all_counted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("whole-1.json");
+        let run = Report { runs: 1, worlds: 3, ..Report::default() };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..8).for_each(|_| drop(add_up(&run, &file).expect("added"))));
+            }
+        });
+        let sum = add_up(&run, &file).expect("added");
+        assert_eq!((sum.runs, sum.worlds), (65, 195));
+    }
+
+    #[test]
+    fn what_is_not_one_version_is_not_added() {
+        assert_eq!(why_not_added(false, Some("a"), Some("a")), None);
+        for (is_one, before, after) in [(true, "a", "a"), (false, "a", "b"), (false, "a", ""), (false, "", "a")] {
+            let of = |it: &'static str| Some(it).filter(|it| !it.is_empty());
+            assert!(why_not_added(is_one, of(before), of(after)).is_some(), "{is_one} {before} {after}");
+        }
+    }
+
+    #[test]
+    fn the_version_is_of_all_that_worlds_are_made_of() {
+        let manifest = fs::read_to_string(crates().join("sim/Cargo.toml")).expect("read");
+        let used = manifest.lines().filter_map(|line| line.strip_suffix(".workspace = true"));
+        let mut made_of: Vec<&str> = used.filter(|it| crates().join(it).is_dir()).chain(["sim"]).collect();
+        made_of.sort_unstable();
+        assert_eq!(made_of, MADE_OF);
     }
 }

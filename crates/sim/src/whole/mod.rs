@@ -222,6 +222,7 @@ impl World {
         if let Some(server) = self.held_by(&event) {
             return self.servers[server].held.push(event);
         }
+        self.tally.steps += 1;
         match event {
             Event::Deliver { conn, from } => self.on_deliver(conn, from),
             Event::TcpTimeout { conn } => self.on_tcp_timeout(conn),
@@ -301,15 +302,17 @@ impl World {
         server.read_file(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !is_calm);
         let now = server.now(now_us);
-        let left = limit.map(|(effects, _)| effects);
-        let mut disk = Metered { disk: &mut server.disk, left, error: None, done: 0 };
+        let left = limit.map(|it| it.left);
+        let mut disk = Metered { disk: &mut server.disk, left, error: None, failed: None, done: 0 };
         let found = server::start(&mut disk, &self.setup, &server.options, now, server.processes + 1, seed);
         self.tally.starts += 1;
         self.tally.effects += disk.done;
         match (found, limit) {
-            (Err(NotStarted::Io), Some((_, down_us))) => {
+            (Err(NotStarted::Io), Some(limit)) => {
                 self.tally.crashes_in_work += 1;
-                self.power_off(s, down_us);
+                self.tally.crashed_in("recovery", limit.left);
+                self.tally.took_place(limit.name);
+                self.power_off(s, limit.what);
             }
             (Err(NotStarted::Io), None) => self.start_at(s, now_us + 1_000_000),
             (Err(NotStarted::Refused { why, is_mended_by_a_copy: true }), _) if self.truth.is_damaged(s) => {

@@ -13,8 +13,9 @@ use crate::world::net::Who;
 use crate::world::{Change, Kind};
 
 impl World {
-    /// Somebody who is served asks for it: a client of a leader if there is one, who may have been left by the others.
-    pub(super) fn reconfigure(&mut self, change: &Change) {
+    /// Somebody who is served asks for it: a client of a leader if there is one, who may have been left by the others. False: nobody
+    /// can ask.
+    pub(super) fn reconfigure(&mut self, change: &Change) -> bool {
         let served = self.clients.iter().enumerate().filter(|(_, it)| it.phase == Phase::Served && it.conn.is_some());
         let mut served: Vec<(usize, usize)> = served
             .filter_map(|(c, it)| Some((c, self.net.conns.get(&it.conn?)?.ends[1])))
@@ -28,8 +29,8 @@ impl World {
         if !of_leader.is_empty() && self.rng.chance(700) {
             served = of_leader;
         }
-        let Some(&(c, s)) = self.rng.pick(&served) else { return };
-        let Some(ensemble) = self.servers[s].process.as_ref().and_then(|it| it.node.ensemble()) else { return };
+        let Some(&(c, s)) = self.rng.pick(&served) else { return false };
+        let Some(ensemble) = self.servers[s].process.as_ref().and_then(|it| it.node.ensemble()) else { return false };
         let next = change.of(&ensemble.member().options().verifier).to_string();
         let lines = next.lines().filter(|line| !line.starts_with("version"));
         let all = lines.collect::<Vec<_>>().join(",");
@@ -39,7 +40,9 @@ impl World {
             new_members: Some(all.as_str().into()),
             cur_config_id: -1,
         };
+        let last = self.clients[c].last_xid;
         self.ask(c, OpCode::Reconfig, &body.to_vec(), What::Reconfig);
+        self.clients[c].last_xid != last
     }
 
     /// A server has another committed configuration: it is written, which takes a moment.

@@ -29,6 +29,7 @@ use zab::{CommittedLog, Options, QuorumVerifier, RoleId};
 use super::Event;
 use super::reconfig::last_seen;
 use crate::disk::VirtualDisk;
+use crate::world::later::Armed;
 use crate::world::net::ConnNumber;
 use crate::world::{DiskError, Setup, fault_of};
 
@@ -74,11 +75,11 @@ pub(super) struct Server {
     /// How long a sync takes, and until when.
     pub(super) slow: Option<(u64, u64)>,
     /// The power fails after so many effects, for so long.
-    pub(super) power_off_in: Option<(u64, u64)>,
+    pub(super) power_off_in: Option<Armed<u64>>,
     /// The power fails after so many effects of the next recovery, for so long.
-    pub(super) power_off_in_recovery: Option<(u64, u64)>,
+    pub(super) power_off_in_recovery: Option<Armed<u64>>,
     /// An effect fails after so many others.
-    pub(super) error_in: Option<(u64, DiskError)>,
+    pub(super) error_in: Option<Armed<DiskError>>,
     /// A configuration that is being written to its file, and when that is done.
     pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
@@ -145,6 +146,20 @@ pub(super) enum Then {
     Purged,
     Received(RoleId),
     Task(Task),
+}
+
+impl Then {
+    /// What the effects before it do, in a word or two.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Logged(_) => "log",
+            Self::Filled(_) => "next log file",
+            Self::Snapshot(_) => "snapshot",
+            Self::Purged => "purge",
+            Self::Received(_) => "leader's snapshot",
+            Self::Task(_) => "task",
+        }
+    }
 }
 
 /// Effects under way.
@@ -236,7 +251,9 @@ pub(super) struct Metered<'a> {
     pub(super) disk: &'a mut VirtualDisk,
     /// How many effects are done before the power fails.
     pub(super) left: Option<u64>,
-    pub(super) error: Option<(u64, DiskError)>,
+    pub(super) error: Option<Armed<DiskError>>,
+    /// The error that came, if one did.
+    pub(super) failed: Option<Armed<DiskError>>,
     pub(super) done: u64,
 }
 
@@ -267,11 +284,12 @@ impl Disk for Metered<'_> {
             Some(left) => *left -= 1,
             None => {}
         }
-        if let Some((_, kind)) = self.error.take_if(|(left, _)| *left == 0) {
-            self.disk.faults.at.insert(self.disk.effects(), fault_of(kind, effect));
+        if let Some(error) = self.error.take_if(|it| it.left == 0) {
+            self.disk.faults.at.insert(self.disk.effects(), fault_of(error.what, effect));
+            self.failed = Some(error);
         }
-        if let Some((left, _)) = &mut self.error {
-            *left -= 1;
+        if let Some(error) = &mut self.error {
+            error.left -= 1;
         }
         self.done += 1;
         self.disk.execute(effect)

@@ -9,6 +9,7 @@ use zab::{RoleId, learner, member};
 
 use super::server::{Cut, IMAGE_BYTES_MAX, LENGTH_MAX, Metered, Stage, Then, Thread, Work};
 use super::{Event, Sabotage, World};
+use crate::world::later::Armed;
 use crate::world::trace::Words;
 use crate::world::{DiskError, Kind, fault_of};
 
@@ -90,12 +91,15 @@ impl World {
         let Some(process) = &mut server.process else { return };
         let Some(work) = &mut process.works[thread as usize] else { return };
         if let Some(effect) = work.effects.get(work.at) {
-            let forced = server.error_in.take_if(|(left, _)| *left == 0);
-            if let Some((left, _)) = &mut server.error_in {
-                *left -= 1;
+            let forced = server.error_in.take_if(|it| it.left == 0);
+            if let Some(error) = &mut server.error_in {
+                error.left -= 1;
             }
-            if let Some((_, kind)) = forced {
-                server.disk.faults.at.insert(server.disk.effects(), fault_of(kind, effect));
+            if let Some(Armed { what, name, .. }) = forced {
+                server.disk.faults.at.insert(server.disk.effects(), fault_of(what, effect));
+                self.tally.took_place(name);
+                let is_of_log = matches!(thread, Thread::Log | Thread::Fill);
+                self.truth.sessions.may_refuse |= what == DiskError::NoSpace && is_of_log;
             }
             let is_lie = self.sabotage == Sabotage::SyncsLie
                 && matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
@@ -123,12 +127,13 @@ impl World {
     /// Is this the effect before which the power was to fail?
     fn is_power_failing(&mut self, s: usize) -> bool {
         let server = &mut self.servers[s];
-        let Some((left, down_us)) = &mut server.power_off_in else { return false };
-        if *left > 0 {
-            *left -= 1;
+        let Some(it) = &mut server.power_off_in else { return false };
+        if it.left > 0 {
+            it.left -= 1;
             return false;
         }
-        let down_us = *down_us;
+        let Armed { what: down_us, name, .. } = *it;
+        self.tally.took_place(name);
         self.power_off(s, down_us);
         true
     }
@@ -257,19 +262,24 @@ impl World {
     }
 
     /// Does something to the disk at this moment, with all that may go wrong. `None`: the power has failed.
-    fn at_once<R>(&mut self, s: usize, act: impl FnOnce(&mut Metered<'_>) -> R) -> Option<R> {
+    fn at_once<R>(&mut self, s: usize, what: &'static str, act: impl FnOnce(&mut Metered<'_>) -> R) -> Option<R> {
         let server = &mut self.servers[s];
-        let left = server.power_off_in.map(|(left, _)| left);
-        let mut disk = Metered { disk: &mut server.disk, left, error: server.error_in.take(), done: 0 };
+        let left = server.power_off_in.map(|it| it.left);
+        let mut disk = Metered { disk: &mut server.disk, left, error: server.error_in.take(), failed: None, done: 0 };
         let result = act(&mut disk);
-        let (left, error, done) = (disk.left, disk.error, disk.done);
+        let (left, error, failed, done) = (disk.left, disk.error, disk.failed, disk.done);
         server.error_in = error;
         self.tally.effects += done;
-        if let (Some((it, down_us)), Some(left)) = (&mut server.power_off_in, left) {
-            *it = left;
+        if let Some(failed) = failed {
+            self.tally.took_place(failed.name);
+        }
+        if let (Some(it), Some(left)) = (&mut server.power_off_in, left) {
+            it.left = left;
             if left == 0 {
-                let down_us = *down_us;
+                let Armed { what: down_us, name, .. } = *it;
+                self.tally.took_place(name);
                 self.tally.crashes_in_work += 1;
+                self.tally.crashed_in(what, done);
                 self.power_off(s, down_us);
                 return None;
             }
@@ -283,10 +293,10 @@ impl World {
             let server = &mut self.servers[s];
             server.power_off_in = self.later.power_off_in_change.take().or(server.power_off_in);
             server.error_in = self.later.error_in_change.take().or(server.error_in);
-            self.truth.sessions.may_refuse |= matches!(server.error_in, Some((_, DiskError::NoSpace)));
         }
         let name = format!("{task:?}");
-        let Some(done) = self.at_once(s, |disk| task.run(disk)) else { return };
+        let what = if task.ends_history_at().is_some() { "change of history" } else { "epoch file" };
+        let Some(done) = self.at_once(s, what, |disk| task.run(disk)) else { return };
         self.words(s, Kind::Disk, u64::from(done.is_ok()), || {
             let end = name.find("options").unwrap_or(name.len());
             format!("disk: {}", &name[..end.min(160)])
@@ -335,7 +345,7 @@ impl World {
 
     /// Bytes of the leader's snapshot go to their file. False: they can't.
     pub(super) fn write_received(&mut self, s: usize, effects: &[Effect]) -> bool {
-        let Some(done) = self.at_once(s, |disk| disk.run(effects)) else { return false };
+        let Some(done) = self.at_once(s, "leader's snapshot", |disk| disk.run(effects)) else { return false };
         if done.is_err()
             && let Some(role) = self.servers[s].process.as_ref().and_then(|it| it.role)
         {

@@ -1,6 +1,6 @@
 //! What goes wrong, and how it ends.
 
-use super::later::Later;
+use super::later::{Armed, Later, POWER_OFF_IN_EPOCH};
 use super::message::Message;
 use super::net::{ConnNumber, Who};
 use super::setup::{Damage, Fault, Span};
@@ -14,25 +14,39 @@ impl World {
             return;
         }
         let Some(timed) = self.setup.schedule.get(number) else { return };
-        let fault = timed.fault.clone();
-        *self.tally.faults.entry(fault.name()).or_default() += 1;
+        let (fault, name) = (timed.fault.clone(), timed.fault.name());
         self.trace.event(self.now_us, Kind::Fault, [number as u64, 0, 0], || Words::world(format!("-- {fault}")));
+        if self.begin_fault(number, fault) {
+            self.tally.took_place(name);
+        }
+    }
+
+    /// False: it finds nothing to do, or waits for its moment and counts then.
+    fn begin_fault(&mut self, number: usize, fault: Fault) -> bool {
+        let name = fault.name();
         match fault {
-            Fault::PowerOff { server, down_us } => self.power_off(server, down_us),
-            Fault::PowerOffAtEffect { server, effects, down_us } => {
-                self.servers[server].power_off_in = Some((effects, down_us));
+            Fault::PowerOff { server, down_us } => {
+                let was_on = self.servers[server].is_on;
+                self.power_off(server, down_us);
+                return was_on;
             }
-            Fault::Kill { server, down_us } => self.kill(server, down_us),
+            Fault::PowerOffAtEffect { server, effects, down_us } => {
+                self.servers[server].power_off_in = Some(Armed { left: effects, what: down_us, name });
+                return false;
+            }
+            Fault::Kill { server, down_us } => return self.kill(server, down_us),
             Fault::PowerOffInRecovery { server, effects, down_us } => {
-                self.servers[server].power_off_in_recovery = Some((effects, down_us));
+                self.servers[server].power_off_in_recovery = Some(Armed { left: effects, what: down_us, name });
+                return false;
             }
             Fault::Pause { server, for_us } => {
-                if self.servers[server].is_running() {
-                    let until_us = self.now_us + for_us;
-                    let it = &mut self.servers[server].paused_until_us;
-                    *it = Some(it.unwrap_or(0).max(until_us));
-                    self.queue.push(until_us, Event::Resume { server });
+                if !self.servers[server].is_running() {
+                    return false;
                 }
+                let until_us = self.now_us + for_us;
+                let it = &mut self.servers[server].paused_until_us;
+                *it = Some(it.unwrap_or(0).max(until_us));
+                self.queue.push(until_us, Event::Resume { server });
             }
             Fault::Block { pairs, for_us } => {
                 for (from, to) in pairs {
@@ -46,36 +60,43 @@ impl World {
                         .iter()
                         .position(|it| it.process.as_ref().is_some_and(|it| it.leads && (!serves || it.is_serving)))
                 };
-                if let Some(leader) = leads(true).or_else(|| leads(false)) {
-                    for (from, to) in self.later.cut_off(number, leader, self.servers.len()) {
-                        self.net.block(from, to, 1);
-                    }
-                    self.queue.push(self.now_us + for_us, Event::Unblock(number));
-                    self.write_at(leader, number);
-                    self.settle(leader);
+                let Some(leader) = leads(true).or_else(|| leads(false)) else { return false };
+                for (from, to) in self.later.cut_off(number, leader, self.servers.len()) {
+                    self.net.block(from, to, 1);
                 }
+                self.queue.push(self.now_us + for_us, Event::Unblock(number));
+                self.write_at(leader, number);
+                self.settle(leader);
+                return self.servers.len() > 1;
             }
-            Fault::Reconfigure { change } => self.reconfigure(&change),
+            Fault::Reconfigure { change } => return self.reconfigure(&change),
             Fault::Quiet { for_us } => {
                 self.later.quiet_until_us = self.later.quiet_until_us.max(self.now_us + for_us);
             }
             Fault::PowerOffInChange { effects, down_us } => {
-                self.later.power_off_in_change = Some((effects, down_us));
+                self.later.power_off_in_change = Some(Armed { left: effects, what: down_us, name });
+                return false;
             }
-            Fault::PowerOffInEpoch { times, down_us } => self.later.arm_epoch(times, down_us),
-            Fault::DiskErrorInChange { effects, kind } => self.later.error_in_change = Some((effects, kind)),
-            Fault::Reset { connection } => self.reset(connection),
+            Fault::PowerOffInEpoch { times, down_us } => {
+                self.later.arm_epoch(times, down_us);
+                return false;
+            }
+            Fault::DiskErrorInChange { effects, kind } => {
+                self.later.error_in_change = Some(Armed { left: effects, what: kind, name });
+                return false;
+            }
+            Fault::Reset { connection } => return self.reset(connection),
             Fault::HalfOpen { connection } => {
-                if let Some(conn) = self.nth_connection(connection)
-                    && let Some(conn) = self.net.conns.get_mut(&conn)
-                {
-                    conn.is_dead = true;
-                }
+                let conn = self.nth_connection(connection).and_then(|it| self.net.conns.get_mut(&it));
+                return conn.is_some_and(|conn| !std::mem::replace(&mut conn.is_dead, true));
             }
             Fault::SlowDisk { server, sync_us, for_us } => {
                 self.servers[server].slow = Some((sync_us, self.now_us + for_us));
             }
-            Fault::DiskError { server, effects, kind } => self.servers[server].error_in = Some((effects, kind)),
+            Fault::DiskError { server, effects, kind } => {
+                self.servers[server].error_in = Some(Armed { left: effects, what: kind, name });
+                return false;
+            }
             Fault::Wipe { server, down_us } => {
                 self.power_off(server, down_us);
                 self.servers[server].disk = VirtualDisk::new(false);
@@ -87,7 +108,8 @@ impl World {
                 self.truth.on_configuration(verifier);
                 self.kill(server, down_us);
             }
-            Fault::ClockJump { .. } | Fault::Damage { .. } => {}
+            // No core looks at such a clock, and damage is for worlds of whole servers.
+            Fault::ClockJump { .. } | Fault::Damage { .. } => return false,
             Fault::Sync { server } => {
                 self.sync_at(server);
                 self.settle(server);
@@ -97,14 +119,17 @@ impl World {
                 self.settle(server);
             }
         }
+        true
     }
 
     /// Everything of the process is gone, and perhaps what was not synced; nobody is told.
     pub(super) fn power_off(&mut self, s: usize, down_us: u64) {
         let rng = &mut self.rng;
         let server = &mut self.servers[s];
-        let is_at_work = server.process.as_ref().is_some_and(|it| it.works.iter().flatten().any(|work| work.at > 0));
-        self.tally.crashes_in_work += u64::from(is_at_work);
+        let works = server.process.iter().flat_map(|it| &it.works).flatten().filter(|work| work.at > 0);
+        let points: Vec<_> = works.map(|work| (work.then.name(), work.at as u64)).collect();
+        self.tally.crashes_in_work += u64::from(!points.is_empty());
+        points.into_iter().for_each(|(work, effects)| self.tally.crashed_in(work, effects));
         server.disk.crash_random(rng);
         server.is_on = false;
         self.stop(s);
@@ -122,10 +147,10 @@ impl World {
         self.start_at(s, self.now_us + down_us.max(START_US));
     }
 
-    /// The process is gone; its machine closes its connections.
-    pub(super) fn kill(&mut self, s: usize, down_us: u64) {
+    /// The process is gone; its machine closes its connections. False: there was none.
+    pub(super) fn kill(&mut self, s: usize, down_us: u64) -> bool {
         if !self.servers[s].is_running() {
-            return;
+            return false;
         }
         self.words(s, Kind::Process, 2, || "is killed".to_owned());
         for conn in self.net.of_server(s) {
@@ -133,6 +158,7 @@ impl World {
         }
         self.stop(s);
         self.start_at(s, self.now_us + down_us.max(START_US));
+        true
     }
 
     /// The process gives up.
@@ -217,14 +243,15 @@ impl World {
         self.net.conns.keys().nth((which % count as u64) as usize).copied()
     }
 
-    fn reset(&mut self, which: u64) {
-        let Some(number) = self.nth_connection(which) else { return };
-        let Some(conn) = self.net.conns.get_mut(&number) else { return };
+    fn reset(&mut self, which: u64) -> bool {
+        let Some(number) = self.nth_connection(which) else { return false };
+        let Some(conn) = self.net.conns.get_mut(&number) else { return false };
         let kept = [0, 1].map(|end| self.rng.below(conn.flight[end].len() as u64 + 1) as usize);
         conn.lose(kept);
         for end in 0..2 {
             self.send_from(number, end, Message::End);
         }
+        true
     }
 
     /// No more faults: everything is healed, and everybody is started.
@@ -246,6 +273,9 @@ impl World {
             server.power_off_in = None;
             server.power_off_in_recovery = None;
             server.error_in = None;
+            for work in server.process.iter_mut().flat_map(|it| &mut it.works).flatten() {
+                work.error = None;
+            }
             if server.paused_until_us.is_some() {
                 server.paused_until_us = Some(self.now_us);
                 self.on_resume(s);
@@ -273,7 +303,7 @@ impl Fault {
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
             Self::PowerOffInChange { .. } => "power off in a change of history",
-            Self::PowerOffInEpoch { .. } => "power off with a new epoch",
+            Self::PowerOffInEpoch { .. } => POWER_OFF_IN_EPOCH,
             Self::DiskErrorInChange { .. } => "disk error in a change of history",
             Self::CutOffLeader { .. } => "leader cut off",
             Self::Quiet { .. } => "quiet clients",

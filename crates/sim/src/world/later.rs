@@ -4,15 +4,29 @@ use std::collections::BTreeMap;
 
 use super::setup::DiskError;
 
+/// A fault that comes after some more effects of a disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Armed<T> {
+    /// How many effects are done before.
+    pub(crate) left: u64,
+    /// For how long the power is off, or how the effect fails.
+    pub(crate) what: T,
+    /// Its kind, which counts when it takes place.
+    pub(crate) name: &'static str,
+}
+
+/// The kind of a fault that takes place several times.
+pub(super) const POWER_OFF_IN_EPOCH: &str = "power off with a new epoch";
+
 /// What is still to come, or to end.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Later {
     /// Of the next change of a history: the power fails after so many effects, for so long.
-    pub(crate) power_off_in_change: Option<(u64, u64)>,
+    pub(crate) power_off_in_change: Option<Armed<u64>>,
     /// Of who is to lead next: the power fails when it has accepted its epoch; so many times, the last time for so long.
     power_off_in_epoch: Option<(u32, u64)>,
-    /// Of the next change of a history: an effect fails after so many others.
-    pub(crate) error_in_change: Option<(u64, DiskError)>,
+    /// Of the next change of a history: an effect fails after so many others of that change.
+    pub(crate) error_in_change: Option<Armed<DiskError>>,
     /// Partitions whose sides were not known beforehand, by the number of the fault.
     cut_off: BTreeMap<usize, Vec<(usize, usize)>>,
     /// Until when clients keep still.

@@ -109,8 +109,10 @@ enum Event {
 /// What a run has come to, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Faults that took place, by kind.
+    /// Faults that took place, by kind: those that found something to do, and those that wait for a moment when it comes.
     pub faults: std::collections::BTreeMap<&'static str, u64>,
+    /// What happened: so many states the checkers have looked at.
+    pub steps: u64,
     /// Effects on disks.
     pub effects: u64,
     /// Messages that arrived.
@@ -119,6 +121,8 @@ pub struct Tally {
     pub starts: u64,
     /// Crashes between two effects of a disk's work.
     pub crashes_in_work: u64,
+    /// How often each point of these crashes was met.
+    pub crash_points: std::collections::BTreeMap<CrashPoint, u64>,
     /// Roles that an election has led to.
     pub elections: u64,
     /// Epochs that were established.
@@ -141,6 +145,33 @@ pub struct Tally {
     pub reconfigs: u64,
     /// Answers that clients got.
     pub answers: u64,
+}
+
+/// Where the power failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CrashPoint {
+    /// Which work was under way.
+    pub work: &'static str,
+    /// How many of its effects were done.
+    pub effects: u64,
+}
+
+impl std::fmt::Display for CrashPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.work, self.effects)
+    }
+}
+
+impl Tally {
+    /// A fault of this kind has done something.
+    pub(crate) fn took_place(&mut self, fault: &'static str) {
+        *self.faults.entry(fault).or_default() += 1;
+    }
+
+    /// The power fails with some effects of this work done.
+    pub(crate) fn crashed_in(&mut self, work: &'static str, effects: u64) {
+        *self.crash_points.entry(CrashPoint { work, effects }).or_default() += 1;
+    }
 }
 
 /// A world.
@@ -276,6 +307,7 @@ impl World {
         if let Some(server) = self.held_by(&event) {
             return self.servers[server].held.push(event);
         }
+        self.tally.steps += 1;
         match event {
             Event::Deliver { conn, from } => self.on_deliver(conn, from),
             Event::TcpTimeout { conn } => self.on_tcp_timeout(conn),
@@ -342,12 +374,14 @@ impl World {
         server.read_file(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !self.is_calm);
         let Server { disk, options, .. } = server;
-        let found = server::start(disk, limit.map(|(effects, _)| effects), options);
+        let found = server::start(disk, limit.map(|it| it.left), options);
         self.tally.starts += 1;
         match (found, limit) {
-            (Err(NotStarted::Io), Some((_, down_us))) => {
+            (Err(NotStarted::Io), Some(limit)) => {
                 self.tally.crashes_in_work += 1;
-                self.power_off(s, down_us);
+                self.tally.crashed_in("recovery", limit.left);
+                self.tally.took_place(limit.name);
+                self.power_off(s, limit.what);
             }
             (Err(NotStarted::Io), None) => self.start_at(s, now_us + 1_000_000),
             (Err(NotStarted::Refused(why)), _) => {

@@ -34,8 +34,9 @@ impl Change {
 }
 
 impl World {
-    /// Everybody who leads is asked for it: one of them may be a leader whom the others have left.
-    pub(super) fn reconfigure(&mut self, change: &Change) {
+    /// Everybody who leads is asked for it: one of them may be a leader whom the others have left. False: nobody proposes it.
+    pub(super) fn reconfigure(&mut self, change: &Change) -> bool {
+        let mut is_proposed = false;
         for s in 0..self.servers.len() {
             let now_ms = self.servers[s].local_ms(self.now_us);
             let Some(process) = self.servers[s].process.as_mut().filter(|it| it.leads && it.is_serving) else {
@@ -49,6 +50,7 @@ impl World {
             }
             if let Some(zxid) = process.ensemble.next_zxid(now_ms) {
                 let proposal = Proposal { zxid, txn: txn(zxid, &next.with_version(zxid.0)).into() };
+                is_proposed = true;
                 self.tally.proposed += 1;
                 self.truth.on_proposed(s, &proposal);
                 self.truth.on_reconfig_proposed(&proposal, &self.servers[s].options);
@@ -59,6 +61,7 @@ impl World {
             }
             self.settle(s);
         }
+        is_proposed
     }
 
     /// A server has another committed configuration: it is written, which takes a moment.

@@ -20,8 +20,10 @@ use zab::reconfig::configuration_in;
 use zab::{Command, CommittedLog, ConnId, Options, Proposal, QuorumVerifier, RoleId, Token, leader};
 
 use super::Event;
+use super::later::Armed;
 use super::net::ConnNumber;
 use super::reconfig::CONFIG_PATH;
+use super::setup::DiskError;
 use crate::disk::VirtualDisk;
 use crate::store::history::{Link, Rebuilt, snapshot_with};
 
@@ -69,11 +71,11 @@ pub(super) struct Server {
     /// How long a sync takes, and until when.
     pub(super) slow: Option<(u64, u64)>,
     /// The power fails after so many effects, for so long.
-    pub(super) power_off_in: Option<(u64, u64)>,
+    pub(super) power_off_in: Option<Armed<u64>>,
     /// The power fails after so many effects of the next recovery, for so long.
-    pub(super) power_off_in_recovery: Option<(u64, u64)>,
+    pub(super) power_off_in_recovery: Option<Armed<u64>>,
     /// An effect fails after so many others.
-    pub(super) error_in: Option<(u64, super::setup::DiskError)>,
+    pub(super) error_in: Option<Armed<DiskError>>,
     /// A configuration that is on its way into the server's file, and when it is there, in µs. `options` has what the file holds.
     pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
@@ -133,11 +135,31 @@ pub(super) enum Then {
     Read(leader::Output),
 }
 
+impl Then {
+    /// What the effects before it do, in a word or two.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Logged(_) => "log",
+            Self::Filled(_) => "next log file",
+            Self::Snapshot => "snapshot",
+            Self::Purged => "purge",
+            Self::Received(_) => "leader's snapshot",
+            Self::Epoch(_, EpochFile::Accepted, _) => "acceptedEpoch",
+            Self::Epoch(_, EpochFile::Current, _) => "currentEpoch",
+            Self::Truncated(..) => "truncation",
+            Self::Installed(..) => "installation",
+            Self::Read(_) => "read",
+        }
+    }
+}
+
 /// Effects under way.
 #[derive(Debug, Clone)]
 pub(super) struct Work {
     pub(super) effects: Vec<Effect>,
     pub(super) at: usize,
+    /// One of them fails, after so many others of this work.
+    pub(super) error: Option<Armed<DiskError>>,
     pub(super) then: Then,
 }
 

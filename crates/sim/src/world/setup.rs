@@ -113,7 +113,8 @@ pub enum Fault {
     },
     /// Whoever cuts its log next, or installs a snapshot: one of the effects fails.
     DiskErrorInChange {
-        /// How many effects are done before, from the beginning of the change on.
+        /// How many effects are done before, from the beginning of the change on; in worlds of cores modulo the number of its
+        /// effects.
         effects: u64,
         /// How.
         kind: DiskError,

@@ -9,6 +9,7 @@ use storage::{LogWriter, purge};
 use wire::Zxid;
 use zab::{Command, ConnId, Logged, Proposal, RoleId, leader, learner, member};
 
+use super::later::{Armed, POWER_OFF_IN_EPOCH};
 use super::server::{self, LENGTH_MAX, RETAIN, Server, Then, Thread, Work, log_options, received_file};
 use super::setup::DiskError;
 #[cfg(feature = "seeded-defects")]
@@ -143,12 +144,15 @@ impl World {
         let is_change = matches!(then, Then::Truncated(..) | Then::Installed(..));
         let server = &mut self.servers[s];
         let Some(process) = &mut server.process else { return };
+        let mut error = None;
         if is_change {
             server.power_off_in = self.later.power_off_in_change.take().or(server.power_off_in);
-            server.error_in = self.later.error_in_change.take().or(server.error_in);
+            // However many effects it has, one of them is met.
+            let count = effects.len().max(1) as u64;
+            error = self.later.error_in_change.take().map(|it| Armed { left: it.left % count, ..it });
         }
         let number = process.number;
-        process.works[thread as usize] = Some(Work { effects, at: 0, then });
+        process.works[thread as usize] = Some(Work { effects, at: 0, error, then });
         let at_us = self.now_us + self.effect_time(s, thread);
         self.queue.push(at_us, Event::Effect { server: s, process: number, thread });
     }
@@ -177,12 +181,13 @@ impl World {
         let Some(process) = &mut server.process else { return };
         let Some(work) = &mut process.works[thread as usize] else { return };
         if let Some(effect) = work.effects.get(work.at) {
-            let forced = server.error_in.take_if(|(left, _)| *left == 0);
-            if let Some((left, _)) = &mut server.error_in {
-                *left -= 1;
+            let forced = work.error.take_if(|it| it.left == 0).or(server.error_in.take_if(|it| it.left == 0));
+            for waiting in [&mut work.error, &mut server.error_in].into_iter().flatten() {
+                waiting.left = waiting.left.saturating_sub(1);
             }
-            if let Some((_, kind)) = forced {
-                server.disk.faults.at.insert(server.disk.effects(), fault_of(kind, effect));
+            if let Some(Armed { what, name, .. }) = forced {
+                server.disk.faults.at.insert(server.disk.effects(), fault_of(what, effect));
+                self.tally.took_place(name);
             }
             let done = server.disk.execute(effect);
             self.tally.effects += 1;
@@ -212,13 +217,13 @@ impl World {
     /// Is this the effect before which the power was to fail?
     fn is_power_failing(&mut self, s: usize) -> bool {
         let server = &mut self.servers[s];
-        let Some((left, down_us)) = &mut server.power_off_in else { return false };
-        if *left > 0 {
-            *left -= 1;
+        let Some(it) = &mut server.power_off_in else { return false };
+        if it.left > 0 {
+            it.left -= 1;
             return false;
         }
-        let down_us = *down_us;
-        server.power_off_in = None;
+        let Armed { what: down_us, name, .. } = *it;
+        self.tally.took_place(name);
         self.power_off(s, down_us);
         true
     }
@@ -293,6 +298,7 @@ impl World {
                     && file == EpochFile::Accepted
                     && let Some(down_us) = self.later.fails_with_epoch()
                 {
+                    self.tally.took_place(POWER_OFF_IN_EPOCH);
                     return self.power_off(s, down_us);
                 }
                 self.input(s, member::Input::Done(token.done()));
