@@ -80,8 +80,10 @@ pub enum Defect {
     LogNotSynced,
     /// An epoch file is not durable when it is said to be (ZOOKEEPER-1653, 2307).
     EpochNotSynced,
-    /// A log that was cut is not durable as it is (ZOOKEEPER-1489).
+    /// A log that was cut is not durable as it is.
     TruncNotSynced,
+    /// A log that was cut goes on where it ended before (ZOOKEEPER-1489). The test's server does it.
+    LogGoesOnBehindCut,
     /// A log is cut one txn too early (ZOOKEEPER-1156).
     TruncRemovesTooMuch,
     /// A leader's snapshot becomes the history before it is durable (ZOOKEEPER-2872).

@@ -306,14 +306,14 @@ impl World {
             Then::Truncated(token, to) => {
                 self.tally.truncations += 1;
                 self.truth.on_truncated(s, to);
-                if self.reread(s, to) {
+                if self.reread(s, to, true) {
                     self.input(s, member::Input::Done(token.done()));
                 }
             }
             Then::Installed(token, zxid) => {
                 self.tally.installations += 1;
                 self.truth.on_installed(s, zxid);
-                if self.reread(s, zxid) {
+                if self.reread(s, zxid, false) {
                     self.input(s, member::Input::Done(token.done()));
                 }
             }
@@ -322,12 +322,27 @@ impl World {
     }
 
     /// The state is rebuilt from what a truncation or a snapshot has left.
-    fn reread(&mut self, s: usize, to: Zxid) -> bool {
+    #[cfg_attr(not(feature = "seeded-defects"), allow(unused_variables, reason = "only a defect looks at it"))]
+    fn reread(&mut self, s: usize, to: Zxid, is_cut: bool) -> bool {
         let Server { disk, options, .. } = &mut self.servers[s];
-        match server::start(disk, None, options) {
+        // What is read is made durable once more, so that a cut that is not would never be seen.
+        #[cfg(feature = "seeded-defects")]
+        let unsynced = (is_cut && options.has(zab::Defect::TruncNotSynced)).then(|| disk.clone());
+        #[cfg(feature = "seeded-defects")]
+        let goes_on = is_cut && options.has(zab::Defect::LogGoesOnBehindCut);
+        #[cfg(not(feature = "seeded-defects"))]
+        let goes_on = false;
+        let found = server::start(disk, None, options);
+        #[cfg(feature = "seeded-defects")]
+        if let Some(unsynced) = unsynced {
+            *disk = unsynced;
+        }
+        match found {
             Ok(found) if found.last == to => {
                 let Some(process) = &mut self.servers[s].process else { return false };
-                process.log = LogWriter::new(log_options(), to);
+                if !goes_on {
+                    process.log = LogWriter::new(log_options(), to);
+                }
                 process.unapplied.clear();
                 (process.applied, process.link) = (found.last, found.link);
                 process.configuration = found.configuration;
