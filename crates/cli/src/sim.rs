@@ -48,16 +48,13 @@ fn scenario(name: &str) -> (String, bool) {
     let Some(story) = STORIES.iter().find(|it| it.name == name) else {
         return (format!("there is no story {name}; `ostler sim --scenario list` shows which there are\n"), false);
     };
-    let (trace, violation) = story.play();
+    let played = story.play();
     let _ = writeln!(text, "{}\n", story.about);
-    for line in diagram(trace.lines(), story.servers()) {
+    for line in diagram(played.trace.lines(), story.servers()) {
         let _ = writeln!(text, "{line}");
     }
-    if let Some(violation) = &violation {
-        let as_expected = if story.is_right(Some(violation)) { "as expected, a " } else { "" };
-        let _ = writeln!(text, "\n{as_expected}VIOLATION {violation}");
-    }
-    (text, story.is_right(violation.as_ref()))
+    let _ = write!(text, "\n{}", story.end(&played));
+    (text, story.is_right(&played))
 }
 
 /// The most worlds that are tried to find a smaller one.

@@ -289,6 +289,11 @@ impl Election {
         self.round.as_ref().map(|it| it.proposal)
     }
 
+    /// Whose votes made the last decision; nobody's, if that role is over, or a reconfig began it.
+    pub fn supporters(&self) -> &BTreeSet<ServerId> {
+        &self.supporters
+    }
+
     /// The same machine, at the time 0 instead of `now_ms`: two machines that differ only in what the clock showed when
     /// something happened are then equal.
     pub fn rebased(&self, now_ms: u64) -> Self {

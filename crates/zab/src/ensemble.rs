@@ -198,7 +198,8 @@ impl Ensemble {
         &self.member
     }
 
-    pub(crate) fn election(&self) -> &Election {
+    /// The election.
+    pub fn election(&self) -> &Election {
         &self.election
     }
 

@@ -42,7 +42,7 @@ impl World {
                 return false;
             }
             Fault::Pause { server, for_us } => {
-                if !self.servers[server].process.is_some() {
+                if self.servers[server].process.is_none() {
                     return false;
                 }
                 let until_us = self.now_us + for_us;
@@ -101,9 +101,11 @@ impl World {
             Fault::Damage { server, kind, place } => return self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. } | Fault::Sync { .. } | Fault::Configure { .. } | Fault::PowerOffInEpoch { .. } => {
-                return false;
-            }
+            Fault::Write { .. }
+            | Fault::Read { .. }
+            | Fault::Sync { .. }
+            | Fault::Configure { .. }
+            | Fault::PowerOffInEpoch { .. } => return false,
         }
         true
     }
@@ -149,7 +151,9 @@ impl World {
         let works = server.process.iter().flat_map(|it| &it.works).flatten().filter(|work| work.at > 0);
         let points: Vec<_> = works.map(|work| (work.then.name(), work.at as u64)).collect();
         self.tally.crashes_in_work += u64::from(!points.is_empty());
-        points.into_iter().for_each(|(work, effects)| self.tally.crashed_in(work, effects));
+        for (work, effects) in points {
+            self.tally.crashed_in(work, effects);
+        }
         server.disk.crash_random(rng);
         server.is_on = false;
         self.stop(s);

@@ -1,15 +1,15 @@
 //! What travels arrives, or not.
 
-use wire::election::{InitialMessage, Notification, ServerState};
+use wire::election::InitialMessage;
 use wire::quorum::Packet;
 use zab::connections::{self, ConnectionId};
 use zab::ensemble::Input;
-use zab::{ConnId, leader, learner, member};
+use zab::{ConnId, Ensemble, leader, learner, member};
 
 use super::message::Message;
 use super::net::{ConnNumber, Port, TCP_TIMEOUT_US, WINDOW, Who};
 use super::trace::{Kind, Words};
-use super::{Event, World, describe};
+use super::{Event, World, describe, words};
 
 impl World {
     /// Sends from this server's end.
@@ -217,13 +217,20 @@ impl World {
             _ => 0,
         };
         let numbers = [conn, (sender * 64 + receiver) as u64, number];
-        let said = self.said[receiver].clone();
+        if let Message::Packet(Packet::AckEpoch { zxid, .. }) = message {
+            self.last_told[sender] = *zxid;
+        }
+        let (from, last) = (self.servers[sender].id, self.last_told[receiver]);
+        let [of_sender, of_receiver] =
+            [sender, receiver].map(|s| self.servers[s].process.as_ref().map(|it| &it.ensemble));
         let kind = if port == Port::Election { Kind::Election } else { Kind::Message };
         self.trace.event(self.now_us, kind, numbers, || {
             let what = match message {
                 Message::Initial(_) => "connects (election)".to_owned(),
-                Message::Frame(bytes) => notification(bytes, said.as_ref()),
-                Message::Packet(packet) => describe(packet),
+                Message::Frame(bytes) => words::notification(bytes, from, of_receiver),
+                Message::Packet(packet) => {
+                    describe(packet) + &words::plan(packet, last, of_sender.map(Ensemble::member))
+                }
                 Message::Encoded(bytes) => Packet::read(bytes).map_or_else(|_| "?".to_owned(), |it| describe(&it)),
                 Message::Snapshot(bytes, true) => format!("the last {} bytes of a snapshot", bytes.len()),
                 Message::Snapshot(bytes, false) => format!("{} bytes of a snapshot", bytes.len()),
@@ -232,46 +239,5 @@ impl World {
             };
             Words::between(sender as i64 + 1, receiver as i64 + 1, what)
         });
-    }
-}
-
-/// A notification in a few words.
-fn notification(bytes: &bytes::Bytes, said: Option<&Notification>) -> String {
-    let Ok(it) = Notification::read(bytes) else { return "?".to_owned() };
-    let state = match it.state {
-        Some(ServerState::Looking) => "LOOKING",
-        Some(ServerState::Following) => "FOLLOWING",
-        Some(ServerState::Leading) => "LEADING",
-        Some(ServerState::Observing) => "OBSERVING",
-        None => "?",
-    };
-    if it.leader.0 < 0 {
-        return format!("{state}, has no vote, round {}", it.election_epoch);
-    }
-    let epoch = it.peer_epoch;
-    let rule = said
-        .filter(|said| said.state == it.state && state == "LOOKING")
-        .map_or_else(String::new, |said| rule(&it, said));
-    format!("{state}, votes for {} (epoch {epoch}, zxid {}), round {}{rule}", it.leader, it.zxid, it.election_epoch)
-}
-
-/// Why a vote is better or worse than what its receiver told the others last.
-fn rule(theirs: &Notification, ours: &Notification) -> String {
-    use std::cmp::Ordering;
-    let compare = |what: &str, theirs: String, ours: String, order: Ordering| {
-        let sign = if order == Ordering::Greater { '>' } else { '<' };
-        format!(": {what} {theirs} {sign} {ours}")
-    };
-    let (a, b) = (theirs, ours);
-    match (a.election_epoch.cmp(&b.election_epoch), a.peer_epoch.cmp(&b.peer_epoch), a.zxid.cmp(&b.zxid)) {
-        (Ordering::Equal, Ordering::Equal, Ordering::Equal) => match a.leader.cmp(&b.leader) {
-            Ordering::Equal => ": the same vote".to_owned(),
-            order => compare("epoch and zxid equal, myid", a.leader.to_string(), b.leader.to_string(), order),
-        },
-        (Ordering::Equal, Ordering::Equal, order) => {
-            compare("epoch equal, zxid", a.zxid.to_string(), b.zxid.to_string(), order)
-        }
-        (Ordering::Equal, order, _) => compare("epoch", a.peer_epoch.to_string(), b.peer_epoch.to_string(), order),
-        (order, ..) => compare("round", a.election_epoch.to_string(), b.election_epoch.to_string(), order),
     }
 }

@@ -114,6 +114,7 @@ impl World {
                 self.sync_at(server);
                 self.settle(server);
             }
+            Fault::Read { server } => self.read_at(server),
             Fault::Write { server } => {
                 self.write_at(server, number);
                 self.settle(server);
@@ -129,7 +130,9 @@ impl World {
         let works = server.process.iter().flat_map(|it| &it.works).flatten().filter(|work| work.at > 0);
         let points: Vec<_> = works.map(|work| (work.then.name(), work.at as u64)).collect();
         self.tally.crashes_in_work += u64::from(!points.is_empty());
-        points.into_iter().for_each(|(work, effects)| self.tally.crashed_in(work, effects));
+        for (work, effects) in points {
+            self.tally.crashed_in(work, effects);
+        }
         server.disk.crash_random(rng);
         server.is_on = false;
         self.stop(s);
@@ -313,6 +316,7 @@ impl Fault {
             Self::Configure { .. } => "configuration",
             Self::ClockJump { .. } => "clock jump",
             Self::Write { .. } => "write",
+            Self::Read { .. } => "read",
             Self::Sync { .. } => "sync",
         }
     }

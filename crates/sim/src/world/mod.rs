@@ -20,8 +20,8 @@
 //! | `reconfig` | other configurations, while it goes on |
 //! | `later` | faults that wait for their moment |
 //! | `client`, `crowd` | clients |
-//! | `story`, `diagram` | worlds with a name, and how they are shown |
-//! | `trace` | a line an event, and a hash of all |
+//! | `story`, `stories` | worlds with a name, and how they are to end |
+//! | `trace`, `words`, `diagram` | a line an event, and a hash of all; why it happened; and how it is shown |
 
 mod client;
 mod crowd;
@@ -40,17 +40,18 @@ pub(crate) mod setup;
 mod shrink;
 #[cfg(feature = "seeded-defects")]
 mod spoil;
+mod stories;
 mod story;
 mod swarm;
 mod threads;
 pub(crate) mod trace;
+mod words;
 
 use storage::FileName;
 use storage::disk::{Dir, FileRef};
 use storage::policy::SnapPolicy;
-use wire::ServerId;
-use wire::election::Notification;
 use wire::quorum::Packet;
+use wire::{ServerId, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{Ensemble, Input};
 use zab::quorum_verifier::{Member, MemberAddress, Role};
@@ -72,7 +73,8 @@ pub(crate) use self::process::whose;
 pub(crate) use self::reconfig::NOBODY;
 pub use self::run::{Outcome, run};
 pub use self::setup::{Change, Damage, DiskError, Fault, Setup, Span, Timed};
-pub use self::story::{STORIES, Story};
+pub use self::stories::STORIES;
+pub use self::story::{Ending, Played, Story, Sync};
 pub(crate) use self::threads::fault_of;
 pub use self::trace::{Keep, Kind, Line, Trace};
 
@@ -188,8 +190,8 @@ pub struct World {
     trace: Trace,
     tally: Tally,
     later: Later,
-    /// What each server told the others last, for the words of a trace.
-    said: Vec<Option<Notification>>,
+    /// With which last txn each server came to its leader, for the words of a trace.
+    last_told: Vec<Zxid>,
     /// No more faults.
     is_calm: bool,
 }
@@ -246,7 +248,7 @@ impl World {
             clients: vec![Client::default(); setup.clients],
             truth,
             later: Later::default(),
-            said: vec![None; servers.len()],
+            last_told: vec![Zxid::ZERO; servers.len()],
             servers,
             rng,
             trace: Trace::new(keep),
@@ -460,7 +462,9 @@ pub(crate) fn describe(packet: &Packet) -> String {
         Packet::Snap { zxid } => format!("SNAP {zxid}"),
         Packet::LeaderInfo { zxid, .. } => format!("LEADERINFO, epoch {}", zxid.epoch()),
         Packet::AckEpoch { zxid, current_epoch } => format!("ACKEPOCH, current epoch {current_epoch}, last {zxid}"),
+        Packet::CommitAndActivate { zxid, leader } => format!("COMMITANDACTIVATE {zxid}, {leader} is to lead"),
+        Packet::InformAndActivate { zxid, leader, .. } => format!("INFORMANDACTIVATE {zxid}, {leader} is to lead"),
         Packet::Revalidate(_) => "REVALIDATE".to_owned(),
-        other => format!("{other:?}"),
+        Packet::Unknown { .. } => format!("{packet:?}"),
     }
 }

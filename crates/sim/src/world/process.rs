@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use wire::election::{HostPort, InitialMessage, InitialVersion, Notification};
+use wire::election::{HostPort, InitialMessage, InitialVersion};
 use wire::jute::Field;
 use wire::quorum::{Forwarded, Packet};
 use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
@@ -17,7 +17,7 @@ use super::message::Message;
 use super::net::{ConnNumber, Port, WINDOW, Who};
 use super::server::Waiting;
 use super::trace::{Kind, Words};
-use super::{Event, World};
+use super::{Event, World, words};
 
 /// How often a learner tries to connect to its leader (`Learner.connectToLeader`), and how long it waits between: shorter than
 /// Apache's second, as limits are shorter here.
@@ -73,9 +73,6 @@ impl World {
         match output {
             connections::Output::Connect { to, .. } => self.connect_election(s, to),
             connections::Output::Write { connection, message } => {
-                if self.trace.keeps_words() {
-                    self.said[s] = Notification::read(&message).ok();
-                }
                 self.send(s, connection.0, Message::Frame(message));
                 self.ensemble(s, Input::Connections(connections::Input::Written(connection)));
             }
@@ -141,9 +138,12 @@ impl World {
         if process.role != Some(role) {
             return;
         }
+        let process = process.number;
+        self.words(from, Kind::Role, u64::from(tries), || {
+            format!("has no connection to {}: try {} of {CONNECT_TRIES}", to + 1, tries + 1)
+        });
         if tries + 1 < CONNECT_TRIES {
             let at_us = self.now_us + CONNECT_PAUSE_US;
-            let process = process.number;
             self.queue.push(at_us, Event::Connect { from, process, to, role: Some(role), tries: tries + 1 });
         } else {
             self.input(from, member::Input::Learner(role, learner::Input::Disconnected));
@@ -151,6 +151,7 @@ impl World {
     }
 
     fn on_member(&mut self, s: usize, output: member::Output) {
+        let id = self.servers[s].id.0;
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
         match output {
@@ -159,7 +160,9 @@ impl World {
                 process.role = Some(role);
                 process.leads = false;
                 self.tally.elections += 1;
-                self.words(s, Kind::Role, leader.0 as u64, || format!("follows {leader}"));
+                self.trace.event(self.now_us, Kind::Role, [s as u64, leader.0 as u64, 0], || {
+                    Words::of(id, format!("follows {leader}: {}", words::quorum(&process.ensemble)))
+                });
                 let at_us = self.now_us + self.net.latency(&self.setup);
                 let to = (leader.0 - 1) as usize;
                 self.queue.push(at_us, Event::Connect { from: s, process: number, to, role: Some(role), tries: 0 });
@@ -169,7 +172,9 @@ impl World {
                 process.leads = true;
                 self.tally.elections += 1;
                 self.truth.on_elected(s);
-                self.words(s, Kind::Role, 0, || "leads: discovery".to_owned());
+                self.trace.event(self.now_us, Kind::Role, [s as u64, 0, 0], || {
+                    Words::of(id, format!("leads: {}; discovery begins", words::quorum(&process.ensemble)))
+                });
             }
             member::Output::Disk(command) => {
                 match command {
@@ -389,6 +394,13 @@ impl World {
         self.input(s, member::Input::Learner(role, learner::Input::Request(forwarded)));
     }
 
+    /// A read at this server, which answers with what it has, and asks nobody.
+    pub(super) fn read_at(&mut self, s: usize) {
+        let Some(process) = self.servers[s].process.as_ref().filter(|it| it.is_serving) else { return };
+        let applied = process.applied;
+        self.words(s, Kind::Txn, applied.0 as u64, || format!("answers the read: up to {applied}"));
+    }
+
     /// A sync that is asked for by nobody who could go away.
     pub(super) fn sync_at(&mut self, s: usize) {
         let Some(process) = &mut self.servers[s].process else { return };
@@ -425,7 +437,7 @@ impl World {
         };
         let Some(conn) = process.clients.iter().find(its).map(|(&conn, _)| conn) else {
             let applied = process.applied;
-            return self.words(s, Kind::Txn, tag, || format!("answers the sync: everything up to {applied} is here"));
+            return self.words(s, Kind::Txn, tag, || format!("answers the sync: up to {applied}"));
         };
         if let Some(waiting) = process.clients.get_mut(&conn) {
             for it in waiting.iter_mut() {

@@ -174,6 +174,11 @@ pub enum Fault {
         /// Whose.
         server: usize,
     },
+    /// Nothing wrong: a client of this server reads.
+    Read {
+        /// Whose.
+        server: usize,
+    },
     /// Nothing wrong: a client of this server asks for a sync.
     Sync {
         /// Whose.
@@ -212,6 +217,7 @@ impl Fault {
             | Self::Damage { server, .. }
             | Self::Configure { server, .. }
             | Self::Write { server }
+            | Self::Read { server }
             | Self::Sync { server }
             | Self::ClockJump { server, .. } => *server < servers,
         }
@@ -341,6 +347,7 @@ impl fmt::Display for Fault {
             }
             Self::Damage { server, kind, place } => write!(f, "server {}: {kind:?} on its disk ({place})", server + 1),
             Self::Write { server } => write!(f, "a client of server {} writes", server + 1),
+            Self::Read { server } => write!(f, "a client of server {} reads", server + 1),
             Self::Sync { server } => write!(f, "a client of server {} asks for a sync", server + 1),
             Self::ClockJump { server, by_ms } => write!(f, "server {}: the wall clock jumps by {by_ms} ms", server + 1),
         }

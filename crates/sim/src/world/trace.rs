@@ -76,11 +76,6 @@ impl Trace {
         Self { keep, ..Self::default() }
     }
 
-    /// Are words made at all?
-    pub(crate) fn keeps_words(&self) -> bool {
-        self.keep != Keep::Hash
-    }
-
     /// The hash of all events so far.
     pub fn hash(&self) -> u64 {
         self.hash
