@@ -47,13 +47,13 @@ impl Leader {
         handler.server = Some(server);
         handler.is_observer = is_observer;
         handler.is_voter = is_voter;
-        handler.stage = Stage::AwaitEpoch { accepted };
+        handler.stage = Stage::AwaitEpoch;
         // Waiting is bounded by the phase.
         handler.read_deadline_ms = u64::MAX;
         match self.phase {
             Phase::Discovery { .. } => self.on_accepted_epoch(now_ms, server, accepted),
             Phase::AcceptingEpoch { .. } | Phase::Over => {}
-            _ => self.send_leader_info(now_ms, conn, accepted),
+            _ => self.send_leader_info(now_ms, conn),
         }
     }
 
@@ -113,24 +113,15 @@ impl Leader {
     fn on_epoch_accepted(&mut self, now_ms: u64, accepted: EpochIsAccepted) {
         self.accepted = accepted.epoch();
         self.enter(now_ms, Phase::EpochAcks { acked: BTreeSet::from([self.options.me]) });
-        let waiting = self.handlers.iter().filter_map(|(&conn, handler)| match handler.stage {
-            Stage::AwaitEpoch { accepted } => Some((conn, accepted)),
-            _ => None,
-        });
-        for (conn, accepted) in waiting.collect::<Vec<_>>() {
-            self.send_leader_info(now_ms, conn, accepted);
+        for conn in self.in_stage(&Stage::AwaitEpoch) {
+            self.send_leader_info(now_ms, conn);
         }
         self.try_to_synchronize(now_ms);
     }
 
-    /// The epoch, to a learner that has accepted `accepted`.
-    fn send_leader_info(&mut self, now_ms: u64, conn: ConnId, accepted: Epoch) {
-        let ours = self.epoch;
+    /// The epoch. A learner that has accepted a later one leaves, and says so itself.
+    fn send_leader_info(&mut self, now_ms: u64, conn: ConnId) {
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
-        // A member that has accepted a later one says so itself.
-        if accepted > ours && !handler.server.is_some_and(|it| self.options.is_member(it)) {
-            return self.close(now_ms, conn, CloseReason::LaterEpoch { theirs: accepted, ours });
-        }
         handler.stage = Stage::ExpectAckEpoch;
         handler.read_deadline_ms = now_ms + self.options.init_limit_ms();
         let zxid = Zxid::new(self.epoch, 0);

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use wire::quorum::Packet;
-use wire::{Epoch, ServerId, Zxid};
+use wire::{ServerId, Zxid};
 
 use crate::durable::Token;
 use crate::options::Options;
@@ -36,7 +36,7 @@ pub(super) enum Stage {
     /// Who are you?
     ExpectInfo,
     /// The epoch is not fixed yet.
-    AwaitEpoch { accepted: Epoch },
+    AwaitEpoch,
     /// Which history have you?
     ExpectAckEpoch,
     /// Not enough have said so yet.

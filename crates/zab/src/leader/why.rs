@@ -26,13 +26,6 @@ pub enum CloseReason {
     Replaced,
     /// It accepted an epoch that none can follow, or that is none.
     BadEpoch(Epoch),
-    /// It is in no configuration, and accepted a later epoch.
-    LaterEpoch {
-        /// What it accepted.
-        theirs: Epoch,
-        /// This leader's.
-        ours: Epoch,
-    },
     /// It knows more than this leader.
     Ahead {
         /// What it knows.
@@ -85,10 +78,6 @@ impl fmt::Display for CloseReason {
                 f.write_str("the same server connected again; if that goes on, two servers have the same myid")
             }
             Self::BadEpoch(epoch) => write!(f, "it accepted epoch {epoch}, which can't be followed by another"),
-            Self::LaterEpoch { theirs, ours } => write!(
-                f,
-                "it is in no configuration and accepted epoch {theirs}, later than this leader's, {ours}: it has to wait for a later leader"
-            ),
             Self::Ahead { theirs, ours } => write!(f, "it knows more ({theirs}) than this leader ({ours})"),
             Self::Unexpected(packet) => write!(f, "{packet} may not come at this point"),
             Self::AckOfNothing(zxid) => write!(f, "it acknowledged {zxid}, which it was not sent"),
