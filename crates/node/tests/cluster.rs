@@ -175,19 +175,25 @@ fn a_leader_that_mispredicts_for_the_third_time_ends() {
     assert!(why.contains("for the 3rd time"), "{why}");
 }
 
+/// A leader logs the txn `/lonely` and dies; the others go on without it. Who it was.
+fn leader_with_a_txn_of_its_own(world: &mut World) -> usize {
+    world.clients.iter_mut().for_each(|client| client.rests = true);
+    let old = world.leader().unwrap();
+    world.connect(0, old);
+    world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
+    world.create(0, "/lonely", 0);
+    (0..10).for_each(|_| world.disk_step(old));
+    // What it has proposed is still on its way, and ends with it.
+    world.kill(old);
+    world.until("another leads", |world| world.leader().is_some());
+    old
+}
+
 #[test]
 fn what_a_leader_alone_has_logged_is_cut() {
     for_seeds(4, |seed| {
         let mut world = started(seed, 2);
-        world.clients.iter_mut().for_each(|client| client.rests = true);
-        let old = world.leader().unwrap();
-        world.connect(0, old);
-        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
-        world.create(0, "/lonely", 0);
-        (0..10).for_each(|_| world.disk_step(old));
-        // What it has proposed is still on its way, and ends with it.
-        world.kill(old);
-        world.until("another leads", |world| world.leader().is_some());
+        let old = leader_with_a_txn_of_its_own(&mut world);
         let is_late = seed % 2 == 0;
         if !is_late {
             world.start(old);
@@ -219,14 +225,7 @@ fn a_snapshot_that_no_tree_can_take_changes_nothing() {
     ];
     for (seed, (lie, of)) in (0..).zip(lies) {
         let mut world = started(seed, 2);
-        world.clients.iter_mut().for_each(|client| client.rests = true);
-        let old = world.leader().unwrap();
-        world.connect(0, old);
-        world.until("connected", |world| world.clients[0].is_connected && world.is_quiet());
-        world.create(0, "/lonely", 0);
-        (0..10).for_each(|_| world.disk_step(old));
-        world.kill(old);
-        world.until("another leads", |world| world.leader().is_some());
+        let old = leader_with_a_txn_of_its_own(&mut world);
         world.connect(1, (0..3).find(|&s| s != old).unwrap());
         world.until("connected", |world| world.clients[1].is_connected);
         for path in ["/other", "/other/b"] {

@@ -88,10 +88,11 @@ impl Told {
     }
 }
 
-/// A text that others have sent, for one line: no longer than `max` bytes, and without line ends.
+/// A text that others have sent, for one line: about `max` bytes of it at most, and nothing in it that ends the line or that a
+/// terminal obeys.
 pub(crate) fn in_short(text: &str, max: usize) -> String {
     let end = text.floor_char_boundary(max);
-    let short = text[..end].trim_end().replace('\n', ", ");
+    let short = text[..end].trim_end().replace('\n', ", ").replace(char::is_control, "?");
     if end < text.len() { format!("{short} … ({} bytes)", text.len()) } else { short }
 }
 
@@ -130,6 +131,7 @@ mod tests {
     #[test]
     fn a_text_is_cut_between_letters() {
         assert_eq!(in_short("a\nb\n", 10), "a, b");
+        assert_eq!(in_short("a\r\x1b[2Jb", 10), "a??[2Jb");
         assert_eq!(in_short("aöb", 2), "a … (4 bytes)");
         assert!(in_short(&"server.1=h:1:2\n".repeat(40_000), 2048).len() < 4096);
     }

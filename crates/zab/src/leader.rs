@@ -409,7 +409,7 @@ impl Leader {
     }
 
     fn on_connected(&mut self, now_ms: u64, conn: ConnId) {
-        if self.nameless().count() >= self.options.learners_max {
+        if self.nameless().count() >= self.options.strangers_max {
             // Whoever floods pushes itself out; a server says who it is at once.
             let oldest = self.nameless().min_by_key(|(conn, it)| (it.read_deadline_ms, **conn)).map(|(&conn, _)| conn);
             if let Some(oldest) = oldest {

@@ -174,7 +174,7 @@ pub struct Options {
     /// The most connections of learners that are in no configuration, joiners and observers with numbers of their own: one beyond
     /// is closed. And the most connections that have not said whose they are: for one beyond the oldest is closed. Members
     /// always have room.
-    pub learners_max: usize,
+    pub strangers_max: usize,
     /// The most bytes that wait to be sent to a learner that is in sync; when full, its connection is closed, and it syncs
     /// again.
     pub learner_queue_bytes_max: usize,
@@ -211,7 +211,7 @@ impl Options {
             diff_syncs_max: 100,
             committed_log: CommittedLogLimits::default(),
             initial_counter: 0,
-            learners_max: STRANGERS_MAX,
+            strangers_max: STRANGERS_MAX,
             learner_queue_bytes_max: 256 << 20,
             sync_queue_bytes_max: 256 << 20,
             syncs_max: 1 << 16,

@@ -461,7 +461,7 @@ impl Setup {
     pub(crate) fn bound_queues(&self, options: &mut Options) {
         if self.has_small_queues {
             let requests = self.clients * self.pipelined;
-            options.learners_max = self.servers() + 2;
+            options.strangers_max = self.servers() + 2;
             options.learner_queue_bytes_max = (24 << 10) + 600 * requests + 1024 * self.committed_log_txns;
             options.sync_queue_bytes_max = (32 << 10) + 4096 * requests;
             options.syncs_max = requests + 8;

@@ -39,7 +39,7 @@ impl Leader {
         if let Some(before) = before {
             self.close(now_ms, before, CloseReason::Replaced);
         }
-        if !self.options.is_member(server) && self.strangers() >= self.options.learners_max {
+        if !self.options.is_member(server) && self.strangers() >= self.options.strangers_max {
             return self.close(now_ms, conn, CloseReason::TooMany);
         }
         let is_voter = !is_observer && (self.options.is_voter(server) || self.options.has(Defect::NonVotersCount));

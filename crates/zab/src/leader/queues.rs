@@ -10,8 +10,8 @@ impl Leader {
     pub(crate) fn each_queue(&self, visit: &mut Visit<'_>) {
         let mut show = |what, length, max| visit(Queue { what, length, max });
         let options = &self.options;
-        show("learners of a leader that are in no configuration", self.strangers(), options.learners_max);
-        show("learners that have not said who they are", self.nameless().count(), options.learners_max);
+        show("learners of a leader that are in no configuration", self.strangers(), options.strangers_max);
+        show("learners that have not said who they are", self.nameless().count(), options.strangers_max);
         show("syncs that wait at a leader", self.syncs.len(), options.syncs_max);
         for handler in self.handlers.values() {
             show("PINGs of a learner without an answer", handler.pings.len(), PINGS_MAX);
