@@ -4,10 +4,8 @@
 //! A server tells others its own address in its initial message, so a connection that is asked for that way passes by the
 //! proxies; servers that are started in the order of their ids open all their connections through them.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::links::Links;
+use crate::ports::free_addrs;
 use crate::raw;
 use crate::recorder::Recorder;
 use crate::server::{Options, Ready};
@@ -22,11 +21,6 @@ use crate::{apache, four_letter, ostler, server};
 
 /// How long a server of an ensemble may take until it serves.
 const SERVING_LIMIT: Duration = Duration::from_mins(2);
-/// The ports of members: so many, from the first one on.
-const PORT_FIRST: u16 = 12_000;
-const PORTS: u16 = 14_000;
-/// So many for each process that runs tests.
-const BLOCK: u16 = 400;
 
 /// A server's place in an ensemble, running or not.
 #[derive(Debug)]
@@ -342,42 +336,4 @@ impl Ensemble {
     fn take(&mut self, id: u8) -> Result<Running> {
         self.member_mut(id)?.server.take().with_context(|| format!("server {id} does not run"))
     }
-}
-
-/// Three loopback ports that are free, below those that the system gives to whoever connects: a member's port must still
-/// be there when it comes back.
-pub fn free_addrs() -> Result<[SocketAddr; 3]> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = block()?;
-    let one = || -> Result<SocketAddr> {
-        for _ in 1..BLOCK {
-            let port = first + 1 + NEXT.fetch_add(1, Ordering::Relaxed) % (BLOCK - 1);
-            let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-            if TcpListener::bind(addr).is_ok() {
-                return Ok(addr);
-            }
-        }
-        bail!("no loopback port from {first} to {} is free", first + BLOCK - 1)
-    };
-    Ok([one()?, one()?, one()?])
-}
-
-/// The first port of a block that no other process takes members' ports from while this one runs, even those of members
-/// that are down: whoever has the block listens there.
-fn block() -> Result<u16> {
-    static MINE: Mutex<Option<(u16, TcpListener)>> = Mutex::new(None);
-    let mut mine = MINE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((first, _)) = &*mine {
-        return Ok(*first);
-    }
-    let blocks = PORTS / BLOCK;
-    let offset = (std::process::id() % u32::from(blocks)) as u16;
-    for number in 0..blocks {
-        let first = PORT_FIRST + (offset + number) % blocks * BLOCK;
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, first)) {
-            *mine = Some((first, listener));
-            return Ok(first);
-        }
-    }
-    bail!("all {blocks} blocks of ports from {PORT_FIRST} on are taken")
 }

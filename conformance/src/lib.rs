@@ -27,6 +27,7 @@ pub mod links;
 pub mod matrix;
 pub mod ostler;
 mod paths;
+pub mod ports;
 mod process;
 pub mod proxy;
 pub mod python;

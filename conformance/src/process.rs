@@ -1,7 +1,7 @@
 //! A server process: started with its output in a file, watched until it is ready, ended.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::ports::free_port;
 use crate::server::{Options, Ready};
 use crate::{four_letter, raw};
 
@@ -189,12 +190,6 @@ fn wait_until_stopped(pid: u32) -> Result<()> {
         ensure!(Instant::now() < until, "process {pid} has not stopped in {STOP_LIMIT:?}");
         std::thread::sleep(Duration::from_millis(1));
     }
-}
-
-/// A loopback port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("looking for a free loopback port")?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn open_log(dir: &Path) -> Result<File> {

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use ostler_conformance::ensemble::{Ensemble, Kind, free_addrs};
+use ostler_conformance::ensemble::{Ensemble, Kind};
 use ostler_conformance::history::Left;
+use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::{self, Connection};
 use ostler_conformance::script::create;
 use ostler_conformance::{Options, Ready, Server as _, ostler};

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, watch};
-use ostler_conformance::{Options, Server, ostler};
+use ostler_conformance::{Options, Server, ostler, ports};
 
 /// Somebody who is not us: `nobody`.
 const OTHER: u32 = 65534;
@@ -191,7 +191,7 @@ fn two_servers_on_one_directory() {
     std::os::unix::fs::symlink(left.dir.path().join("data"), &link).unwrap();
     for data in [left.dir.path().join("data"), link] {
         let cfg = left.dir.path().join("second.cfg");
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free_port().unwrap();
         fs::write(&cfg, format!("dataDir={}\nclientPort={port}\n", data.display())).unwrap();
         let output = bounded(&ostler::binary().unwrap()).arg("server").arg(&cfg).output().unwrap();
         let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use ostler_conformance::ensemble::free_addrs;
+use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, watch};
 use ostler_conformance::{Options, Ready, Server, c, four_letter, ostler};

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use ostler_conformance::ensemble::free_addrs;
+use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::{Options, Ready, apache};
 use wire::election::{HostPort, InitialMessage, InitialVersion, Notification, NotificationFormat, ServerState};

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ostler_conformance::ensemble::free_addrs;
+use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::{self, Connection};
 use ostler_conformance::{Options, Ready, Server as _, apache};
 use wire::quorum::{Limits, Packet, split};

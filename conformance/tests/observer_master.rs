@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ostler_conformance::ensemble::{Ensemble, Kind, free_addrs};
+use ostler_conformance::ensemble::{Ensemble, Kind};
 use ostler_conformance::four_letter::ask;
 use ostler_conformance::ostler::binary;
+use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::{ConnectRequest, Connection};
 use ostler_conformance::script::create;
 

@@ -1,17 +1,15 @@
 //! A server that is cut off from its ensemble and only reads: Apache's, one of three.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
-use ostler_conformance::{Options, Ready, Server, apache, four_letter};
+use ostler_conformance::{Options, Ready, Server, apache, four_letter, ports};
 
 use crate::both::{PROGRAMS, assert_same, shell};
 use crate::pty::{Terminal, until};
 
 /// Two ports for each of three members; only the first of them runs.
 fn alone(dir: &std::path::Path, local_sessions: bool) -> apache::Server {
-    let listeners: Vec<TcpListener> = (0..6).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-    let ports: Vec<u16> = listeners.iter().map(|it| it.local_addr().unwrap().port()).collect();
-    drop(listeners);
+    let ports: Vec<u16> = (0..6).map(|_| ports::free_port().unwrap()).collect();
     let mut options = Options::new(dir).jvm("-Dreadonlymode.enabled=true").cfg("tickTime=500");
     options = options.cfg(format!("localSessionsEnabled={local_sessions}"));
     options.my_id = Some(1);
