@@ -222,9 +222,10 @@ fn read_cut(
                 encoder.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
             })
         };
+        let worked = began.elapsed();
         // A request that waits for this core has waited for one step, not for a time slice, which is many.
         thread::yield_now();
-        let rest = pace.rest(began.elapsed(), || Load::of(shared));
+        let rest = pace.rest(worked, began.elapsed().saturating_sub(worked), || Load::of(shared));
         if !rest.is_zero() {
             thread::sleep(rest);
         }

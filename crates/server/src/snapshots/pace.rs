@@ -2,7 +2,8 @@
 //!
 //! A snapshot takes a core, and so much of the caches and the disk as a core can use. Where cores are few, requests would wait
 //! for it: nobody waits for most snapshots. But a cut keeps what is changed meanwhile, so the more of that there is, the less
-//! there may be of rests.
+//! there may be of rests. And time in which others had the core was a rest already: where every core is wanted all the time,
+//! resting on top of that would make the snapshot long, and nobody faster.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -41,26 +42,28 @@ impl Load {
 pub(super) struct Pace<'a> {
     awaited: &'a AtomicBool,
     worked: Duration,
+    waited: Duration,
     requests: Option<u64>,
 }
 
 impl<'a> Pace<'a> {
     /// With no rests while somebody waits for the snapshot.
     pub(super) fn new(awaited: &'a AtomicBool) -> Self {
-        Self { awaited, worked: Duration::ZERO, requests: None }
+        Self { awaited, worked: Duration::ZERO, waited: Duration::ZERO, requests: None }
     }
 
-    /// A step took so long: for how long to rest now.
-    pub(super) fn rest(&mut self, step: Duration, load: impl FnOnce() -> Load) -> Duration {
+    /// A step took so long, and then others had the core for so long, to whom it was offered: for how long to rest now.
+    pub(super) fn rest(&mut self, step: Duration, offered: Duration, load: impl FnOnce() -> Load) -> Duration {
         self.worked += step;
+        self.waited += offered;
         if self.worked < WORK {
             return Duration::ZERO;
         }
-        let worked = std::mem::take(&mut self.worked);
+        let (worked, waited) = (std::mem::take(&mut self.worked), std::mem::take(&mut self.waited));
         let Load { requests, images: (kept, most) } = load();
         let is_busy = self.requests.replace(requests).is_some_and(|before| before != requests);
         let may_rest = !self.awaited.load(Relaxed) && kept <= most / IMAGES_PART;
-        if is_busy && may_rest { worked * REST_TIMES } else { Duration::ZERO }
+        if is_busy && may_rest { (worked * REST_TIMES).saturating_sub(waited) } else { Duration::ZERO }
     }
 }
 
@@ -80,8 +83,8 @@ mod tests {
         let awaited = AtomicBool::new(false);
         let mut pace = Pace::new(&awaited);
         let rests = [5, 5, 6, 6, 7].map(|requests| {
-            assert_eq!(pace.rest(HALF, || unreachable!("too soon to look")), NONE);
-            pace.rest(HALF, load(requests, 0))
+            assert_eq!(pace.rest(HALF, NONE, || unreachable!("too soon to look")), NONE);
+            pace.rest(HALF, NONE, load(requests, 0))
         });
         // The first look has nothing to compare with.
         assert_eq!(rests, [NONE, NONE, 4 * HALF, NONE, 4 * HALF]);
@@ -91,7 +94,8 @@ mod tests {
     fn a_cut_for_which_much_is_kept_is_read_without_rests() {
         let awaited = AtomicBool::new(false);
         let mut pace = Pace::new(&awaited);
-        let rests = [(1, 0), (2, 250), (3, 251), (4, 999), (5, 0)].map(|(n, kept)| pace.rest(2 * HALF, load(n, kept)));
+        let rests = [(1, 0), (2, 250), (3, 251), (4, 999), (5, 0)];
+        let rests = rests.map(|(n, kept)| pace.rest(2 * HALF, NONE, load(n, kept)));
         assert_eq!(rests, [NONE, 4 * HALF, NONE, NONE, 4 * HALF]);
     }
 
@@ -101,8 +105,19 @@ mod tests {
         let mut pace = Pace::new(&awaited);
         let rests = [(1, false), (2, false), (3, true), (4, false)].map(|(n, is)| {
             awaited.store(is, Relaxed);
-            pace.rest(2 * HALF, load(n, 0))
+            pace.rest(2 * HALF, NONE, load(n, 0))
         });
         assert_eq!(rests, [NONE, 4 * HALF, NONE, 4 * HALF]);
+    }
+
+    #[test]
+    fn what_others_had_of_the_core_is_not_rested_again() {
+        let awaited = AtomicBool::new(false);
+        let mut pace = Pace::new(&awaited);
+        assert_eq!(pace.rest(2 * HALF, NONE, load(1, 0)), NONE);
+        assert_eq!(pace.rest(HALF, HALF, || unreachable!("too soon to look")), NONE);
+        assert_eq!(pace.rest(HALF, 2 * HALF, load(2, 0)), HALF, "of both steps");
+        assert_eq!(pace.rest(2 * HALF, 40 * HALF, load(3, 0)), NONE);
+        assert_eq!(pace.rest(2 * HALF, NONE, load(4, 0)), 4 * HALF, "nothing is saved up");
     }
 }
