@@ -7,6 +7,7 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result, anyhow, bail};
 
+use crate::jvm;
 use crate::paths::{target, workspace};
 use crate::process::Process;
 use crate::server::{self, Options};
@@ -28,7 +29,8 @@ impl Server {
         let classpath = classpath()?;
         let process = Process::start(options, |cfg| {
             let mut java = Command::new("java");
-            java.args(["-Xmx1g", "-Dzookeeper.audit.enable=false"])
+            java.args(jvm::flags())
+                .args(["-Xmx1g", "-Dzookeeper.audit.enable=false"])
                 .arg(logging())
                 .args(&options.jvm)
                 .args(["-cp", &classpath, "org.apache.zookeeper.server.quorum.QuorumPeerMain"])

@@ -4,7 +4,7 @@
 //! A server tells others its own address in its initial message, so a connection that is asked for that way passes by the
 //! proxies; servers that are started in the order of their ids open all their connections through them.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -9,14 +9,19 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::apache;
 use crate::paths::target;
+use crate::{apache, jvm};
 
 /// A Java program of ours, ready to run: `java` with its class path and name. Add arguments, then run it.
 pub fn program(class: &str, jvm: &[&str]) -> Result<Command> {
-    let classpath = format!("{}:{}", classes()?.display(), apache::classpath()?);
+    // An archive of classes is good for class paths that begin with its own, and that has no directory.
+    let classpath = format!("{}:{}", apache::classpath()?, classes()?.display());
     let mut java = Command::new("java");
-    java.args(["-Xmx1g", "-Dostler.log.level=WARN"]).arg(apache::logging()).args(jvm).args(["-cp", &classpath, class]);
+    java.args(jvm::flags())
+        .args(["-Xmx1g", "-Dostler.log.level=WARN"])
+        .arg(apache::logging())
+        .args(jvm)
+        .args(["-cp", &classpath, class]);
     Ok(java)
 }
 

@@ -23,6 +23,7 @@ pub mod four_letter;
 pub mod generated;
 pub mod history;
 pub mod java;
+pub mod jvm;
 pub mod links;
 pub mod matrix;
 pub mod ostler;

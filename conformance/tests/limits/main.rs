@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ostler_conformance::script::{Talk, compare};
-use ostler_conformance::{Options, Server, apache, ostler};
+use ostler_conformance::{Options, Server, apache, jvm, ostler};
 
 /// The two servers with the same lines in `zoo.cfg`; Apache is told those of `flags` in Java's way.
 struct Both {
@@ -59,6 +59,7 @@ fn refused(server: &str, cfg: &[&str]) -> (i32, String) {
     std::fs::write(&file, text).unwrap();
     let mut command = if server == "apache" {
         let mut java = Command::new("java");
+        java.args(jvm::flags());
         java.args(["-Dzookeeper.admin.enableServer=false", "-cp", &apache::classpath().unwrap()]);
         java.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain");
         java

@@ -4,6 +4,7 @@
 //! as soon as a place is free, the longest first. What a binary prints is shown when it has ended, in one piece.
 
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -44,8 +45,8 @@ pub(super) struct Binaries<'a> {
     pub(super) threads: Option<usize>,
     /// Those with these names begin, in this order.
     pub(super) first: &'a [&'a str],
-    /// `OSTLER_BIN`.
-    pub(super) ostler: Option<&'a Path>,
+    /// Variables of their environment.
+    pub(super) env: Vec<(&'static str, OsString)>,
 }
 
 /// A test binary.
@@ -135,9 +136,7 @@ fn execute(binary: &Binary, how: &Binaries<'_>) -> Result<(String, Outcome)> {
     let (reader, writer) = std::io::pipe().context("a pipe")?;
     let mut command = Command::new(&binary.path);
     command.current_dir(&binary.dir).env("CARGO_MANIFEST_DIR", &binary.dir);
-    if let Some(ostler) = how.ostler {
-        command.env("OSTLER_BIN", ostler);
-    }
+    command.envs(how.env.iter().map(|(name, value)| (name, value)));
     if let Some(threads) = how.threads {
         command.env("RUST_TEST_THREADS", threads.to_string());
     }
@@ -189,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_a_binary_prints_is_counted_and_an_end_without_counts_fails() {
-        let how = Binaries { at_once: 1, threads: Some(3), first: &[], ostler: Some(Path::new("/the/binary")) };
+        let how =
+            Binaries { at_once: 1, threads: Some(3), first: &[], env: vec![("OSTLER_BIN", "/the/binary".into())] };
         let binary =
             |path: &str| Binary { name: "it".to_owned(), package: "of".to_owned(), path: path.into(), dir: "/".into() };
         let (_, outcome) = execute(&binary("/bin/false"), &how).unwrap();

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use ostler_conformance::{target, workspace};
+use ostler_conformance::{jvm, target, workspace};
 
 use super::binaries::{self, Binaries};
 use super::setup;
@@ -77,9 +77,11 @@ pub(super) const LAYERS: &[Layer] = &[
     Layer { name: "conformance", about: "against Apache ZooKeeper and its clients", budget_s: 600, run: conformance },
 ];
 
-/// So many test binaries run at a time. Unit tests need their core, so each has one thread; conformance tests wait for most of
-/// their time.
-const AT_ONCE: usize = 2;
+/// So many test binaries of unit tests run at a time. They need their core, so each has one thread.
+const UNITS_AT_ONCE: usize = 2;
+
+/// And so many of the conformance tests, which wait for most of their time.
+const CONFORMANCE_AT_ONCE: usize = 3;
 
 /// The package of the conformance tests.
 const CONFORMANCE: &str = "ostler-conformance";
@@ -107,10 +109,10 @@ const TESTS: &[&str] = &["test", "--workspace", "--locked"];
 fn unit() -> Result<Outcome> {
     let chosen = |package: &str| package != CONFORMANCE;
     let how = Binaries {
-        at_once: AT_ONCE,
+        at_once: UNITS_AT_ONCE,
         threads: Some(1),
         first: &["worlds", "whole", "enumerate", "exhaustive"],
-        ostler: None,
+        env: Vec::new(),
     };
     let binaries = binaries::run(cargo(TESTS), chosen, &how)?;
     let mut docs = cargo(TESTS);
@@ -132,7 +134,8 @@ fn conformance(build: Build) -> Result<Outcome> {
         }
     };
     let ostler = target().join(dir).join("ostler");
-    let how = Binaries { at_once: AT_ONCE, threads: None, first: LONGEST, ostler: Some(&ostler) };
+    let env = vec![("OSTLER_BIN", ostler.into_os_string()), (jvm::VARIABLE, jvm::quick()?.into())];
+    let how = Binaries { at_once: CONFORMANCE_AT_ONCE, threads: None, first: LONGEST, env };
     binaries::run(cargo(TESTS), |package| package == CONFORMANCE, &how)
 }
 

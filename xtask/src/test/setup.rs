@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use ostler_conformance::{apache, python};
+use ostler_conformance::{apache, jvm, python};
 
 use super::layer::Outcome;
 
@@ -31,6 +31,7 @@ pub(super) fn run() -> Result<Outcome> {
         install(missing)?;
     }
     apache::classpath()?;
+    jvm::quick()?;
     kazoo()?;
     Ok(Outcome { passed: 1, failed: 0 })
 }
