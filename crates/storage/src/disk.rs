@@ -159,6 +159,15 @@ pub fn is_no_room(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// Does a failure to read say that what stood there is lost, as EIO does: a sector that can't be read, or one whose checksum is
+/// wrong? Not permissions, too many open files or too little memory.
+pub fn is_lost(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO)
+}
+
+/// The same number on all systems.
+pub const EIO: i32 = 5;
+
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {

@@ -14,7 +14,7 @@ use wire::jute::Buffer;
 use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
-use crate::disk::{Dir, Disk, Effect, FileRef};
+use crate::disk::{Dir, Disk, Effect, FileRef, is_lost};
 use crate::log;
 use crate::log::dir::{History, ReadLogError, ReadOptions, name_of, read_history};
 use crate::log::reader::{Header, Record};
@@ -386,7 +386,9 @@ fn load_snapshot(
     }
     // The first snapshot of all, of an empty tree, may be torn by a crash: nothing is lost with it if nothing was logged.
     // One that the disk does not give was perhaps whole.
-    let is_torn = |error: &LoadSnapshotError| !matches!(error, LoadSnapshotError::Io(_));
+    let is_torn = |error: &LoadSnapshotError| {
+        !matches!(error, LoadSnapshotError::Io(_) | LoadSnapshotError::Unreadable { .. })
+    };
     let is_first = files.iter().all(|file| file.zxid == Zxid::ZERO) && tried.iter().all(|(_, error)| is_torn(error));
     if is_first && first_record(disk, options)?.is_none() {
         let told = |(file, error): &(Numbered, LoadSnapshotError)| {
@@ -413,8 +415,8 @@ fn load(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Loaded, LoadSnapshotError> {
     let Numbered { zxid, ref name, length: total } = *numbered;
-    // Cheap, and it spares reading a torn file to its end.
-    if !looks_valid(disk, numbered)? {
+    // Cheap, and it spares reading a torn file to its end. Where one can't be read, the load says.
+    if !looks_valid(disk, numbered).or_else(|error| if is_lost(&error) { Ok(true) } else { Err(error) })? {
         return Err(LoadSnapshotError::CutOff { offset: total });
     }
     let file = FileRef::new(Dir::Data, name.clone());

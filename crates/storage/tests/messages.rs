@@ -229,6 +229,15 @@ fn what_a_start_says() {
             },
             &ask,
         ),
+        (
+            "a sector of a log that the disk does not give",
+            {
+                let mut disk = begun(&[("log.1", log([1, 2, 3, 4, 5, 6, 7, 8]))]);
+                disk.faults.bad_read(FileRef::log(Zxid(1)), BadRead::Error { sector: 1 });
+                disk
+            },
+            &ask,
+        ),
         ("logs without a snapshot", without_snapshot(&[("log.1", log([1, 2]))]), &ask),
         ("the same, trusted", without_snapshot(&[("log.1", log([1, 2]))]), &trust),
         ("trusted, but a purge was there", without_snapshot(&[("log.5", log([5, 6]))]), &trust),

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use storage::disk::EIO;
+
 use super::SECTOR;
 use super::faults::BadRead;
 use super::inode::Inode;
@@ -21,19 +23,25 @@ impl<'a> Reading<'a> {
 }
 
 impl Read for Reading<'_> {
+    /// As a kernel does it: up to a sector that can't be read all is given, and the error is for whoever reads on.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.inode.read(self.at, out);
+        let mut n = self.inode.read(self.at, out);
+        for bad in &self.bad {
+            if let BadRead::Error { sector } = bad {
+                let (start, to) = (sector * SECTOR as u64, self.at + n as u64);
+                if start < to && start + SECTOR as u64 > self.at {
+                    n = start.saturating_sub(self.at) as usize;
+                    if n == 0 {
+                        return Err(io::Error::from_raw_os_error(EIO));
+                    }
+                }
+            }
+        }
         let (from, to) = (self.at, self.at + n as u64);
         for bad in &self.bad {
             match bad {
-                BadRead::Error { sector } => {
-                    let start = sector * SECTOR as u64;
-                    if start < to && start + SECTOR as u64 > from {
-                        return Err(io::Error::other("EIO"));
-                    }
-                }
                 BadRead::Flip { offset, mask } if (from..to).contains(offset) => out[(offset - from) as usize] ^= mask,
-                BadRead::Flip { .. } => {}
+                BadRead::Flip { .. } | BadRead::Error { .. } => {}
             }
         }
         self.at = to;

@@ -261,13 +261,19 @@ pub fn read_history<E: From<ReadLogError>>(
 /// Is it a log without a single record, and without anything that may have been one?
 fn is_empty(disk: &dyn Disk, file: &FileRef, options: &ReadOptions) -> Result<bool, ReadLogError> {
     let io = |error| ReadLogError::Io { what: file.to_string(), error };
-    let Ok(mut reader) = LogReader::open(disk.open(file).map_err(io)?, options.blob_max).map_err(io)? else {
+    let bad = |offset, error| ReadLogError::Unreadable { file: file.clone(), offset, after: Zxid::ZERO, error };
+    let source = disk.open(file).map_err(io)?;
+    let Ok(mut reader) = LogReader::open(source, options.blob_max).map_err(|error| bad(0, error))? else {
         return Ok(false);
     };
-    match reader.step().map_err(io)? {
-        Step::End(End::Eof { .. }) => Ok(true),
-        Step::End(End::Padding { .. }) => Ok(!reader.look_behind(Zxid::ZERO).map_err(io)?.is_dirty()),
-        _ => Ok(false),
+    match reader.step() {
+        Ok(Step::End(End::Eof { .. })) => Ok(true),
+        Ok(Step::End(End::Padding { .. })) => match reader.look_behind(Zxid::ZERO) {
+            Ok(behind) => Ok(!behind.is_dirty()),
+            Err(error) => Err(bad(reader.read_to(), error)),
+        },
+        Ok(_) => Ok(false),
+        Err(error) => Err(bad(reader.read_to(), error)),
     }
 }
 
@@ -315,10 +321,12 @@ impl Reading<'_> {
         visit: &mut dyn FnMut(&FileRef, &Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let io = |error| ReadLogError::Io { what: file.to_string(), error };
+        let bad = |offset, after, error| ReadLogError::Unreadable { file: file.clone(), offset, after, error };
         let source = self.disk.open(file).map_err(io)?;
-        let mut reader = match LogReader::open(source, self.options.blob_max).map_err(io)? {
-            Ok(reader) => reader,
-            Err(flaw) => return self.header_flaw(file, is_last, flaw).map_err(E::from),
+        let mut reader = match LogReader::open(source, self.options.blob_max) {
+            Ok(Ok(reader)) => reader,
+            Ok(Err(flaw)) => return self.header_flaw(file, is_last, flaw).map_err(E::from),
+            Err(error) => return Err(bad(0, self.history.last, error).into()),
         };
         if reader.header() != (Header { version: record::VERSION, dbid: record::DBID }) {
             self.history.odd_headers.push((file.clone(), reader.header()));
@@ -326,14 +334,15 @@ impl Reading<'_> {
         // The last txn that was seen, also of those before `start`.
         let mut after = Zxid::ZERO;
         let end = loop {
-            match reader.step().map_err(io)? {
-                Step::End(end) => break end,
-                Step::Record(record) => {
+            match reader.step() {
+                Ok(Step::End(end)) => break end,
+                Ok(Step::Record(record)) => {
                     after = after.max(record.zxid);
                     if record.zxid >= self.start && self.take(file, &record)? {
                         visit(file, &record)?;
                     }
                 }
+                Err(error) => return Err(bad(reader.read_to(), after.max(self.history.last), error).into()),
             }
         };
         let has_records = end.offset() > HEADER_LENGTH;
@@ -354,7 +363,8 @@ impl Reading<'_> {
             End::Broken { offset, flaw } => (offset, Some(flaw)),
         };
         let after = after.max(self.history.last);
-        let behind = reader.look_behind(after).map_err(io)?;
+        let behind = reader.look_behind(after);
+        let behind = behind.map_err(|error| bad(reader.read_to(), after, error))?;
         let ending = Ending { file: file.clone(), offset, flaw, behind, after };
         if flaw.is_none() && !is_last {
             // The zeros at the end of an older file are checked by the txns of the next one, but across epochs nothing
@@ -372,17 +382,17 @@ impl Reading<'_> {
     fn judge(&mut self, ending: Ending, is_last: bool) -> Result<(), ReadLogError> {
         let Ending { file, offset, flaw, behind, after } = &ending;
         let (offset, flaw, after) = (*offset, *flaw, *after);
-        let io = |error| ReadLogError::Io { what: file.to_string(), error };
+        let bad = |error| ReadLogError::Unreadable { file: file.clone(), offset, after, error };
         let damage = || ending.damage();
         if let Some(Flaw::Length(length)) = flaw
             && let Some(length) = u64::try_from(length).ok().filter(|length| *length > self.options.blob_max as u64)
-            && let Some(zxid) = whole_record(self.disk, file, offset, offset + length + OVERHEAD as u64).map_err(io)?
+            && let Some(zxid) = whole_record(self.disk, file, offset, offset + length + OVERHEAD as u64).map_err(bad)?
         {
             let limit = self.options.blob_max as u64;
             return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit });
         }
         // All of it is there, and only its length is wrong: no interrupted write does that.
-        let is_whole = whole_record(self.disk, file, offset, behind.whole_end()).map_err(io)?.is_some();
+        let is_whole = whole_record(self.disk, file, offset, behind.whole_end()).map_err(bad)?.is_some();
         if is_whole && behind.record.is_some() {
             return Err(damage());
         }
@@ -390,7 +400,7 @@ impl Reading<'_> {
             && if self.options.went_on {
                 behind.is_beginning()
             } else {
-                self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(io)?
+                self.disk.open(file).and_then(|mut source| behind.is_explained(&mut *source)).map_err(bad)?
             };
         if !behind.is_torn(self.options.batch_max, is_explained) {
             return Err(damage());
@@ -477,7 +487,7 @@ impl Reading<'_> {
     fn header_flaw(&mut self, file: &FileRef, is_last: bool, flaw: HeaderFlaw) -> Result<(), ReadLogError> {
         let length = match flaw {
             HeaderFlaw::CutOff { length } => Some(length),
-            HeaderFlaw::Magic(0) => zero_length(self.disk, file)?,
+            HeaderFlaw::Magic(0) => zero_length(self.disk, file, self.history.last)?,
             HeaderFlaw::Magic(_) | HeaderFlaw::Foreign { .. } => None,
         };
         match length {
@@ -543,7 +553,7 @@ fn whole_record(disk: &dyn Disk, file: &FileRef, offset: u64, end: u64) -> io::R
 }
 
 /// The length of a file that is all zeros.
-fn zero_length(disk: &dyn Disk, file: &FileRef) -> Result<Option<u64>, ReadLogError> {
+fn zero_length(disk: &dyn Disk, file: &FileRef, after: Zxid) -> Result<Option<u64>, ReadLogError> {
     let io = |error| ReadLogError::Io { what: file.to_string(), error };
     let mut source = disk.open(file).map_err(io)?;
     let mut chunk = vec![0; 1 << 18];
@@ -554,7 +564,9 @@ fn zero_length(disk: &dyn Disk, file: &FileRef) -> Result<Option<u64>, ReadLogEr
             Ok(n) if chunk[..n].iter().any(|b| *b != 0) => return Ok(None),
             Ok(n) => length += n as u64,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(io(e)),
+            Err(error) => {
+                return Err(ReadLogError::Unreadable { file: file.clone(), offset: length, after, error });
+            }
         }
     }
 }

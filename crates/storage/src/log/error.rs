@@ -6,16 +6,27 @@ use std::io;
 use wire::Zxid;
 
 use super::reader::{Flaw, HeaderFlaw};
-use crate::disk::FileRef;
+use crate::disk::{FileRef, is_lost};
 
 /// Why the logs can't be read as a history.
 #[derive(Debug)]
 pub enum ReadLogError {
-    /// The disk failed.
+    /// A file can't be opened, or the directory not be listed.
     Io {
         /// The file, or the directory.
         what: String,
-        /// How.
+        /// Why.
+        error: io::Error,
+    },
+    /// A file is open, and a piece of it can't be read.
+    Unreadable {
+        /// The file.
+        file: FileRef,
+        /// From where on.
+        offset: u64,
+        /// The last txn before it.
+        after: Zxid,
+        /// Why.
         error: io::Error,
     },
     /// A file is no log.
@@ -79,6 +90,14 @@ impl fmt::Display for ReadLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { what, error } => write!(f, "{what}: {error}"),
+            Self::Unreadable { file, offset, after, error } if is_lost(error) => write!(
+                f,
+                "{file} can't be read from byte {offset} on, behind txn {after}: {error}; look at the disk; {ADVICE}"
+            ),
+            Self::Unreadable { file, offset, after, error } => write!(
+                f,
+                "{file} can't be read from byte {offset} on, behind txn {after}: {error}; nothing was changed"
+            ),
             Self::Header { file, flaw } => {
                 write!(
                     f,

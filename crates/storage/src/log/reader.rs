@@ -186,6 +186,11 @@ impl<R: Read> Window<R> {
         Ok(())
     }
 
+    /// Up to where the file was read.
+    pub(crate) fn read_to(&self) -> u64 {
+        self.offset + (self.end - self.start) as u64
+    }
+
     /// The `n` bytes that a `peek` has just shown.
     pub(crate) fn shown(&self, from: usize, to: usize) -> &[u8] {
         &self.buffer[self.start + from..self.start + to]
@@ -236,6 +241,11 @@ impl<R: Read> LogReader<R> {
     /// What the header says.
     pub fn header(&self) -> Header {
         self.header
+    }
+
+    /// Up to where the file was read: after an error, the place that can't be.
+    pub fn read_to(&self) -> u64 {
+        self.window.read_to()
     }
 
     pub(crate) fn blob_max(&self) -> usize {

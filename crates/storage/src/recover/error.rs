@@ -5,7 +5,7 @@ use std::io;
 
 use wire::Zxid;
 
-use crate::disk::{Dir, FileRef};
+use crate::disk::{Dir, FileRef, is_lost};
 use crate::log::dir::{Ahead, ReadLogError, Tail};
 use crate::names;
 use crate::snapshot::decode::LoadSnapshotError;
@@ -149,16 +149,20 @@ impl RecoverError {
     /// Is that damage, which a member may mend by a copy of its leader's data, once its own files are set aside?
     ///
     /// A log that does not begin as one is damage like a broken record: in a directory whose other files can be read, its name
-    /// says that a server made it. What is a matter of the configuration, of permissions or of a disk that does not answer is
-    /// no damage, and files of another database may be somebody's.
+    /// says that a server made it. A sector that can't be read is damage too. What is a matter of the configuration, of
+    /// permissions or of a disk that can't be listed is no damage, and files of another database may be somebody's.
     pub fn is_mended_by_a_copy(&self) -> bool {
         match self {
-            Self::NoSnapshot { tried } => !tried.iter().any(|(_, why)| matches!(why, LoadSnapshotError::Io(_))),
+            Self::NoSnapshot { tried } => !tried.iter().any(|(_, why)| match why {
+                LoadSnapshotError::Io(error) | LoadSnapshotError::Unreadable { error, .. } => !is_lost(error),
+                _ => false,
+            }),
             Self::Log { error, .. } => match error {
                 ReadLogError::Header { .. }
                 | ReadLogError::Damaged { .. }
                 | ReadLogError::Forked { .. }
                 | ReadLogError::Gap { .. } => true,
+                ReadLogError::Unreadable { error, .. } => is_lost(error),
                 ReadLogError::Io { .. } | ReadLogError::OverLimit { .. } => false,
             },
             Self::SuspectTail { .. }

@@ -67,8 +67,15 @@ pub struct SnapshotEnd {
 /// Why a file is no snapshot that can be loaded.
 #[derive(Debug)]
 pub enum LoadSnapshotError {
-    /// Reading failed.
+    /// It can't be opened.
     Io(io::Error),
+    /// A piece of it can't be read.
+    Unreadable {
+        /// From where on.
+        offset: u64,
+        /// Why.
+        error: io::Error,
+    },
     /// It begins with another magic number.
     Magic(i32),
     /// It ends early.
@@ -124,6 +131,7 @@ impl fmt::Display for LoadSnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(e) => write!(f, "reading failed: {e}"),
+            Self::Unreadable { offset, error } => write!(f, "it can't be read from byte {offset} on: {error}"),
             Self::Magic(magic) => write!(f, "it begins with {magic:#010x} instead of 0x5a4b534e (\"ZKSN\")"),
             Self::CutOff { offset } => write!(f, "it ends early, at byte {offset}"),
             Self::Length { offset, length } if *length < 0 => write!(f, "negative length {length} at byte {offset}"),
@@ -180,7 +188,7 @@ pub fn decode_file<V: SnapshotVisitor + ?Sized>(
     let (counted, count) = Counted::new(source);
     let decoded = decode_with(compression.reader(counted), length_max, visitor, &mut |_| progress(count.get()));
     decoded.map_err(|error| match error {
-        LoadSnapshotError::Io(error)
+        LoadSnapshotError::Unreadable { error, .. }
             if matches!(
                 error.kind(),
                 io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
@@ -188,6 +196,7 @@ pub fn decode_file<V: SnapshotVisitor + ?Sized>(
         {
             LoadSnapshotError::Compressed { compression, offset: count.get(), error }
         }
+        LoadSnapshotError::Unreadable { error, .. } => LoadSnapshotError::Unreadable { offset: count.get(), error },
         error => error,
     })
 }
@@ -257,7 +266,7 @@ impl<'p, R: Read> Source<'p, R> {
     }
 
     #[cold]
-    fn fill(&mut self) -> io::Result<()> {
+    fn fill(&mut self) -> Result<(), LoadSnapshotError> {
         self.sum_up();
         let was_full = self.end == self.buffer.len();
         self.buffer.copy_within(self.start..self.end, 0);
@@ -275,7 +284,7 @@ impl<'p, R: Read> Source<'p, R> {
             Ok(0) => self.eof = true,
             Ok(n) => self.end += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            Err(error) => return Err(LoadSnapshotError::Unreadable { offset: self.base + self.end as u64, error }),
         }
         (self.progress)(self.base + self.end as u64);
         Ok(())

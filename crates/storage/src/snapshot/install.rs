@@ -156,7 +156,9 @@ fn first_behind(
         Ok(_) | Err(Stop::Found(u64::MAX)) => Ok(None),
         Err(Stop::Found(offset)) => Ok(Some(offset)),
         // Broken, or its history goes on behind a gap: all of it goes.
-        Err(Stop::Failed(ReadLogError::Io { error, .. })) => Err(TruncateError::Io(io::Error::other(error))),
+        Err(Stop::Failed(ReadLogError::Io { error, .. } | ReadLogError::Unreadable { error, .. })) => {
+            Err(TruncateError::Io(io::Error::other(error)))
+        }
         Err(Stop::Failed(_)) => Ok(Some(0)),
     }
 }
