@@ -20,7 +20,7 @@ use crate::log::dir::{History, ReadLogError, ReadOptions, name_of, read_history}
 use crate::log::reader::{Header, Record};
 use crate::names::{self, FileName, Numbered};
 use crate::settle::settle;
-use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
+use crate::snapshot::decode::{LoadSnapshotError, is_whole};
 use crate::snapshot::stream::Compression;
 use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
 pub use error::RecoverError;
@@ -370,25 +370,25 @@ fn load_snapshot(
             Err(LoadSnapshotError::Io(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(RecoverError::Io { what: file.name.to_string(), error });
             }
-            // Nor with this one, under the limit that it was written with.
-            Err(LoadSnapshotError::Length { offset, length })
-                if usize::try_from(length).is_ok_and(|length| length > options.length_max)
-                    && is_whole(disk, file).unwrap_or(false) =>
-            {
-                let (file, limit) = (FileRef::new(Dir::Data, file.name.clone()), options.length_max);
-                return Err(RecoverError::SnapshotOverLimit { file, offset, length, limit });
-            }
             Err(error) => {
-                tried.push((file.clone(), error));
+                // What was built of it is of no use, and the memory is.
                 into.reset();
+                // Nor is anything wrong with this one, under the limit that it was written with.
+                if let LoadSnapshotError::Length { offset, length } = error
+                    && usize::try_from(length).is_ok_and(|length| length > options.length_max)
+                    && all_is_there(disk, file).unwrap_or(false)
+                {
+                    let (file, limit) = (FileRef::new(Dir::Data, file.name.clone()), options.length_max);
+                    return Err(RecoverError::SnapshotOverLimit { file, offset, length, limit });
+                }
+                tried.push((file.clone(), error));
             }
         }
     }
     // The first snapshot of all, of an empty tree, may be torn by a crash: nothing is lost with it if nothing was logged.
     // One that the disk does not give was perhaps whole.
-    let is_torn = |error: &LoadSnapshotError| {
-        !matches!(error, LoadSnapshotError::Io(_) | LoadSnapshotError::Unreadable { .. })
-    };
+    let is_torn =
+        |error: &LoadSnapshotError| !matches!(error, LoadSnapshotError::Io(_) | LoadSnapshotError::Unreadable { .. });
     let is_first = files.iter().all(|file| file.zxid == Zxid::ZERO) && tried.iter().all(|(_, error)| is_torn(error));
     if is_first && first_record(disk, options)?.is_none() {
         let told = |(file, error): &(Numbered, LoadSnapshotError)| {
@@ -428,9 +428,8 @@ fn load(
 }
 
 /// Is all of a snapshot as it was written, whatever the lengths in it?
-fn is_whole(disk: &dyn Disk, file: &Numbered) -> io::Result<bool> {
-    let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
-    Ok(decode_file(source, Compression::of(&file.name), usize::MAX, &mut Ignore, &mut |_| ()).is_ok())
+fn all_is_there(disk: &dyn Disk, file: &Numbered) -> io::Result<bool> {
+    is_whole(disk.open(&FileRef::new(Dir::Data, file.name.clone()))?, Compression::of(&file.name))
 }
 
 /// The test that comes before a load (`SnapStream.isValidSnapshot`): the file ends with a seal, or begins as a

@@ -540,3 +540,19 @@ fn a_log_without_records_hides_none() {
         assert_eq!(found.warnings, Vec::<String>::new());
     }
 }
+
+#[test]
+fn a_record_far_above_the_limit_is_found_behind_a_broken_one() {
+    let (bytes, offsets) = log_of(&[1, 2], 40, 0);
+    let mut long = bytes;
+    encode(&entry(Zxid(3), 20 << 20, 3), &mut long);
+    long[offsets[1] + 50] ^= 1;
+    let options = RecoverOptions { trust_empty: true, length_max: 1000, ..RecoverOptions::default() };
+    let error = refused(&mut disk_of(&[(1, &long)]), &options);
+    let RecoverError::Log { error: ReadLogError::Damaged { offset, next, .. }, .. } = &error else { panic!("{error}") };
+    assert_eq!((*offset, *next), (offsets[1] as u64, Some((offsets[2] as u64, Zxid(3)))));
+    // One that is not whole is none.
+    long[offsets[2] + 5000] ^= 1;
+    let error = refused(&mut disk_of(&[(1, &long)]), &options);
+    assert!(matches!(error, RecoverError::SuspectTail { .. }), "{error}");
+}

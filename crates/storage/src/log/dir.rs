@@ -364,7 +364,13 @@ impl Reading<'_> {
         };
         let after = after.max(self.history.last);
         let behind = reader.look_behind(after);
-        let behind = behind.map_err(|error| bad(reader.read_to(), after, error))?;
+        let mut behind = behind.map_err(|error| bad(reader.read_to(), after, error))?;
+        for long in behind.long() {
+            let found = whole_record(self.disk, file, long.offset, long.end);
+            if found.map_err(|error| bad(long.offset, after, error))?.is_some() {
+                behind = behind.with_long(&long);
+            }
+        }
         let ending = Ending { file: file.clone(), offset, flaw, behind, after };
         if flaw.is_none() && !is_last {
             // The zeros at the end of an older file are checked by the txns of the next one, but across epochs nothing

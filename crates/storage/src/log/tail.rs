@@ -51,13 +51,47 @@ pub struct Behind {
     dirty_end: u64,
     /// The file's length in bytes.
     pub length: u64,
+    /// What may be a record, too long to be taken in only because its length says so: see [`with_long`](Self::with_long).
+    long: [Option<Long>; LONG_MAX],
 }
+
+/// Bytes that look like the beginning of a long record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Long {
+    pub(super) offset: u64,
+    pub(super) zxid: Zxid,
+    /// Where it would end.
+    pub(super) end: u64,
+}
+
+/// A record of so many bytes is looked at in memory, whatever the limit.
+const LONG: usize = 16 << 20;
+/// How many longer ones are looked at behind one end.
+const LONG_MAX: usize = 4;
 
 impl Behind {
     /// Where the record there would end if it were whole and only its length were wrong: at the next record, or with the
     /// last byte that is not zero, which is its terminator then.
     pub fn whole_end(&self) -> u64 {
         self.record.map_or(self.dirty_end, |(next, _)| next)
+    }
+
+    /// What may be long records, in the order in which they begin.
+    pub(super) fn long(&self) -> impl Iterator<Item = Long> + use<> {
+        self.long.into_iter().flatten().filter({
+            let length = self.length;
+            move |long| long.end <= length
+        })
+    }
+
+    /// This one is a record, and whole.
+    pub(super) fn with_long(self, long: &Long) -> Self {
+        let is_first = self.record.is_none_or(|(next, _)| long.offset < next);
+        Self {
+            record: if is_first { Some((long.offset, long.zxid)) } else { self.record },
+            records_end: self.records_end.max(long.end),
+            ..self
+        }
     }
 
     /// Is there anything but zeros?
@@ -161,7 +195,7 @@ impl<R: Read> LogReader<R> {
                 self.window.consume(zeros - 7);
                 continue;
             }
-            if let Some((zxid, length)) = self.later_record(after, sums)? {
+            if let Some((zxid, length)) = self.later_record(after, sums, &mut behind.long)? {
                 behind.record.get_or_insert((offset, zxid));
                 behind.records_end = offset + length as u64;
                 behind.dirty_end = behind.records_end;
@@ -217,12 +251,19 @@ impl<R: Read> LogReader<R> {
             records_end: offset,
             dirty_end: offset,
             length: offset,
+            long: [None; LONG_MAX],
         })
     }
 
     /// The record that begins just here, if it is whole and its txn may come after `after`: its zxid and length. It may
-    /// be longer than the limit: it was written under another one.
-    fn later_record(&mut self, after: Zxid, sums: &mut Sums) -> io::Result<Option<(Zxid, usize)>> {
+    /// be longer than the limit: it was written under another one. But a length may also be what is damaged, so one that is
+    /// much longer is only remembered in `long`.
+    fn later_record(
+        &mut self,
+        after: Zxid,
+        sums: &mut Sums,
+        long: &mut [Option<Long>; LONG_MAX],
+    ) -> io::Result<Option<(Zxid, usize)>> {
         let head = self.window.peek(PREFIX_LENGTH + record::BLOB_MIN)?;
         let Some((prefix, blob)) = head.split_first_chunk::<PREFIX_LENGTH>() else { return Ok(None) };
         let Some(blob_length) = plausible_length(prefix) else { return Ok(None) };
@@ -230,6 +271,12 @@ impl<R: Read> LogReader<R> {
         let Some(zxid) = record::zxid_of(blob).filter(|zxid| may_be_near(after, *zxid)) else { return Ok(None) };
         let (sum, _) = split_prefix(prefix);
         let offset = self.window.offset;
+        if blob_length > self.blob_max().max(LONG) {
+            if let Some(free) = long.iter_mut().find(|long| long.is_none()) {
+                *free = Some(Long { offset, zxid, end: offset + (blob_length + OVERHEAD) as u64 });
+            }
+            return Ok(None);
+        }
         let bytes = self.window.peek(blob_length + OVERHEAD)?;
         if bytes.get(PREFIX_LENGTH + blob_length) != Some(&TERMINATOR) {
             return Ok(None);
@@ -366,5 +413,37 @@ mod tests {
         let behind = reader.look_behind_with(Zxid(1), &mut sums).unwrap();
         assert_eq!(behind.record, Some((size as u64, real)), "the one that is whole is found");
         assert!(sums.summed < 20 * size as u64, "{} bytes were summed up", sums.summed);
+    }
+
+    /// Remembers how many bytes it was asked for at once.
+    struct Asked<R>(R, usize);
+
+    impl<R: Read> Read for Asked<R> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = self.1.max(out.len());
+            self.0.read(out)
+        }
+    }
+
+    #[test]
+    fn a_length_with_a_bit_too_much_does_not_take_in_the_file() {
+        let mut bytes = record::HEADER.to_vec();
+        for zxid in 1..=3_i64 {
+            let mut blob = vec![7; 100];
+            blob[12..20].copy_from_slice(&zxid.to_be_bytes());
+            record::encode(&blob, &mut bytes);
+        }
+        let length = (bytes.len() - 16) / 3;
+        bytes[16 + length + 8] ^= 0x10;
+        bytes.resize(40 << 20, 1);
+        let mut source = Asked(&bytes[..], 0);
+        let mut reader = LogReader::open(&mut source, 1 << 20).unwrap().unwrap();
+        assert!(matches!(reader.step().unwrap(), super::super::reader::Step::Record(_)));
+        assert!(matches!(reader.step().unwrap(), super::super::reader::Step::End(_)));
+        let behind = reader.look_behind(Zxid(1)).unwrap();
+        assert_eq!(behind.record, Some((16 + 2 * length as u64, Zxid(3))), "the one behind it is found");
+        assert_eq!(behind.long().count(), 0, "it would end behind the file");
+        drop(reader);
+        assert!(source.1 <= 4 << 20, "asked for {} bytes", source.1);
     }
 }

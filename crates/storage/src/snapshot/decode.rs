@@ -11,6 +11,7 @@ use wire::jute::{Buffer, Field, Reader};
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use super::encode::Checksum;
+use super::raw::{HEADER_LENGTH, RawSplitter};
 use super::stream::{Compression, Counted};
 use super::{END, MAGIC, SEAL_LENGTH, SnapshotDigest};
 
@@ -18,6 +19,12 @@ use super::{END, MAGIC, SEAL_LENGTH, SnapshotDigest};
 const FIRST_CHUNK: usize = 8 << 10;
 /// How many bytes are asked for at a time, in a file that is longer.
 const CHUNK: usize = 1 << 20;
+/// How many bytes are looked at at a time, where nothing is taken in.
+const WHOLE_CHUNK: usize = 256 << 10;
+/// The longest list of the ACL table, in lengths of the longest string, and in bytes where that is more. A request with one that
+/// is longer than a string may be is refused, and the limit may have been higher once.
+const ACL_LENGTHS: usize = 4;
+const ACL_BYTES: usize = 64 << 20;
 /// The bytes of a stored Stat.
 const STAT_LENGTH: usize = 60;
 /// The bytes of the section with the last zxid, its seal included.
@@ -232,6 +239,38 @@ pub fn decode_with<V: SnapshotVisitor + ?Sized>(
     Ok(SnapshotEnd { version, dbid, digest, last_processed, nodes, bytes: from.offset() })
 }
 
+/// Is all of a snapshot as it was written, whatever the lengths in it? In little memory, however long they are: one of them may
+/// be what is damaged.
+pub fn is_whole(source: impl Read, compression: Compression) -> io::Result<bool> {
+    let mut source = compression.reader(source);
+    let (mut sum, mut splitter) = (Checksum::new(), RawSplitter::new(i32::MAX as usize));
+    let mut header = [0; HEADER_LENGTH];
+    source.read_exact(&mut header)?;
+    if !header.starts_with(&MAGIC.to_be_bytes()) {
+        return Ok(false);
+    }
+    sum.add(&header);
+    let mut chunk = vec![0; WHOLE_CHUNK];
+    let mut rest = loop {
+        let n = match source.read(&mut chunk) {
+            Ok(0) => return Ok(false),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let Ok(taken) = splitter.feed(&chunk[..n]) else { return Ok(false) };
+        sum.add(&chunk[..taken]);
+        if splitter.is_end() {
+            break chunk[taken..n].to_vec();
+        }
+    };
+    // No sections have more.
+    source.take(WHOLE_CHUNK as u64).read_to_end(&mut rest)?;
+    let mut progress = |_| ();
+    let mut from = Source { sum, ..Source::new(&rest[..], WHOLE_CHUNK, &mut progress) };
+    Ok(from.seal().is_ok() && from.sections().is_ok())
+}
+
 /// The bytes of the file, of which as many as needed stand in one slice; checksummed in long runs.
 struct Source<'p, R> {
     source: R,
@@ -341,6 +380,10 @@ impl<'p, R: Read> Source<'p, R> {
             for _ in 0..2 {
                 length += 4 + self.length(length, true)?.unwrap_or(0);
             }
+            if length > self.length_max.saturating_mul(ACL_LENGTHS).max(ACL_BYTES) {
+                let length = i32::try_from(length).unwrap_or(i32::MAX);
+                return Err(LoadSnapshotError::Length { offset: self.offset() + 8, length });
+            }
             self.need(length)?;
         }
         let bytes = &self.buffer[self.start..self.start + length];
@@ -438,5 +481,79 @@ impl<'p, R: Read> Source<'p, R> {
             u64::from_str_radix(hex, 16).map_err(|_| LoadSnapshotError::Length { offset, length: n as i32 })?;
         self.start += 4 + n;
         Ok(SnapshotDigest { zxid, version, digest: digest as i64 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use super::super::encode::SnapshotEncoder;
+    use super::*;
+
+    /// Remembers how many bytes it was asked for at once.
+    struct Asked<R>(R, usize);
+
+    impl<R: Read> Read for Asked<R> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            self.1 = self.1.max(out.len());
+            self.0.read(out)
+        }
+    }
+
+    fn file(data: usize) -> Vec<u8> {
+        let (mut encoder, mut out) = (SnapshotEncoder::new(), Vec::new());
+        encoder.begin(std::iter::empty(), std::iter::empty(), &mut out);
+        for (path, data) in [("", 0), ("/a", data), ("/b", 5)] {
+            encoder.node(path, Some(&vec![7; data]), -1, &StatPersisted::default(), &mut out);
+        }
+        encoder.finish(Some(SnapshotDigest { zxid: Zxid(9), version: 2, digest: -5 }), Some(Zxid(9)), &mut out);
+        out
+    }
+
+    #[test]
+    fn whether_a_snapshot_is_whole_is_found_in_little_memory() {
+        let bytes = file(16 << 20);
+        let at = bytes.windows(2).position(|pair| pair == b"/a").unwrap() + 2;
+        assert_eq!(bytes[at..at + 4], (16_i32 << 20).to_be_bytes());
+        for changed in [None, Some(at), Some(at + 3), Some(at + 100)] {
+            let mut bytes = bytes.clone();
+            if let Some(at) = changed {
+                bytes[at] ^= 0x40;
+            }
+            let mut source = Asked(&bytes[..], 0);
+            assert_eq!(is_whole(&mut source, Compression::None).unwrap(), changed.is_none(), "{changed:?}");
+            assert!(source.1 <= WHOLE_CHUNK, "asked for {} bytes", source.1);
+        }
+    }
+
+    #[test]
+    fn whole_is_what_is_decoded() {
+        let bytes = file(40);
+        for length in 16..bytes.len() {
+            assert!(
+                !is_whole(&bytes[..length], Compression::None).unwrap_or(false)
+                    || decode(&bytes[..length], 100, &mut Ignore).is_ok()
+            );
+        }
+        assert!(is_whole(&bytes[..], Compression::None).unwrap());
+        assert!(!is_whole(&[&bytes[..], b"x"].concat()[..], Compression::None).unwrap());
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x10;
+            let decoded = decode(&bytes[..], 1 << 20, &mut Ignore).is_ok();
+            assert_eq!(is_whole(&bytes[..], Compression::None).unwrap_or(false), decoded, "{at}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_acls_without_an_end_is_not_taken_in() {
+        // One list with more entries than fit: of perms, a null scheme and a null id each.
+        let mut head = MAGIC.to_be_bytes().to_vec();
+        head.extend_from_slice(&[0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        head.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 0xff, 0xff, 0xff]);
+        let mut source = Asked(head.chain(io::repeat(0xff).take(1 << 30)), 0);
+        let error = decode(&mut source, 1 << 20, &mut Ignore).unwrap_err();
+        assert!(matches!(error, LoadSnapshotError::Length { offset: 32, .. }), "{error}");
+        assert!(source.1 <= 2 * ACL_BYTES, "asked for {} bytes", source.1);
     }
 }
