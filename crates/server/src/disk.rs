@@ -115,7 +115,11 @@ impl RealDisk {
             Effect::ZeroFill { file, from, to } => self.zero_fill(file, *from, *to),
             Effect::Allocate { file, from, to } => self.allocate(file, *from, *to),
             Effect::Truncate { file, length } => self.file(file)?.set_len(*length),
-            Effect::Fdatasync(file) => self.file(file)?.sync_data(),
+            // One that is not written to need not be writable, nor stay open.
+            Effect::Fdatasync(file) => match self.open.get(file) {
+                Some(opened) => opened.sync_data(),
+                None => File::open(self.path(file))?.sync_data(),
+            },
             Effect::Fsync(file) => self.file(file)?.sync_all(),
             Effect::Rename { file, to } => {
                 let renamed = FileRef::new(file.dir, to.clone());

@@ -252,7 +252,7 @@ pub fn recover(
     }
     mend::mend(disk, options, &history, &mut warnings)?;
     if options.repair {
-        settle(disk, options, &history)?;
+        settle(disk, options, loaded.as_ref().map(|snapshot| &snapshot.file), &history)?;
     }
     let origin = match &loaded {
         Some(snapshot) => Origin::Snapshot { zxid: snapshot.zxid, bytes: snapshot.bytes, nodes: snapshot.nodes },

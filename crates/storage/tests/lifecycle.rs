@@ -6,6 +6,7 @@ mod common;
 
 use common::*;
 use ostler_storage::disk::{Dir, Effect, FileRef};
+use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::log::writer::AppendError;
 use ostler_storage::names::FileName;
 use ostler_storage::recover::{Origin, RecoverOptions};
@@ -53,6 +54,26 @@ fn first_start_write_stop_start() {
     let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
     assert_eq!((found.last_zxid, memory.zxids()), (Zxid(7), vec![1, 2, 3, 4, 5, 6, 7]));
     assert_eq!(found.warnings, Vec::<String>::new(), "zeros behind the last record are nothing to talk about");
+}
+
+#[test]
+fn what_a_start_has_read_lasts_whoever_has_not_synced_it() {
+    let mut disk = VirtualDisk::new(false);
+    let put = |disk: &mut VirtualDisk, file: &FileRef, bytes: Vec<u8>| {
+        run(disk, &[Effect::Create(file.clone()), Effect::WriteAt { file: file.clone(), offset: 0, bytes }]);
+    };
+    put(&mut disk, &FileRef::snapshot(Zxid(0)), snapshot_ended_at(0, 1, true, true));
+    for zxid in 1..=3 {
+        let mut bytes = HEADER.to_vec();
+        encode(&entry(Zxid(zxid), 50, 7), &mut bytes);
+        put(&mut disk, &FileRef::log(Zxid(zxid)), bytes);
+    }
+    run(&mut disk, &[Effect::FsyncDir(Dir::Log)]);
+    for _ in 0..2 {
+        let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+        assert_eq!((found.last_zxid, memory.zxids()), (Zxid(3), vec![1, 2, 3]));
+        disk.crash();
+    }
 }
 
 const FIRST_FILL: u64 = ostler_storage::log::fill::FIRST_FILL;

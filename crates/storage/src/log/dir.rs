@@ -141,6 +141,8 @@ pub struct History {
     pub repeated: Option<Repeated>,
     /// The files that don't end cleanly.
     pub tails: Vec<Tail>,
+    /// The files that have a record, in order.
+    pub files: Vec<FileRef>,
     /// The newest file that has a header, and where its records end.
     pub newest: Option<(FileRef, u64)>,
     /// The files whose header is not the one that every server writes.
@@ -230,6 +232,7 @@ pub fn read_history<E: From<ReadLogError>>(
         txns: 0,
         repeated: None,
         tails: Vec::new(),
+        files: Vec::new(),
         newest: None,
         odd_headers: Vec::new(),
         ahead: None,
@@ -352,6 +355,7 @@ impl Reading<'_> {
         self.end = Some((file.clone(), end.offset()));
         if has_records {
             self.unjudged = None;
+            self.history.files.push(file.clone());
             self.history.newest = Some((file.clone(), end.offset()));
         } else if is_empty(self.disk, file, self.options)? {
             self.history.tails.push(Tail { file: file.clone(), end: TailEnd::NoRecords, after: self.history.last });
