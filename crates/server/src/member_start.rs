@@ -146,6 +146,7 @@ mod tests {
             origin,
             snapshot_file: None,
             txns_replayed: 0,
+            bytes_replayed: 0,
             is_suspect,
             warnings: Vec::new(),
             when_begun: Vec::new(),

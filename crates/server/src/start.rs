@@ -249,7 +249,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     if let Origin::Snapshot { bytes, .. } = recovered.origin {
         policy.snapshot_written(bytes);
     }
-    policy.logged(recovered.txns_replayed, 0);
+    policy.logged(recovered.txns_replayed, recovered.bytes_replayed);
     let node = NodeConfig {
         pipeline,
         log: LogOptions {

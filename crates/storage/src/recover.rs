@@ -163,6 +163,8 @@ pub struct Recovered {
     pub snapshot_file: Option<FileRef>,
     /// How many txns were replayed.
     pub txns_replayed: u64,
+    /// How many bytes their records have.
+    pub bytes_replayed: u64,
     /// Was a record cut (or, without `repair`, left out) that an interrupted write does not explain, or does the history
     /// end before a snapshot that can't be loaded? Then it can't be shown that nothing acknowledged is missing, and in an
     /// ensemble such a server counts as one that lost state.
@@ -277,6 +279,7 @@ pub fn recover(
         origin,
         snapshot_file: loaded.take().map(|snapshot| snapshot.file),
         txns_replayed: history.txns,
+        bytes_replayed: history.bytes,
         is_suspect,
         warnings,
         when_begun,

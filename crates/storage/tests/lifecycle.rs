@@ -47,6 +47,8 @@ fn first_start_write_stop_start() {
     assert_eq!(found.warnings, Vec::<String>::new());
     assert_eq!((found.last_zxid, memory.zxids()), (Zxid(5), vec![1, 2, 3, 4, 5]));
     assert_eq!(memory.txns[3].1, entry(Zxid(4), 50, 4));
+    let record = entry(Zxid(1), 50, 0).len() as u64 + 13;
+    assert_eq!((found.txns_replayed, found.bytes_replayed), (5, 5 * record), "what the next snapshot waits for");
     let mut writer = LogWriter::new(LogOptions::default(), found.last_zxid);
     fill(&mut writer, &mut disk);
     write(&mut writer, &mut disk, 6..=7);

@@ -137,6 +137,8 @@ pub struct History {
     pub last: Zxid,
     /// How many txns were shown.
     pub txns: u64,
+    /// How many bytes their records have.
+    pub bytes: u64,
     /// Records that repeat a txn and were left out.
     pub repeated: Option<Repeated>,
     /// The files that don't end cleanly.
@@ -230,6 +232,7 @@ pub fn read_history<E: From<ReadLogError>>(
     let history = History {
         last,
         txns: 0,
+        bytes: 0,
         repeated: None,
         tails: Vec::new(),
         files: Vec::new(),
@@ -486,6 +489,7 @@ impl Reading<'_> {
         }
         history.last = next;
         history.txns += 1;
+        history.bytes += record.end() - record.offset;
         if let Some(header) = record.blob.first_chunk() {
             self.recent.truncate(RECENT - 1);
             self.recent.push_front((next, file.clone(), *header));
