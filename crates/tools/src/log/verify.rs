@@ -1,7 +1,7 @@
 //! `ostler log verify`: each file by itself, then a folder as the history that a start would read.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -31,6 +31,20 @@ struct Report {
     details: Option<String>,
 }
 
+impl Report {
+    fn is_bad(&self) -> bool {
+        matches!(self.verdict, "damaged" | "unreadable")
+    }
+
+    /// A piece of the file can't be read, and what is behind it is not known.
+    fn unreadable(mut self, offset: u64, error: &io::Error) -> Self {
+        let before = self.details.map(|details| format!("{details}; ")).unwrap_or_default();
+        self.verdict = "unreadable";
+        self.details = Some(format!("{before}it can't be read from byte {offset} on: {error}"));
+        self
+    }
+}
+
 /// Prints what it found.
 pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let files = input::logs(&args.paths)?;
@@ -38,15 +52,14 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let mut reports = Vec::new();
     for file in &files {
         let source = File::open(&file.path).with_context(|| file.shown())?;
-        reports.push(check(file, Told::new(source, &bar))?);
+        reports.push(check(file, Told::new(source, &bar)));
     }
     bar.finish_and_clear();
     let mut starts = Vec::new();
     for path in args.paths.iter().filter(|path| path.is_dir()) {
         starts.push(as_a_start::read(&Folder::new(path)));
     }
-    let is_bad =
-        starts.iter().any(|start| start.is_refused) || reports.iter().any(|report| report.verdict == "damaged");
+    let is_bad = starts.iter().any(|start| start.is_refused) || reports.iter().any(Report::is_bad);
     if args.json {
         for report in &reports {
             writeln!(out, "{}", serde_json::to_string(report)?)?;
@@ -81,7 +94,7 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
 }
 
 /// One file by itself. Its last record may be unfinished; whether that is damage, its folder tells.
-fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
+fn check(file: &Input, source: impl io::Read) -> Report {
     let mut report = Report {
         file: file.shown(),
         bytes: file.length,
@@ -91,22 +104,24 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
         verdict: "whole",
         details: None,
     };
-    let mut reader = match LogReader::open(source, RECORD_MAX).with_context(|| file.shown())? {
-        Ok(reader) => reader,
-        Err(flaw) => {
+    let mut reader = match LogReader::open(source, RECORD_MAX) {
+        Ok(Ok(reader)) => reader,
+        Ok(Err(flaw)) => {
             report.verdict = "damaged";
             report.details = Some(flaw.to_string());
-            return Ok(report);
+            return report;
         }
+        Err(error) => return report.unreadable(0, &error),
     };
     let beside = file.path.parent().and_then(|dir| Folder::new(dir).list(Dir::Data).ok()).unwrap_or_default();
     let snapshots: Vec<Zxid> = numbered(&beside, SNAPSHOT).iter().map(|file| file.zxid).collect();
     let mut last: Option<Zxid> = None;
     let mut bad = None;
     let end = loop {
-        match reader.step().with_context(|| file.shown())? {
-            Step::End(end) => break end,
-            Step::Record(record) => {
+        match reader.step() {
+            Ok(Step::End(end)) => break Ok(end),
+            Err(error) => break Err((reader.read_to(), error)),
+            Ok(Step::Record(record)) => {
                 report.txns += 1;
                 report.first.get_or_insert_with(|| record.zxid.to_string());
                 if bad.is_none()
@@ -140,13 +155,20 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
         report.verdict = "damaged";
         report.details = Some(bad);
     }
+    let end = match end {
+        Ok(end) => end,
+        Err((offset, error)) => return report.unreadable(offset, &error),
+    };
     let flaw = match end {
-        End::Eof { .. } => return Ok(report),
+        End::Eof { .. } => return report,
         End::Padding { .. } => None,
         End::Broken { flaw, .. } => Some(flaw),
     };
     let offset = end.offset();
-    let behind = reader.look_behind(last.unwrap_or(Zxid::ZERO)).with_context(|| file.shown())?;
+    let behind = match reader.look_behind(last.unwrap_or(Zxid::ZERO)) {
+        Ok(behind) => behind,
+        Err(error) => return report.unreadable(reader.read_to(), &error),
+    };
     let what =
         flaw.map_or_else(|| "zeros where a record should be".to_owned(), |flaw| format!("a broken record, {flaw}"));
     if let Some((at, zxid)) = behind.record {
@@ -156,7 +178,10 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
             .get_or_insert(format!("at byte {offset} there is {what}, while txn {zxid} is whole at byte {at}"));
     } else if flaw.is_some() || behind.is_dirty() {
         let again = File::open(&file.path).and_then(|mut source| behind.is_explained(&mut source));
-        let explained = again.with_context(|| file.shown())?;
+        let explained = match again {
+            Ok(explained) => explained,
+            Err(error) => return report.unreadable(offset, &error),
+        };
         if report.verdict == "whole" {
             report.verdict = if explained { "torn end" } else { "damaged" };
         }
@@ -167,7 +192,7 @@ fn check(file: &Input, source: impl std::io::Read) -> Result<Report> {
         };
         report.details.get_or_insert(format!("at byte {offset} there is {what}, {why}"));
     }
-    Ok(report)
+    report
 }
 
 #[cfg(test)]
@@ -196,8 +221,39 @@ mod tests {
 
     fn verdict(dir: &Path) -> (&'static str, Option<String>) {
         let file = &logs(&[dir.to_owned()]).unwrap()[0];
-        let report = check(file, File::open(&file.path).unwrap()).unwrap();
+        let report = check(file, File::open(&file.path).unwrap());
         (report.verdict, report.details)
+    }
+
+    /// Gives so many bytes, and then EIO.
+    struct BadSector<'a>(&'a [u8]);
+
+    impl io::Read for BadSector<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(out)? {
+                0 => Err(io::Error::from_raw_os_error(storage::disk::EIO)),
+                n => Ok(n),
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_read_to_its_end_has_a_verdict_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        write_log(dir.path(), &[1, 2, 3]);
+        let bytes = fs::read(dir.path().join("log.1")).unwrap();
+        let file = &logs(&[dir.path().to_owned()]).unwrap()[0];
+        let record = (bytes.len() - HEADER.len()) / 3;
+        for (given, txns, last) in
+            [(7, 0, None), (HEADER.len() + record + 9, 1, Some("0x1")), (bytes.len(), 3, Some("0x3"))]
+        {
+            let report = check(file, BadSector(&bytes[..given]));
+            assert_eq!((report.verdict, report.txns, report.last.as_deref()), ("unreadable", txns, last));
+            assert!(report.is_bad());
+            let from = if txns == 0 { 0 } else { given };
+            let details = report.details.unwrap();
+            assert!(details.starts_with(&format!("it can't be read from byte {from} on: ")), "{details}");
+        }
     }
 
     #[test]
