@@ -358,6 +358,34 @@ pub fn what_is_cut_is_kept(sabotage: &Sabotage) -> Result<Counts, String> {
     Ok(counts)
 }
 
+/// What a start has shown lasts from its end on, whoever had not synced it. Before that end a crash may leave a gap between logs,
+/// and a start is refused for it.
+pub fn what_was_read_lasts(sabotage: &Sabotage) -> Result<Counts, String> {
+    let (disk, setup, history) = super::scenarios::never_synced();
+    let mut recorder = Recorder { disk: disk.clone(), effects: Vec::new() };
+    let shown = |disk: &mut dyn Disk| {
+        let start = life::start(disk, &setup).map_err(|e| format!("no start: {e}"))?;
+        Ok::<_, String>((start.recovered.last_zxid, start.rebuilt.link))
+    };
+    let (last, link) = shown(&mut recorder)?;
+    compare_history(last, link, &history, history.last())?;
+    let mut disk = disk;
+    for effect in sabotage.apply(Machine::Recovery, recorder.effects) {
+        disk.execute(&effect).map_err(|e| e.to_string())?;
+    }
+    let mut counts = Counts { moments: 1, ..Counts::default() };
+    let covered = disk.for_each_crash(&mut Rng::new(1), &mut |state| {
+        counts.states += 1;
+        counts.recoveries += 1;
+        match shown(&mut state.clone()) {
+            Ok(found) if found == (last, link) => Ok(()),
+            found => Err(format!("a start has shown {last}, and the next one {found:?}: {}", describe(&state))),
+        }
+    })?;
+    counts.sampled = u64::from(covered == Coverage::Sampled);
+    Ok(counts)
+}
+
 /// After a clean stop there are no zeros behind the last record, and no file of ours.
 fn tidy_after_close(state: &VirtualDisk) -> Result<(), String> {
     let next = FileRef::new(Dir::Log, FileName::NextLog);

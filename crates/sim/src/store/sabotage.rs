@@ -53,6 +53,20 @@ pub fn site(machine: Machine, effect: &Effect) -> Site {
     format!("{machine:?}: {what}")
 }
 
+/// The site of one of some effects that are done in this order.
+fn site_among(machine: Machine, effects: &[Effect], at: usize) -> Option<Site> {
+    let effect = effects.get(at)?;
+    let is_log = |effect: &Effect| matches!(effect, Effect::Fdatasync(file) if matches!(file.name, FileName::Log(_)));
+    // A recovery syncs the logs that it has read, the newest one last.
+    if machine == Machine::Recovery && is_log(effect) && effects[at + 1..].iter().any(is_log) {
+        return Some(OLDER_LOG.to_owned());
+    }
+    Some(site(machine, effect))
+}
+
+/// The syncs of the logs before the newest one.
+pub const OLDER_LOG: &str = "Recovery: sync an older log";
+
 /// Is it there for order and durability only, and changes nothing that can be read?
 pub fn is_sync(effect: &Effect) -> bool {
     matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_))
@@ -73,15 +87,22 @@ pub enum Sabotage {
 impl Sabotage {
     /// The effects, as they are done.
     pub fn apply(&self, machine: Machine, effects: Vec<Effect>) -> Vec<Effect> {
-        let hits = |effect: &Effect, wanted: &Site| is_sync(effect) && site(machine, effect) == *wanted;
+        let hits = |wanted: &Site| -> Vec<bool> {
+            let is_hit = |at| site_among(machine, &effects, at).as_ref() == Some(wanted);
+            effects.iter().enumerate().map(|(at, effect)| is_sync(effect) && is_hit(at)).collect()
+        };
         match self {
             Self::None => effects,
-            Self::Skip(wanted) => effects.into_iter().filter(|effect| !hits(effect, wanted)).collect(),
+            Self::Skip(wanted) => {
+                let hits = hits(wanted);
+                effects.into_iter().zip(hits).filter(|(_, hit)| !hit).map(|(effect, _)| effect).collect()
+            }
             Self::Early(wanted) => {
+                let hits = hits(wanted);
                 let mut out: Vec<Effect> = Vec::with_capacity(effects.len());
-                for effect in effects {
+                for (effect, hit) in effects.into_iter().zip(hits) {
                     // Without anything before it that it is there for, it is early already.
-                    let before = out.iter().rposition(|before| hits(&effect, wanted) && covers(&effect, before));
+                    let before = out.iter().rposition(|before| hit && covers(&effect, before));
                     out.insert(before.unwrap_or(out.len()), effect);
                 }
                 out
@@ -109,5 +130,6 @@ fn covers(sync: &Effect, effect: &Effect) -> bool {
 
 /// The syncs among some effects.
 pub fn syncs(machine: Machine, effects: &[Effect], into: &mut BTreeSet<Site>) {
-    into.extend(effects.iter().filter(|effect| is_sync(effect)).map(|effect| site(machine, effect)));
+    let syncs = effects.iter().enumerate().filter(|(_, effect)| is_sync(effect));
+    into.extend(syncs.filter_map(|(at, _)| site_among(machine, effects, at)));
 }

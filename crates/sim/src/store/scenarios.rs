@@ -263,6 +263,24 @@ fn apache_left_no_header() -> Scenario {
     scenario
 }
 
+/// What a kill leaves of a server without forceSync, or of Apache's between a new log and the sync of the one before: all can be
+/// read, and of a snapshot, an older log and the newest one nothing but their names is on the medium.
+pub fn never_synced() -> (VirtualDisk, Setup, History) {
+    let (ideal, history) = directory(true, &[1, 2, 2], &[1]);
+    let mut disk = VirtualDisk::new(true);
+    for dir in [Dir::Data, Dir::Log] {
+        for file in ideal.files(dir) {
+            let bytes = ideal.bytes(&file).unwrap_or_default();
+            for effect in [Effect::Create(file.clone()), Effect::WriteAt { file: file.clone(), offset: 0, bytes }] {
+                // There is room, and nothing goes wrong.
+                let _ = disk.execute(&effect);
+            }
+        }
+        let _ = disk.execute(&Effect::FsyncDir(dir));
+    }
+    (disk, Setup::default(), history)
+}
+
 /// A suspect tail that the operator gives up: the disk, the setup, and the bytes that are to be kept.
 pub fn suspect_tail() -> (VirtualDisk, Setup, Vec<u8>) {
     let (mut disk, _) = directory(true, &[2], &[0]);
