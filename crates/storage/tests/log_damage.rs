@@ -277,6 +277,44 @@ fn txns_behind_zeros_at_the_end_of_an_epoch_are_missed() {
 }
 
 #[test]
+fn what_is_broken_behind_zeros_at_the_end_of_an_epoch_is_told() {
+    // The last txn's first sector is lost, and nothing behind it is whole.
+    let (mut a, offsets) = log_of(&[1, 2, 3], 500, 3000);
+    a[offsets[2]..offsets[2] + 200].fill(0);
+    let (epoch, (next, _)) = (0x1_0000_0001, log_of(&[0x1_0000_0001], 10, 0));
+    let files: [(i64, &[u8]); 2] = [(1, &a), (epoch, &next)];
+    // It may be what an interrupted write has left, or was acknowledged; the former only if a sector was never written.
+    let sector_end = offsets[2].next_multiple_of(512);
+    let mut lost = a.clone();
+    lost[offsets[2]..sector_end].fill(0);
+    let (found, _) = recovered(&mut disk_of(&[(1, &lost), (epoch, &next)]), &options()).unwrap();
+    assert_eq!(found.last_zxid, Zxid(epoch));
+    let told = found.warnings.iter().find(|told| told.starts_with(&format!("log.1 ends at byte {}", offsets[2])));
+    assert!(told.is_some_and(|told| told.contains("behind txn 0x2") && told.contains("may have been acknowledged")));
+    // Where the machine has gone on, no write ends like that.
+    let went_on = RecoverOptions { went_on: true, ..options() };
+    let error = refused(&mut disk_of(&[(1, &lost), (epoch, &next)]), &went_on);
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Damaged { .. }, .. }), "{error}");
+    for accept_suspect_tail in [false, true] {
+        let error = refused(&mut disk_of(&files), &RecoverOptions { accept_suspect_tail, ..options() });
+        let RecoverError::Log { error: ReadLogError::Damaged { file, offset, after, .. }, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!((file, *offset, *after), (&FileRef::log(Zxid(1)), offsets[2] as u64, Zxid(2)));
+    }
+    // A file that holds nothing else is no exception.
+    let mut bare = HEADER.to_vec();
+    bare.resize(300, 0);
+    bare[200] = 7;
+    let (first, _) = log_of(&[1, 2], 10, 0);
+    let error = refused(&mut disk_of(&[(1, &first), (3, &bare), (epoch, &next)]), &options());
+    assert!(error.to_string().starts_with("log.3 is damaged at byte 16, behind txn 0x2"), "{error}");
+    // The next txn of the same epoch shows that nothing is missing.
+    let (same, _) = log_of(&[3, 4], 10, 0);
+    assert_eq!(recover_logs(&[(1, &a), (3, &same), (epoch, &next)]).unwrap().0, [1, 2, 3, 4, epoch]);
+}
+
+#[test]
 fn a_torn_end_before_the_middle_of_another_epoch_is_damage() {
     let (a, offsets) = log_of(&[1, 2, 3], 10, 0);
     let torn = &a[..offsets[2] + 20];

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, SeekFrom};
+use std::mem;
 
 use wire::Zxid;
 
@@ -250,6 +251,7 @@ pub fn read_history<E: From<ReadLogError>>(
         only_in_epoch: None,
         only_before_a_first: None,
         unjudged: None,
+        dirty: Vec::new(),
         end: None,
     };
     for (i, numbered) in files.iter().enumerate() {
@@ -299,11 +301,15 @@ struct Reading<'a> {
     only_before_a_first: Option<ReadLogError>,
     /// The end of an older file that the txns of a later one are to check, if there are any.
     unjudged: Option<Ending>,
+    /// Ends of zeros with something behind them that is no whole record. While the same epoch goes on without a gap, nothing is
+    /// missing there.
+    dirty: Vec<Ending>,
     /// The last file that has a header, and where its records end.
     end: Option<(FileRef, u64)>,
 }
 
 /// Where the records of a file end, and what stands behind them.
+#[derive(Clone)]
 struct Ending {
     file: FileRef,
     offset: u64,
@@ -384,6 +390,8 @@ impl Reading<'_> {
             // shows that some are missing.
             if behind.record.is_some() {
                 self.only_in_epoch = Some(ending.damage());
+            } else if behind.is_dirty() {
+                self.dirty.push(ending.clone());
             }
             self.unjudged = has_records.then_some(ending);
             return Ok(());
@@ -463,8 +471,18 @@ impl Reading<'_> {
         if let Some(error) = self.only_at_the_end.take() {
             return Err(error);
         }
+        let (last, next) = (self.history.last, record.zxid);
+        if next > last {
+            // The rest of a write that was interrupted, or of a txn that was acknowledged.
+            let endings = mem::take(&mut self.dirty).into_iter();
+            for ending in endings.filter(|_| next.epoch() != last.epoch()) {
+                self.judge(ending, false)?;
+                if let Some(error) = self.only_at_the_end.take().or_else(|| self.only_in_epoch.take()) {
+                    return Err(error);
+                }
+            }
+        }
         let history = &mut self.history;
-        let (last, next) = (history.last, record.zxid);
         if let Some(error) = self.only_in_epoch.take_if(|_| next > last)
             && next.epoch() != last.epoch()
         {
