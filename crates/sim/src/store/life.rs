@@ -13,7 +13,7 @@ use std::io;
 use storage::disk::{Dir, Disk, Effect, FileRef, is_no_room};
 use storage::epoch::EpochFile;
 use storage::log::record::OVERHEAD;
-use storage::log::truncate;
+use storage::log::truncate::{self, TruncateError};
 use storage::names;
 use storage::recover::{Origin, Recovered};
 use storage::snapshot::write::SnapshotWriter;
@@ -123,6 +123,8 @@ impl<D> Work<D> {
 enum Chore {
     Start,
     Epoch(EpochFile, i32),
+    /// The log is closed, for a truncation.
+    CloseToTruncate(Zxid),
     Truncate(Zxid),
     /// What a truncation has left is read again.
     Reread(Zxid),
@@ -361,9 +363,7 @@ impl Life {
             }
             Command::Truncate(txns) => {
                 let zxid = self.memory.history.back(txns);
-                let plan = truncate::plan(&self.disk, zxid, &self.setup.recover).map_err(io::Error::other)?;
-                self.memory.floor = self.memory.floor.min(zxid);
-                self.chore(Machine::Truncate, plan.effects, Chore::Truncate(zxid));
+                self.close_for(Chore::CloseToTruncate(zxid))?;
             }
             Command::SnapSync(txns) => {
                 let before = self.memory.history.last();
@@ -530,12 +530,7 @@ impl Life {
             Chore::Start => {}
             Chore::Close => self.memory.closed = true,
             Chore::Epoch(file, epoch) => *self.epoch(file) = EpochState { done: epoch, next: None },
-            Chore::Receive { zxid, before } => {
-                let Some(close) = self.writer.close() else {
-                    return self.fails(io::Error::other("the log has failed"));
-                };
-                self.chore(Machine::Close, close, Chore::CloseFor { zxid, before });
-            }
+            Chore::Receive { zxid, before } => return self.close_for(Chore::CloseFor { zxid, before }),
             Chore::CloseFor { zxid, before } => return self.install(zxid, before),
             Chore::Install(zxid) => {
                 self.writer = LogWriter::new(self.setup.log.clone(), zxid);
@@ -547,6 +542,17 @@ impl Life {
                 self.memory.floor = zxid;
                 self.chore = Some(Work::new(Vec::new(), Chore::Reread(zxid)));
             }
+            Chore::CloseToTruncate(zxid) => match truncate::plan(&self.disk, zxid, &self.setup.recover) {
+                Ok(plan) => {
+                    self.memory.floor = self.memory.floor.min(zxid);
+                    self.chore(Machine::Truncate, plan.effects, Chore::Truncate(zxid));
+                }
+                Err(TruncateError::Io(error)) => return self.fails(error),
+                Err(error) => {
+                    self.writer = LogWriter::new(self.setup.log.clone(), self.writer.appended());
+                    return Err(io::Error::other(error));
+                }
+            },
             Chore::Reread(zxid) => {
                 let start = start(&mut self.disk, &self.setup).map_err(io::Error::other)?;
                 let last = start.recovered.last_zxid;
@@ -562,6 +568,15 @@ impl Life {
     fn fails(&mut self, error: io::Error) -> io::Result<()> {
         self.failed = true;
         Err(error)
+    }
+
+    /// Closes the log, for what changes the files behind it.
+    fn close_for(&mut self, chore: Chore) -> io::Result<()> {
+        let Some(close) = self.writer.close() else {
+            return self.fails(io::Error::other("the log has failed"));
+        };
+        self.chore(Machine::Close, close, chore);
+        Ok(())
     }
 
     /// The log that is written.
@@ -590,7 +605,7 @@ impl Life {
                 Chore::Receive { .. } | Chore::Install(_) => Machine::Install,
                 Chore::Epoch(..) => Machine::Epoch,
                 Chore::Truncate(_) | Chore::Reread(_) => Machine::Truncate,
-                Chore::CloseFor { .. } | Chore::Close => Machine::Close,
+                Chore::CloseFor { .. } | Chore::CloseToTruncate(_) | Chore::Close => Machine::Close,
             };
             add(machine, &work.effects);
         }
