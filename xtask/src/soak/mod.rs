@@ -91,6 +91,9 @@ struct Report {
     writes_refused_for_want_of_room: u64,
     batches_that_waited_for_room: u64,
     of_those_went_on: u64,
+    waiting_batches_found_whole: u64,
+    waiting_batches_found_in_part: u64,
+    waiting_batches_not_found: u64,
     starts_on_a_full_disk: u64,
     violations: u64,
     shown: Vec<Violation>,
@@ -238,6 +241,9 @@ fn report(found: Found, took: Duration, first_seed: u64, enumerated: u64) -> Rep
         writes_refused_for_want_of_room: tally.no_room,
         batches_that_waited_for_room: tally.waited,
         of_those_went_on: tally.went_on,
+        waiting_batches_found_whole: tally.waiting_whole,
+        waiting_batches_found_in_part: tally.waiting_part,
+        waiting_batches_not_found: tally.waiting_none,
         starts_on_a_full_disk: tally.full_starts,
         violations,
         shown,
@@ -263,6 +269,9 @@ fn print_table(report: &Report) {
     line("writes refused, the disk was full", report.writes_refused_for_want_of_room);
     line("batches that waited for room", report.batches_that_waited_for_room);
     line("of those, went on without a start", report.of_those_went_on);
+    line("a start found all of one that waited", report.waiting_batches_found_whole);
+    line("a beginning of it", report.waiting_batches_found_in_part);
+    line("nothing of it", report.waiting_batches_not_found);
     line("starts on a full disk", report.starts_on_a_full_disk);
     line("violations", report.violations);
     for violation in &report.shown {

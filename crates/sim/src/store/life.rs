@@ -280,6 +280,11 @@ impl Life {
         self.writer.room().is_some()
     }
 
+    /// The last txn of a batch that has found no room and waits for it. Of such a batch a part may be in the file.
+    pub fn waits_for_room(&self) -> Option<Zxid> {
+        self.log.as_ref().filter(|_| self.room.is_waiting).map(|work| work.done.last())
+    }
+
     /// How many txns are appended and not durable.
     pub fn pending_txns(&self) -> usize {
         self.writer.pending_txns()
@@ -537,11 +542,6 @@ impl Life {
                 self.memory.history.cut(zxid);
                 self.memory.floor = zxid;
             }
-            Chore::Truncate(zxid) => {
-                self.memory.history.cut(zxid);
-                self.memory.floor = zxid;
-                self.chore = Some(Work::new(Vec::new(), Chore::Reread(zxid)));
-            }
             Chore::CloseToTruncate(zxid) => match truncate::plan(&self.disk, zxid, &self.setup.recover) {
                 Ok(plan) => {
                     self.memory.floor = self.memory.floor.min(zxid);
@@ -553,6 +553,11 @@ impl Life {
                     return Err(io::Error::other(error));
                 }
             },
+            Chore::Truncate(zxid) => {
+                self.memory.history.cut(zxid);
+                self.memory.floor = zxid;
+                self.chore = Some(Work::new(Vec::new(), Chore::Reread(zxid)));
+            }
             Chore::Reread(zxid) => {
                 let start = start(&mut self.disk, &self.setup).map_err(io::Error::other)?;
                 let last = start.recovered.last_zxid;
@@ -565,11 +570,6 @@ impl Life {
         Ok(())
     }
 
-    fn fails(&mut self, error: io::Error) -> io::Result<()> {
-        self.failed = true;
-        Err(error)
-    }
-
     /// Closes the log, for what changes the files behind it.
     fn close_for(&mut self, chore: Chore) -> io::Result<()> {
         let Some(close) = self.writer.close() else {
@@ -577,6 +577,11 @@ impl Life {
         };
         self.chore(Machine::Close, close, chore);
         Ok(())
+    }
+
+    fn fails(&mut self, error: io::Error) -> io::Result<()> {
+        self.failed = true;
+        Err(error)
     }
 
     /// The log that is written.

@@ -6,7 +6,8 @@
 //! * Without damage: as in the enumeration. A start never refuses, and shows a beginning of the history with everything
 //!   that was acknowledged or shown before.
 //! * A full disk is none of those that end a server. What the log has said to fit fits; a batch that finds no room waits,
-//!   unacknowledged, and when there is room again it is written, and writes are taken again, without a new start.
+//!   unacknowledged, and when there is room again it is written, and writes are taken again, without a new start. If the process
+//!   ends before, a start finds any beginning of that batch: those who wait for it are told nothing of what became of it.
 //! * With damage: the same, or the start says so: it refuses, or it warns. It never shows a txn that was not logged.
 //! * With damage, and a start that knows that the machine has gone on, or how long the log was when its server stopped in order:
 //!   it refuses, or nothing is missing.
@@ -93,6 +94,8 @@ struct Play {
     damaged: bool,
     /// Writes may have been lost in silence.
     lost_writes: bool,
+    /// The last process ended while a batch waited for room: what was acknowledged before, and the batch's last txn.
+    waiting: Option<(Zxid, Zxid)>,
 }
 
 /// How many rounds of everybody's steps it may take until everything is as before a full disk.
@@ -148,6 +151,7 @@ impl Play {
             steps: Vec::new(),
             damaged: false,
             lost_writes: false,
+            waiting: None,
         }
     }
 
@@ -281,6 +285,11 @@ impl Play {
             }
         }
         let last = Zxid(last.0.max(0));
+        if let Some((acknowledged, of_batch)) = self.waiting.take() {
+            self.tally.waiting_whole += u64::from(last >= of_batch);
+            self.tally.waiting_part += u64::from(last < of_batch && last > acknowledged);
+            self.tally.waiting_none += u64::from(last <= acknowledged);
+        }
         self.memory.history.cut(last);
         self.memory.floor = last;
         self.memory.closed = false;
@@ -414,6 +423,7 @@ impl Play {
             life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(2000));
         }
         self.is_killed(&mut life);
+        self.waiting = life.waits_for_room().map(|of_batch| (life.memory.floor, of_batch));
         self.disk = life.disk;
         self.memory = life.memory;
         if self.memory.closed && self.rng.chance(900) {

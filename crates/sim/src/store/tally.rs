@@ -79,6 +79,12 @@ pub struct Tally {
     pub waited: u64,
     /// Those that went on when there was room again, without a new start.
     pub went_on: u64,
+    /// Starts behind a process that ended while a batch waited for room, that found all of the batch.
+    pub waiting_whole: u64,
+    /// Those that found a beginning of it.
+    pub waiting_part: u64,
+    /// Those that found nothing of it.
+    pub waiting_none: u64,
     /// Starts on a disk that was full.
     pub full_starts: u64,
     /// Starts refused because a crash had left what a single changed bit would explain too.
@@ -103,6 +109,9 @@ impl Tally {
         self.no_room += other.no_room;
         self.waited += other.waited;
         self.went_on += other.went_on;
+        self.waiting_whole += other.waiting_whole;
+        self.waiting_part += other.waiting_part;
+        self.waiting_none += other.waiting_none;
         self.full_starts += other.full_starts;
     }
 }
