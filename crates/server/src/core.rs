@@ -19,6 +19,7 @@ use tree::cut::CutHeader;
 use crate::clock::Clock;
 use crate::disk_watch::DiskWatch;
 use crate::member::Member;
+use crate::snapshots::ImageBound;
 
 /// The machines that the lock guards.
 #[derive(Debug)]
@@ -55,7 +56,8 @@ pub struct Core {
     pub disk_watch: DiskWatch,
     /// A bell a shard.
     pub bells: Vec<Notify>,
-    image_bytes_max: usize,
+    /// How much is kept for the next snapshot.
+    pub images: ImageBound,
     /// The part that only a member of an ensemble has.
     pub member: Option<Member>,
 }
@@ -76,9 +78,6 @@ pub struct GroupCommit {
     /// `maxBatchSize`: nor when there are so many.
     pub txns: usize,
 }
-
-/// The most bytes of old images that a snapshot under way may keep.
-pub const IMAGE_BYTES_MAX: usize = 256 << 20;
 
 impl Core {
     /// Around the machines.
@@ -102,7 +101,7 @@ impl Core {
             rejected_sessions_told: AtomicU64::new(0),
             disk_watch: DiskWatch::default(),
             bells,
-            image_bytes_max: IMAGE_BYTES_MAX,
+            images: ImageBound::default(),
             member,
         }
     }
@@ -347,7 +346,7 @@ impl Core {
     fn maybe_begin_snapshot(&self, machines: &mut Machines) {
         self.snapshot_awaited.store(machines.node.is_snapshot_awaited(), Relaxed);
         self.purge_in_the_way.store(machines.node.is_purge_in_the_way(), Relaxed);
-        if let Some(header) = machines.node.next_snapshot(&self.shared, self.image_bytes_max) {
+        if let Some(header) = machines.node.next_snapshot(&self.shared, self.images.bytes()) {
             *self.snapshot_next.lock() = Some(header);
             self.snapshot_wake.notify_one();
         }

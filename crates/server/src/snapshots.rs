@@ -7,6 +7,7 @@
 //! Each snapshot is a scan, too: the znodes that are read are counted into a digest, from their bytes and not from what is
 //! remembered of each, and that has to be the tree's. Memory that lost a bit is found so, and what is in it gets into no file.
 
+mod bound;
 mod pace;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use tree::digest::{TreeDigest, node_digest};
 use wire::txn::DIGEST_VERSION;
 use wire::{AclVec, Zxid};
 
+pub use self::bound::{IMAGE_BYTES_MAX, ImageBound};
 use self::pace::{Load, Pace};
 use crate::core::Core;
 use crate::disk::RealDisk;
@@ -106,11 +108,17 @@ pub fn run_snapshots(core: &Core, mut disk: RealDisk, options: SnapshotOptions) 
         let written = done.as_ref().ok().copied().flatten();
         match done {
             Ok(Some(bytes)) => {
+                core.images.ended(true);
                 tracing::info!("snapshot.{:x}: {nodes} znodes, {bytes} bytes, {:?}", zxid.0, began.elapsed());
             }
-            Ok(None) => tracing::warn!(
-                "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later"
-            ),
+            Ok(None) => {
+                core.images.ended(false);
+                tracing::warn!(
+                    "the snapshot at {zxid} was given up: more was changed meanwhile than is kept for it; it will be tried later, \
+                     and up to {} MiB of what is changed then are kept",
+                    core.images.bytes() >> 20
+                );
+            }
             Err(e @ SnapshotError::Memory { .. }) => return Err(e),
             Err(e) => tracing::error!("the snapshot at {zxid} failed, the log keeps everything: {e}"),
         }

@@ -24,7 +24,7 @@ use wire::ServerId;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::core::{Core, GroupCommit, IMAGE_BYTES_MAX};
+use crate::core::{Core, GroupCommit};
 use crate::denied;
 use crate::descriptors;
 use crate::directories;
@@ -37,7 +37,7 @@ use crate::oracle;
 use crate::quorum::{self, Listening, QuorumThread};
 use crate::recovery::rebuild_or_begin_anew;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
-use crate::snapshots::{self, SnapshotOptions};
+use crate::snapshots::{self, IMAGE_BYTES_MAX, SnapshotOptions};
 use crate::threads::{self, LogThread};
 use crate::words::{StartTimes, Words};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use ostler_server::disk::{RealDisk, VERSION_DIR};
 use ostler_server::restore::Rebuild;
-use ostler_server::snapshots::{SnapshotError, SnapshotOptions, write_snapshot};
+use ostler_server::snapshots::{ImageBound, SnapshotError, SnapshotOptions, write_snapshot};
 use peer::Shared;
 use storage::snapshot::stream::Compression;
 use storage::{Dir, Disk, RecoverOptions, recover};
@@ -114,6 +114,34 @@ fn what_is_written_is_the_cut_whatever_its_length() {
             }
         }
     }
+}
+
+#[test]
+fn under_a_load_that_lasts_a_snapshot_is_got_in_the_end() {
+    let mut world = World::new(200, 1000);
+    let bound = ImageBound::new(2000);
+    let mut tries = 0;
+    for data in [&b"one"[..], &[2; 900], &[3; 900]] {
+        let digest = loop {
+            let header = world.shared.tree.write().begin_cut(Vec::new(), bound.bytes());
+            let (digest, zxid) = (header.digest, header.zxid);
+            // All of it, before any of it is read.
+            for i in 0..200 {
+                world.set(i, data);
+            }
+            tries += 1;
+            assert!(tries < 20, "{} bytes are not enough", bound.bytes());
+            let written =
+                write_snapshot(&world.shared, &mut world.disk, header, options(Compression::None), &AWAITED).unwrap();
+            bound.ended(written.is_some());
+            if written.is_some() {
+                assert!(world.names().contains(&Compression::None.name(zxid).to_string()));
+                break digest;
+            }
+        };
+        assert_eq!(world.recovered().0.digest(), digest);
+    }
+    assert!(tries > 3, "none was given up");
 }
 
 #[test]

@@ -2,14 +2,17 @@
 //!
 //! A snapshot takes a core, and so much of the caches and the disk as a core can use. Where cores are few, requests would wait
 //! for it: nobody waits for most snapshots. But a cut keeps what is changed meanwhile, so the more of that there is, the less
-//! there may be of rests. And time in which others had the core was a rest already: where every core is wanted all the time,
-//! resting on top of that would make the snapshot long, and nobody faster.
+//! there may be of rests; and behind one that was given up for it there are none. And time in which others had the core was a
+//! rest already: where every core is wanted all the time, resting on top of that would make the snapshot long, and nobody
+//! faster.
 
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use peer::Shared;
+
+use super::IMAGE_BYTES_MAX;
 
 /// After so much work it is looked at the load.
 const WORK: Duration = Duration::from_micros(200);
@@ -62,7 +65,8 @@ impl<'a> Pace<'a> {
         let (worked, waited) = (std::mem::take(&mut self.worked), std::mem::take(&mut self.waited));
         let Load { requests, images: (kept, most) } = load();
         let is_busy = self.requests.replace(requests).is_some_and(|before| before != requests);
-        let may_rest = !self.awaited.load(Relaxed) && kept <= most / IMAGES_PART;
+        let was_given_up = most > IMAGE_BYTES_MAX;
+        let may_rest = !self.awaited.load(Relaxed) && !was_given_up && kept <= most / IMAGES_PART;
         if is_busy && may_rest { (worked * REST_TIMES).saturating_sub(waited) } else { Duration::ZERO }
     }
 }
@@ -97,6 +101,16 @@ mod tests {
         let rests = [(1, 0), (2, 250), (3, 251), (4, 999), (5, 0)];
         let rests = rests.map(|(n, kept)| pace.rest(2 * HALF, NONE, load(n, kept)));
         assert_eq!(rests, [NONE, 4 * HALF, NONE, NONE, 4 * HALF]);
+    }
+
+    #[test]
+    fn behind_one_that_was_given_up_there_are_no_rests() {
+        let awaited = AtomicBool::new(false);
+        for (most, rest) in [(IMAGE_BYTES_MAX, 4 * HALF), (2 * IMAGE_BYTES_MAX, NONE)] {
+            let mut pace = Pace::new(&awaited);
+            let rests = [1, 2].map(|requests| pace.rest(2 * HALF, || Load { requests, images: (0, most) }));
+            assert_eq!(rests, [NONE, rest]);
+        }
     }
 
     #[test]
