@@ -246,10 +246,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         last_stop::leave(&last_stop::running(), lock);
     }
     let mut policy = SnapPolicy::new(u64::from(storage.snap_count), storage.snap_log_bytes.unwrap_or(0), seed[0]);
-    if let Origin::Snapshot { bytes, .. } = recovered.origin {
-        policy.snapshot_written(bytes);
-    }
-    policy.logged(recovered.txns_replayed, recovered.bytes_replayed);
+    policy.started(&recovered);
     let node = NodeConfig {
         pipeline,
         log: LogOptions {

@@ -9,6 +9,8 @@
 //! [`PATIENCE`] times `snapCount` txns at most, which bounds the replay of a large tree with small txns; and
 //! `snapSizeLimitInKb`, 4 GiB if nothing is set, which bounds that of large ones.
 
+use crate::recover::{Origin, Recovered};
+
 /// Decides when to roll the log and begin a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SnapPolicy {
@@ -61,6 +63,14 @@ impl SnapPolicy {
     /// The newest snapshot has so many bytes.
     pub fn snapshot_written(&mut self, bytes: u64) {
         self.snapshot_bytes = bytes;
+    }
+
+    /// A start has found this: what it replayed is log behind the snapshot, as what is logged from now on.
+    pub fn started(&mut self, recovered: &Recovered) {
+        if let Origin::Snapshot { bytes, .. } = recovered.origin {
+            self.snapshot_written(bytes);
+        }
+        self.logged(recovered.txns_replayed, recovered.bytes_replayed);
     }
 
     /// Begins to count anew, with a new jitter.
@@ -118,6 +128,25 @@ mod tests {
         assert_eq!((1..2000).find(|_| policy.logged(1, 20)), Some(250));
         policy.reset(0);
         assert_eq!((1..2000).find(|_| policy.logged(1, 1)), Some(501), "but not for ever");
+    }
+
+    #[test]
+    fn what_a_start_has_replayed_counts_in_txns_and_in_bytes() {
+        let recovered = |bytes, txns_replayed, bytes_replayed| Recovered {
+            last_zxid: wire::Zxid(9),
+            origin: Origin::Snapshot { zxid: wire::Zxid(1), bytes, nodes: 3 },
+            snapshot_file: None,
+            txns_replayed,
+            bytes_replayed,
+            is_suspect: false,
+            warnings: Vec::new(),
+            when_begun: Vec::new(),
+        };
+        for (found, due_at) in [(recovered(0, 0, 0), 51), (recovered(0, 40, 0), 11), (recovered(1250, 40, 4000), 50)] {
+            let mut policy = SnapPolicy::new(100, 0, 0);
+            policy.started(&found);
+            assert_eq!((1..2000).find(|_| policy.logged(1, 20)), Some(due_at), "{found:?}");
+        }
     }
 
     #[test]
