@@ -108,7 +108,7 @@ mod tests {
         let awaited = AtomicBool::new(false);
         for (most, rest) in [(IMAGE_BYTES_MAX, 4 * HALF), (2 * IMAGE_BYTES_MAX, NONE)] {
             let mut pace = Pace::new(&awaited);
-            let rests = [1, 2].map(|requests| pace.rest(2 * HALF, || Load { requests, images: (0, most) }));
+            let rests = [1, 2].map(|requests| pace.rest(2 * HALF, NONE, || Load { requests, images: (0, most) }));
             assert_eq!(rests, [NONE, rest]);
         }
     }
