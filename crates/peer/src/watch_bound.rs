@@ -4,8 +4,11 @@
 //! A shard may always fill its own share, so that as long as it does it looks at nothing but its own tables. Apache has no
 //! such bound.
 
+use std::borrow::Cow;
+
 use tree::watch::Modes;
-use wire::{OpCode, Reader, UStr};
+use wire::request::{AddWatchRequest, GetChildrenPaginatedRequest, ReadRequest};
+use wire::{OpCode, Reader};
 
 use crate::inbox::ConnId;
 use crate::shard::Shard;
@@ -29,25 +32,40 @@ impl Shard {
         if !self.watches_are_full(shared, 1) {
             return false;
         }
-        let modes = match op {
-            OpCode::AddWatch if body.last() == Some(&0) => Modes::PERSISTENT,
-            OpCode::AddWatch => Modes::RECURSIVE,
-            _ if !sets_watch(op, body) => return false,
-            OpCode::GetData | OpCode::Exists => Modes::DATA,
-            _ => Modes::CHILD,
-        };
-        let path = Reader::with_limit(body, self.config.length_max).read::<UStr<'_>>();
-        let has = |path: &str| self.watches.modes_of(conn.slot, path).has(modes);
         // One that can't be read is refused as such.
-        path.is_ok_and(|path| path.as_deref().is_some_and(|path| !has(path)))
+        wish(op, body).is_some_and(|(path, modes)| !self.watches.modes_of(conn.slot, &path).has(modes))
     }
 }
 
-/// Does this read set a watch? The wish stands last in each of them.
+/// Does this read set a watch?
 pub(crate) fn sets_watch(op: OpCode, body: &[u8]) -> bool {
-    let may = matches!(
-        op,
-        OpCode::GetData | OpCode::Exists | OpCode::GetChildren | OpCode::GetChildren2 | OpCode::GetChildrenPaginated
-    );
-    may && body.last().is_some_and(|wish| *wish != 0)
+    op != OpCode::AddWatch && wish(op, body).is_some()
+}
+
+/// The watch that a request asks for: of which path, and of what. It is read field by field: bytes behind the last one mean
+/// nothing.
+fn wish(op: OpCode, body: &[u8]) -> Option<(Cow<'_, str>, Modes)> {
+    let mut r = Reader::new(body);
+    let (path, modes) = match op {
+        OpCode::GetData | OpCode::Exists | OpCode::GetChildren | OpCode::GetChildren2 => {
+            let request: ReadRequest<'_> = r.read().ok()?;
+            let is_data = matches!(op, OpCode::GetData | OpCode::Exists);
+            (request.path.filter(|_| request.watch), if is_data { Modes::DATA } else { Modes::CHILD })
+        }
+        OpCode::GetChildrenPaginated => {
+            let request: GetChildrenPaginatedRequest<'_> = r.read().ok()?;
+            (request.path.filter(|_| request.watch), Modes::CHILD)
+        }
+        OpCode::AddWatch => {
+            let request: AddWatchRequest<'_> = r.read().ok()?;
+            let modes = match request.mode {
+                0 => Modes::PERSISTENT,
+                1 => Modes::RECURSIVE,
+                _ => return None,
+            };
+            (request.path, modes)
+        }
+        _ => return None,
+    };
+    Some((path?, modes))
 }

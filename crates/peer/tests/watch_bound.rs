@@ -11,6 +11,7 @@ use support::talk::{connect, create, read, set_data};
 use support::world::{Options, World};
 use wire::acl::AclVec;
 use wire::frame::ReplyHeader;
+use wire::request::GetChildrenPaginatedRequest;
 use wire::{ErrorCode, Field, OpCode, SessionId, UStr, Zxid};
 
 const MAX: usize = 20_000;
@@ -100,6 +101,48 @@ fn a_watch_too_many_is_refused_and_one_that_is_there_is_not() {
     let frames = world.frames(client);
     let header = ReplyHeader::from_slice(frames[frames.len() - 2]).expect("a header");
     assert_eq!((header.xid.0, header.err), (1015, full));
+}
+
+/// Bytes behind the last field mean nothing, so they hide no watch, and make none.
+#[test]
+fn bytes_behind_a_request_hide_no_watch() {
+    let (mut world, client) = world();
+    assert_eq!(ask(&mut world, client, 1, OpCode::Create, &create("/a", b"x", AclVec::OPEN, 0)), ErrorCode::OK);
+    assert_eq!(ask(&mut world, client, 2, OpCode::AddWatch, &add_watch("/a", 1)), ErrorCode::OK);
+    fill(&mut world, client);
+    let full = ErrorCode::QUOTA_EXCEEDED;
+    let watches = world.shards[0].watches().len();
+    let page = |watch: bool| {
+        let (path, max_returned, czxid_min, czxid_offset) = (Some("/a".into()), 1, Zxid(0), 0);
+        GetChildrenPaginatedRequest { path, max_returned, czxid_min, czxid_offset, watch }.to_vec()
+    };
+    for (op, body, expected) in [
+        (OpCode::Exists, read("/new", true), full),
+        (OpCode::GetData, read("/a", true), full),
+        (OpCode::GetChildren, read("/a", true), full),
+        (OpCode::GetChildren2, read("/a", true), full),
+        (OpCode::GetChildrenPaginated, page(true), full),
+        (OpCode::AddWatch, add_watch("/a", 0), full),
+        (OpCode::Exists, read("/new", false), ErrorCode::NO_NODE),
+        (OpCode::GetData, read("/a", false), ErrorCode::OK),
+        (OpCode::GetChildrenPaginated, page(false), ErrorCode::OK),
+        (OpCode::AddWatch, add_watch("/a", 1), ErrorCode::OK),
+        (OpCode::AddWatch, add_watch("/a", 2), ErrorCode::MARSHALLING_ERROR),
+    ] {
+        for behind in [&[][..], &[0], &[1], &[0, 0, 0, 0], &[0, 0, 0, 1]] {
+            let body = [&body, behind].concat();
+            assert_eq!(ask(&mut world, client, 1000, op, &body), expected, "{op:?}, then {behind:?}");
+            // The same behind a write that is on its way, with which it would travel.
+            world.request(client, 1001, OpCode::SetData, &set_data("/a", b"y", 7));
+            world.request(client, 1002, op, &body);
+            world.request(client, 1003, OpCode::SetData, &set_data("/a", b"y", 7));
+            world.settle();
+            let frames = world.frames(client);
+            let header = ReplyHeader::from_slice(frames[frames.len() - 2]).expect("a header");
+            assert_eq!((header.xid.0, header.err), (1002, expected), "{op:?}, then {behind:?}, behind a write");
+        }
+    }
+    assert_eq!(world.shards[0].watches().len(), watches);
 }
 
 #[test]
