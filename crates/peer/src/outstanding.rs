@@ -52,25 +52,35 @@ pub(crate) struct Outstanding {
     attempts: Vec<Attempt>,
     /// What they replaced, to be put back if they fail.
     replaced: Vec<(Arc<str>, Option<Record>)>,
-    /// Each session's ephemerals that are not in the tree yet.
-    ephemerals: HashMap<SessionId, Created, RandomState>,
+    /// What becomes of each session's ephemerals that is not in the tree yet.
+    ephemerals: HashMap<SessionId, Ephemerals, RandomState>,
     /// How many changes there ever were, those of failed attempts included.
     queued: u64,
 }
 
-/// The ephemerals that a session's outstanding txns create, oldest first, and the bytes that a list of them takes.
+/// The ephemerals of a session that outstanding txns create, oldest first, and how many they delete, the tree's and their
+/// own.
 #[derive(Debug, Clone, Default)]
-struct Created {
-    paths: VecDeque<Arc<str>>,
-    bytes: usize,
+struct Ephemerals {
+    created: VecDeque<Arc<str>>,
+    deleted: usize,
+    /// By so much they make the list of the session's ephemerals longer.
+    bytes: isize,
 }
 
 #[derive(Debug, Clone)]
 struct Change {
     zxid: Zxid,
     path: Arc<str>,
-    /// It created an ephemeral of this session.
-    owner: Option<SessionId>,
+    /// What it did to an ephemeral, and whose that was.
+    ephemeral: Option<(SessionId, Fate)>,
+}
+
+/// What becomes of an ephemeral.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Created,
+    Deleted,
 }
 
 #[derive(Debug, Clone)]
@@ -82,6 +92,10 @@ struct Attempt {
 
 /// What a path adds to a closeSession txn beside itself: its length.
 pub(crate) const PATH_OVERHEAD: usize = 4;
+
+fn listed_bytes(path: &str) -> isize {
+    (path.len() + PATH_OVERHEAD).cast_signed()
+}
 
 /// The root has two spellings.
 fn key(path: &str) -> &str {
@@ -148,43 +162,60 @@ impl Outstanding {
             Some((shared, _)) => shared.clone(),
             None => path.into(),
         };
-        let owner = (record.is_new && record.owner != SessionId(0)).then_some(record.owner);
-        if let Some(owner) = owner {
-            let created = self.ephemerals.entry(owner).or_default();
-            created.bytes += shared.len() + PATH_OVERHEAD;
-            created.paths.push_back(shared.clone());
+        let fate = if record.exists { record.is_new.then_some(Fate::Created) } else { Some(Fate::Deleted) };
+        let ephemeral = fate.filter(|_| record.owner != SessionId(0)).map(|fate| (record.owner, fate));
+        if let Some((owner, fate)) = ephemeral {
+            let of_owner = self.ephemerals.entry(owner).or_default();
+            match fate {
+                Fate::Created => {
+                    of_owner.bytes += listed_bytes(&shared);
+                    of_owner.created.push_back(shared.clone());
+                }
+                Fate::Deleted => {
+                    of_owner.bytes -= listed_bytes(&shared);
+                    of_owner.deleted += 1;
+                }
+            }
         }
         record.is_new = false;
         self.queued += 1;
-        self.changes.push_back(Change { zxid: record.zxid, path: shared.clone(), owner });
+        self.changes.push_back(Change { zxid: record.zxid, path: shared.clone(), ephemeral });
         let replaced = self.records.insert(shared.clone(), record);
         if !self.attempts.is_empty() {
             self.replaced.push((shared, replaced));
         }
     }
 
-    /// How many bytes a closeSession of this session needs for the ephemerals that are not in the tree yet.
-    pub(crate) fn ephemeral_bytes(&self, session: SessionId) -> usize {
-        self.ephemerals.get(&session).map_or(0, |created| created.bytes)
+    /// By how many bytes a closeSession of this session becomes longer, or shorter, through what is not in the tree yet.
+    pub(crate) fn ephemeral_bytes(&self, session: SessionId) -> isize {
+        self.ephemerals.get(&session).map_or(0, |of_session| of_session.bytes)
     }
 
     /// The ephemerals that outstanding txns create for this session, in the order of their creation. One that was deleted
     /// again is named too, and one that was created twice is named twice.
     pub(crate) fn ephemerals(&self, session: SessionId) -> impl Iterator<Item = &Arc<str>> {
-        self.ephemerals.get(&session).into_iter().flat_map(|created| &created.paths)
+        self.ephemerals.get(&session).into_iter().flat_map(|of_session| &of_session.created)
     }
 
     /// A change is in the tree, the oldest first, or undone, the newest first.
     fn forget(&mut self, change: &Change, is_applied: bool) {
-        let Some(owner) = change.owner else { return };
-        let Some(created) = self.ephemerals.get_mut(&owner) else { return };
-        created.bytes -= change.path.len() + PATH_OVERHEAD;
-        if is_applied {
-            created.paths.pop_front();
-        } else {
-            created.paths.pop_back();
+        let Some((owner, fate)) = change.ephemeral else { return };
+        let Some(of_owner) = self.ephemerals.get_mut(&owner) else { return };
+        match fate {
+            Fate::Created => {
+                of_owner.bytes -= listed_bytes(&change.path);
+                if is_applied {
+                    of_owner.created.pop_front();
+                } else {
+                    of_owner.created.pop_back();
+                }
+            }
+            Fate::Deleted => {
+                of_owner.bytes += listed_bytes(&change.path);
+                of_owner.deleted -= 1;
+            }
         }
-        if created.paths.is_empty() {
+        if of_owner.created.is_empty() && of_owner.deleted == 0 {
             self.ephemerals.remove(&owner);
         }
     }

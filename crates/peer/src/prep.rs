@@ -244,7 +244,8 @@ impl Prep<'_> {
     /// A session's end is one txn that names all its ephemerals: it must fit into what a log record may hold
     /// (ZOOKEEPER-4306), so an ephemeral too many is refused when it is created.
     fn may_close_later(&self, path: &str) -> Result<(), ErrorCode> {
-        let others = self.tree.ephemeral_bytes(self.session) + self.outstanding.ephemeral_bytes(self.session);
+        let applied = self.tree.ephemeral_bytes(self.session);
+        let others = applied.saturating_add_signed(self.outstanding.ephemeral_bytes(self.session));
         let needed = CLOSE_SESSION_OVERHEAD + others + path.len() + PATH_OVERHEAD;
         if needed > self.length_max { Err(ErrorCode::QUOTA_EXCEEDED) } else { Ok(()) }
     }

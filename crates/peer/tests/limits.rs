@@ -9,6 +9,8 @@ mod support;
 use support::talk::{connect, create, random_write};
 use support::world::{Options, World, for_seeds};
 use wire::frame::ReplyHeader;
+use wire::multi::{MultiOp, MultiRequest};
+use wire::request::{CreateRequest, DeleteRequest};
 use wire::txn::{CreateTxn, Txn, TxnEntry, TxnHeader};
 use wire::{Acl, AclVec, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
 
@@ -47,6 +49,50 @@ fn a_session_gets_no_more_ephemerals_than_its_end_can_name() {
     world.settle();
     let last = errors(&world, client).split_off(100);
     assert_eq!(last, [200, 201, 202].map(|xid| (Xid(xid), ErrorCode::OK)), "there is room again, and the end fits");
+    assert!(world.entries.iter().all(|entry| entry.bytes.len() <= LENGTH_MAX));
+    assert_eq!(world.shared.tree.read().ephemeral_count(), 0);
+}
+
+/// What is deleted, and is not gone yet, leaves room for what is created behind it; a multi that fails takes none and gives
+/// none.
+#[test]
+fn ephemerals_that_are_being_deleted_do_not_count() {
+    let (mut world, client) = world();
+    let long = |name: &str| format!("/{name}-{}", "x".repeat(LENGTH_MAX / 2 - 150));
+    let make = |path: &str| create(path, b"", AclVec::OPEN, 1);
+    let gone = |path: &str| support::talk::delete(path, -1);
+    // All of it is undone, since there is no /none.
+    let failing = |op: MultiOp<'_>| {
+        let none = MultiOp::Delete(DeleteRequest { path: Some("/none".into()), version: -1 });
+        MultiRequest { ops: vec![op, none] }.to_vec()
+    };
+    // Two of them fit, three don't.
+    world.request(client, 0, OpCode::Create, &make(&long("a")));
+    world.request(client, 1, OpCode::Create, &make(&long("b")));
+    world.request(client, 2, OpCode::Create, &make(&long("c")));
+    for round in 0..10 {
+        world.request(client, 3, OpCode::Delete, &gone(&long("a")));
+        if round % 2 == 0 {
+            let path = Some(long("a").into());
+            let again = CreateRequest { path, data: None, acl: AclVec::OPEN, flags: 1 };
+            world.request(client, 4, OpCode::Multi, &failing(MultiOp::Create(OpCode::Create, again)));
+            let other = DeleteRequest { path: Some(long("b").into()), version: -1 };
+            world.request(client, 4, OpCode::Multi, &failing(MultiOp::Delete(other)));
+        }
+        world.request(client, 5, OpCode::Create, &make(&long("a")));
+        world.request(client, 6, OpCode::Create, &make(&long("c")));
+    }
+    world.settle();
+    let seen = errors(&world, client);
+    let of = |xid: i32| seen.iter().filter(|(it, _)| *it == Xid(xid)).map(|(_, err)| *err).collect::<Vec<_>>();
+    for (xid, expected) in [(0, ErrorCode::OK), (1, ErrorCode::OK), (2, ErrorCode::QUOTA_EXCEEDED)] {
+        assert_eq!(of(xid), [expected]);
+    }
+    for (xid, expected) in [(3, ErrorCode::OK), (5, ErrorCode::OK), (6, ErrorCode::QUOTA_EXCEEDED)] {
+        assert_eq!(of(xid), [expected; 10], "request {xid}");
+    }
+    world.request(client, 7, OpCode::CloseSession, &[]);
+    world.settle();
     assert!(world.entries.iter().all(|entry| entry.bytes.len() <= LENGTH_MAX));
     assert_eq!(world.shared.tree.read().ephemeral_count(), 0);
 }
