@@ -38,7 +38,11 @@ pub fn password_matches(session: SessionId, given: Option<&[u8]>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ahash::RandomState;
+    use tree::owner::{Owner, OwnerRules};
+
     use super::*;
+    use crate::session_tracker::SessionTracker;
 
     fn hex(bytes: &[u8]) -> String {
         use std::fmt::Write as _;
@@ -65,5 +69,28 @@ mod tests {
         assert_eq!(id.0 >> 56, 3);
         assert_eq!(id.0 & 0xffff, 0);
         assert!(first_session_id(ServerId(3), 0x1_9abc_def0_1235) > id);
+    }
+
+    /// Whatever the clock says at the start, an id is that of its server, and is taken for no container, TTL or persistent
+    /// znode (ZOOKEEPER-1622, ZOOKEEPER-3113).
+    #[test]
+    fn a_clock_at_its_extremes_makes_ids_of_sessions() {
+        let rules = OwnerRules { extended_types: true, emulate_353: false };
+        let before_wrap = (1_i64 << 40) - 1;
+        let (in_2038, in_2100) = (1 << 31, 4_102_444_800);
+        let clocks = [0, 1, before_wrap, before_wrap + 1, in_2038 * 1000, in_2100 * 1000, -1, i64::MIN, i64::MAX];
+        for server in 0..=254 {
+            for wall_ms in clocks {
+                let mut tracker = SessionTracker::new(RandomState::with_seed(1), ServerId(server), 2000, wall_ms);
+                let mut last = None;
+                for _ in 0..3 {
+                    let id = tracker.allocate_id();
+                    assert_eq!(rules.decode(id.0), Owner::Session(id), "server {server}, {wall_ms} ms");
+                    assert_eq!(id.0 as u64 >> 56, server as u64, "{wall_ms} ms");
+                    assert!(last.is_none_or(|last| last < id.0), "server {server}, {wall_ms} ms: it counts up");
+                    last = Some(id.0);
+                }
+            }
+        }
     }
 }
