@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use ostler_conformance::{Options, Server, ostler};
 
 use crate::both::{shell, with_input};
+use crate::pty::until;
 
 fn server() -> (tempfile::TempDir, ostler::Server) {
     let dir = tempfile::tempdir().unwrap();
@@ -56,6 +57,27 @@ fn files_go_on_or_stop() {
     assert_eq!(code, Some(0), "the last command's, as zkCli's");
     assert_eq!(err, "Node already exists: /a\nNode does not exist: /nothing\nCreated /b\n");
     assert_eq!(run(&server, &["-f", "/no/such/file"]).2, Some(2));
+}
+
+/// Null data go by a second connection. Where the server serves no more of them, the error says so, and what goes without.
+#[test]
+fn a_second_connection_that_is_not_served_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = ostler::Server::start(&Options::new(dir.path()).cfg("maxClientCnxns=1")).unwrap();
+    let mut said = (String::new(), String::new());
+    // The connections of the harness, and of the shells before, may still be counted.
+    until(|| {
+        let output = with_input(shell(server.addr()), "create /null\ncreate /empty ''\nls /\n");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        said = (text(&output.stdout), text(&output.stderr));
+        said.0.contains("zookeeper")
+    });
+    assert_eq!(said.0, "[empty, zookeeper]\n");
+    let lines: Vec<&str> = said.1.lines().collect();
+    assert_eq!(lines[0], "KeeperErrorCode = ConnectionLoss for /null", "{said:?}");
+    assert!(lines[1].contains("a second connection, and it was not served"), "{said:?}");
+    assert!(lines[1].contains("`create path ''`") && lines[1].contains("maxClientCnxns"), "{said:?}");
+    assert_eq!(lines[2..], ["Created /empty"]);
 }
 
 #[test]

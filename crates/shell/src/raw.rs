@@ -45,6 +45,21 @@ pub struct Account {
 #[derive(Debug, Default)]
 pub struct Raw(Option<Open>);
 
+/// Why there is no answer to be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The connection was not opened, so that nothing was asked.
+    NotOpened,
+    /// The server's code, or a lost connection.
+    Said(Code),
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self::Said(code)
+    }
+}
+
 #[derive(Debug)]
 struct Open {
     stream: TcpStream,
@@ -54,7 +69,7 @@ struct Open {
 
 impl Raw {
     /// Is the data of this znode null? `path` is the server's, with the chroot.
-    pub async fn is_null(&mut self, account: &Account, path: &str) -> Result<bool, Code> {
+    pub async fn is_null(&mut self, account: &Account, path: &str) -> Result<bool, Refusal> {
         let request = ReadRequest { path: Some(Cow::Borrowed(path)), watch: false };
         let body = self.call(account, OpCode::GetData, &Of(&request)).await?;
         let response = GetDataResponse::from_slice(&body).map_err(|_| Code::CONNECTION_LOSS)?;
@@ -68,7 +83,7 @@ impl Raw {
         path: &str,
         acl: &[Acl],
         kind: CreateKind,
-    ) -> Result<String, Code> {
+    ) -> Result<String, Refusal> {
         let acl = acl_bytes(acl);
         let acl = AclVec::read(&mut Reader::new(&acl)).map_err(|_| Code::INVALID_ACL)?;
         let path = Some(Cow::Borrowed(path));
@@ -103,20 +118,23 @@ impl Raw {
         }
     }
 
-    async fn call(&mut self, account: &Account, op: OpCode, body: &impl Body) -> Result<Vec<u8>, Code> {
+    async fn call(&mut self, account: &Account, op: OpCode, body: &impl Body) -> Result<Vec<u8>, Refusal> {
         if self.0.as_ref().is_some_and(|it| it.used.elapsed() > FRESH) {
             self.close().await;
         }
         // Taken out meanwhile: whoever gives the answer up gives the connection up, which may be inside a frame.
         let mut open = match self.0.take() {
             Some(open) => open,
-            None => Open::connect(account).await?,
+            None => match Open::connect(account).await {
+                Err(Code::CONNECTION_LOSS) => return Err(Refusal::NotOpened),
+                opened => opened?,
+            },
         };
         let answer = open.call(op, body).await;
         if !matches!(answer, Err(Code::CONNECTION_LOSS)) {
             self.0 = Some(open);
         }
-        answer
+        Ok(answer?)
     }
 }
 

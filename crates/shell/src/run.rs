@@ -19,12 +19,16 @@ use crate::failure::{Code, Failure, Kind};
 use crate::hosts::Hosts;
 use crate::path;
 use crate::quota;
+use crate::raw::Refusal;
 use crate::screen::{Screen, pad};
 use crate::session::{Session, WatchKind, settle};
 use crate::stat;
 
 /// How long `sync` waits. Source: `cli.SyncCommand`.
 const SYNC_LIMIT: Duration = Duration::from_secs(30);
+/// What to do where null can't be written.
+const NO_SECOND_HINT: &str = "`create path ''` writes empty data by the one that is there; `maxClientCnxns` limits the \
+                              connections of this machine";
 /// How many commands `history` shows besides itself. Source: `ZooKeeperMain.processZKCmd`.
 const HISTORY_SHOWN: usize = 10;
 /// How many commands are kept for `history` and `redo`.
@@ -406,7 +410,12 @@ impl Shell {
             let (raw, account) = self.session.raw();
             let at = below(&account.hosts.chroot, path);
             let made = raw.create(&account, &at, acl.unwrap_or(&open), kind).await;
-            let made = made.map_err(|code| Failure::code(code, path))?;
+            let made = made.map_err(|refusal| match refusal {
+                Refusal::Said(code) => Failure::code(code, path),
+                Refusal::NotOpened => Failure::code(Code::CONNECTION_LOSS, path)
+                    .cause("null data need a second connection, and it was not served")
+                    .hint(NO_SECOND_HINT),
+            })?;
             // So that this session's server, if it is another one, has seen it too.
             if account.hosts.servers.len() > 1 {
                 client.sync("/").await.map_err(failed)?;
