@@ -59,6 +59,18 @@ fn files_go_on_or_stop() {
     assert_eq!(run(&server, &["-f", "/no/such/file"]).2, Some(2));
 }
 
+/// As editors on Windows write it: a mark of the encoding, and two bytes at the end of each line.
+#[test]
+fn a_file_may_begin_with_a_mark() {
+    let (dir, server) = server();
+    let text = "\u{feff}create /a x\r\nget /a\r\n";
+    let file = dir.path().join("commands");
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(run(&server, &["-f", file.to_str().unwrap()]), ("x\n".into(), "Created /a\n".into(), Some(0)));
+    let output = with_input(shell(server.addr()), "\u{feff}# a remark\nls /\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "[a, zookeeper]\n");
+}
+
 /// Null data go by a second connection. Where the server serves no more of them, the error says so, and what goes without.
 #[test]
 fn a_second_connection_that_is_not_served_is_told() {

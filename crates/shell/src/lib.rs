@@ -232,10 +232,12 @@ impl Driver {
                     return;
                 }
             };
-            if words::is_nothing(&line) {
+            // Some editors begin a file with a mark of its encoding.
+            let line = line.strip_prefix('\u{feff}').filter(|_| number == 1).unwrap_or(&line);
+            if words::is_nothing(line) {
                 continue;
             }
-            self.remember_and_do(&line);
+            self.remember_and_do(line);
             if self.shell.quits || self.output_closed() {
                 return;
             }
