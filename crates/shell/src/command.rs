@@ -119,6 +119,22 @@ pub enum Command {
     WhoAmI,
 }
 
+impl Command {
+    /// What zkCli says on standard error before it does the command, however that ends. Source: `retainCompatibility` of
+    /// several commands, `ListQuotaCommand`.
+    pub fn remark(&self) -> Option<String> {
+        let (old, new) = match self {
+            Self::Get { deprecated: true, .. } => ("get path [watch]", "get [-s] [-w] path"),
+            Self::Ls { deprecated: true, .. } => ("ls path [watch]", "ls [-w] path"),
+            Self::Stat { deprecated: true, .. } => ("stat path [watch]", "stat [-w] path"),
+            Self::Delete { deprecated: true, .. } => ("delete path [version]", "delete [-v version] path"),
+            Self::ListQuota { path } => return Some(format!("absolute path is {}", crate::quota::limits_path(path))),
+            _ => return None,
+        };
+        Some(format!("'{old}' has been deprecated. Please use '{new}' instead."))
+    }
+}
+
 /// What kind of znode to create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]

@@ -71,10 +71,15 @@ fn key(limit: Limit) -> &'static str {
     }
 }
 
+/// Where the limits of a path are.
+pub fn limits_path(path: &str) -> String {
+    format!("{ROOT}{path}/{LIMITS}")
+}
+
 /// `listquota`.
 pub async fn list(client: &Client, path: &str) -> Result<Answer, Failure> {
-    let at = format!("{ROOT}{path}/{LIMITS}");
-    let mut answer = Answer { err: format!("absolute path is {at}\n"), ..Answer::default() };
+    let at = limits_path(path);
+    let mut answer = Answer::default();
     check_path(&at, false)?;
     let limits = match read(client, &at).await {
         Err(Error::NoNode) => None,
@@ -101,7 +106,7 @@ fn without(mut answer: Answer, path: &str) -> Answer {
 /// `delquota`.
 pub async fn delete(client: &Client, path: &str, limit: Option<Limit>) -> Result<Answer, Failure> {
     let parent = format!("{ROOT}{path}");
-    let at = format!("{parent}/{LIMITS}");
+    let at = limits_path(path);
     check_path(&at, false)?;
     let mut answer = Answer { json: json!({ "path": path, "deleted": true }), ..Answer::default() };
     let data = match read(client, &at).await {
@@ -249,7 +254,7 @@ async fn no_quota_above(client: &Client, path: &str) -> Result<(), Failure> {
         above = crate::path::parent(above);
     }
     for parent in parents.into_iter().rev() {
-        let at = format!("{ROOT}{parent}/{LIMITS}");
+        let at = limits_path(parent);
         match client.check_stat(&at).await {
             Ok(None) => {}
             Ok(Some(_)) => return Err(Failure::usage(format!("{path} has a parent {parent} which has a quota"))),

@@ -64,13 +64,6 @@ impl Answer {
     fn line(text: impl std::fmt::Display, json: Value) -> Self {
         Self::text(format!("{text}\n"), json)
     }
-
-    fn deprecated(mut self, deprecated: bool, old: &str, new: &str) -> Self {
-        if deprecated {
-            self.err = format!("'{old}' has been deprecated. Please use '{new}' instead.\n{}", self.err);
-        }
-        self
-    }
 }
 
 /// What all commands share.
@@ -199,6 +192,10 @@ impl Shell {
             other => {
                 let path = path_of(&other).to_owned();
                 let client = self.session.client(&path).await?;
+                // Said before anything is asked, so that it stands there however that ends.
+                if let Some(remark) = other.remark().filter(|_| !self.screen.json) {
+                    self.screen.err(&format!("{remark}\n"));
+                }
                 match self.with_client(&client, other).await {
                     Err(failure) => Err(explain(&client, failure, &path).await),
                     done => done,
@@ -209,22 +206,10 @@ impl Shell {
 
     async fn with_client(&mut self, client: &Client, command: Command) -> Result<Answer, Failure> {
         match command {
-            Command::Get { path, stat, watch, form, deprecated } => {
-                let answer = self.get(client, &path, stat, watch, form).await?;
-                Ok(answer.deprecated(deprecated, "get path [watch]", "get [-s] [-w] path"))
-            }
-            Command::Ls { path, watch, recursive: true, deprecated, .. } => {
-                let answer = self.list_tree(client, &path, watch).await?;
-                Ok(answer.deprecated(deprecated, "ls path [watch]", "ls [-w] path"))
-            }
-            Command::Ls { path, stat, watch, deprecated, .. } => {
-                let answer = self.ls(client, &path, stat, watch).await?;
-                Ok(answer.deprecated(deprecated, "ls path [watch]", "ls [-w] path"))
-            }
-            Command::Stat { path, watch, deprecated } => {
-                let answer = self.stat(client, &path, watch).await?;
-                Ok(answer.deprecated(deprecated, "stat path [watch]", "stat [-w] path"))
-            }
+            Command::Get { path, stat, watch, form, .. } => self.get(client, &path, stat, watch, form).await,
+            Command::Ls { path, watch, recursive: true, .. } => self.list_tree(client, &path, watch).await,
+            Command::Ls { path, stat, watch, .. } => self.ls(client, &path, stat, watch).await,
+            Command::Stat { path, watch, .. } => self.stat(client, &path, watch).await,
             Command::Create { path, data, acl, kind } => {
                 check_path(&path, kind.is_sequential())?;
                 let acl = acl.map(|it| acl::parse(&it)).transpose()?;
@@ -238,11 +223,10 @@ impl Shell {
                 let now = result.map_err(|e| Failure::client(&e, &path))?;
                 Ok(self.with_stat(&path, stat, &now))
             }
-            Command::Delete { path, version, deprecated } => {
+            Command::Delete { path, version, .. } => {
                 check_path(&path, false)?;
                 delete(client, &path, version).await?;
-                let answer = Answer::json(json!({ "path": path }));
-                Ok(answer.deprecated(deprecated, "delete path [version]", "delete [-v version] path"))
+                Ok(Answer::json(json!({ "path": path })))
             }
             Command::DeleteAll { path, batch } => self.delete_all(client, &path, batch).await,
             Command::GetAcl { path, stat } => {
