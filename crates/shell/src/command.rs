@@ -371,10 +371,16 @@ fn with_flags(spec: &'static Spec, parsed: &Parsed) -> Result<Command, Failure> 
     let deprecated = parsed.arguments.len() > 1;
     Ok(match spec.name {
         "addWatch" => add_watch(spec, parsed)?,
-        "addauth" => Command::AddAuth {
-            scheme: argument(0)?,
-            auth: parsed.arguments.get(1).cloned().unwrap_or_default().into_bytes(),
-        },
+        "addauth" => {
+            let scheme = argument(0)?;
+            let auth = parsed.arguments.get(1).cloned();
+            if auth.is_none() && scheme == "digest" {
+                // Apache's client sends null, which servers refuse, and with it the session ends.
+                return Err(Failure::usage("the scheme digest needs a user and a password")
+                    .hint("addauth digest user:password"));
+            }
+            Command::AddAuth { scheme, auth: auth.unwrap_or_default().into_bytes() }
+        }
         "config" => Command::Config { client: parsed.has("c"), watch, stat },
         "create" => create(spec, parsed)?,
         "delete" => Command::Delete {

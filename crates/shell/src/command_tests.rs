@@ -174,3 +174,11 @@ fn what_was_probably_meant() {
     assert!(hint("deletall").contains("`deleteall`"));
     assert_eq!(hint("xyzzyxyzzy"), "`help` lists all commands");
 }
+
+#[test]
+fn digest_without_credentials_is_no_login() {
+    assert_eq!(text("addauth digest"), "the scheme digest needs a user and a password");
+    let empty = |scheme: &str| Command::AddAuth { scheme: scheme.to_owned(), auth: Vec::new() };
+    assert_eq!(go("addauth digest ''"), Ok(empty("digest")), "as in zkCli");
+    assert_eq!(go("addauth ip"), Ok(empty("ip")), "it needs none");
+}
