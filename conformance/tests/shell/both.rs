@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use ostler_conformance::{Options, Server, apache, java, ostler};
@@ -27,10 +28,16 @@ pub struct Said {
 
 /// Starts a server of each kind.
 pub fn servers() -> Vec<(tempfile::TempDir, Box<dyn Server>)> {
+    servers_with(&[])
+}
+
+/// The same with these lines in their `zoo.cfg`.
+pub fn servers_with(cfg: &[&str]) -> Vec<(tempfile::TempDir, Box<dyn Server>)> {
     let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let [one, other] = dirs;
-    let apache = Box::new(apache::Server::start(&Options::new(one.path())).unwrap());
-    let ostler = Box::new(ostler::Server::start(&Options::new(other.path())).unwrap());
+    let options = |dir: &Path| cfg.iter().fold(Options::new(dir), |options, line| options.cfg(*line));
+    let apache = Box::new(apache::Server::start(&options(one.path())).unwrap());
+    let ostler = Box::new(ostler::Server::start(&options(other.path())).unwrap());
     vec![(one, apache as Box<dyn Server>), (other, ostler as Box<dyn Server>)]
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::both::{PROGRAMS, Said, assert_same, servers};
+use crate::both::{PROGRAMS, Said, assert_same, servers, servers_with};
 
 /// Lines for both, in this order. What they print must be equal, on standard output and on standard error.
 const LINES: &[&str] = &[
@@ -351,6 +351,46 @@ fn every_command_in_a_script() {
         assert_same(&format!("standard error, at {name}"), &apache.err, &ostler.err);
         assert_same(&format!("events, at {name}"), &apache.events, &ostler.events);
         assert!(apache.out.len() > LINES.len() && apache.events.len() > 15, "{apache:?}");
+    }
+}
+
+/// What servers refuse that enforce quotas.
+const OVER_QUOTA: &[&str] = &[
+    "create /q x",
+    "setquota -N 2 /q",
+    "create /q/1 x",
+    "create /q/2 x",
+    "create -s /q/s x",
+    "create -c /q/c",
+    "create -t 10000 /q/t x",
+    "delquota /q",
+    "setquota -B 5 /q",
+    "set /q 0123456789",
+    "set -s /q 0123456789",
+    "create /q/3 0123456789",
+    "create /q/3",
+    "listquota /q",
+    "set /q xx",
+    "listquota /q",
+    "setquota -n 1 /q",
+    "create /q/4",
+    "delete /q/4",
+    "delquota -B /q",
+    "create /q/5 01234567890123",
+];
+
+#[test]
+fn what_goes_over_a_quota() {
+    let script = with_marks(OVER_QUOTA);
+    let cfg = ["enforceQuota=true", "extendedTypesEnabled=true"];
+    for pair in servers_with(&cfg).into_iter().zip(servers_with(&cfg)) {
+        let ((_dir, one), (_other_dir, other)) = pair;
+        let [apache, ostler] = [(PROGRAMS[0], one.addr()), (PROGRAMS[1], other.addr())]
+            .map(|(program, addr)| program.script(addr, &script));
+        assert_same(&format!("standard output, at {}", one.name()), &apache.out, &ostler.out);
+        assert_same(&format!("standard error, at {}", one.name()), &apache.err, &ostler.err);
+        let refused = ostler.err.iter().filter(|line| line.contains("Quota has exceeded : ")).count();
+        assert!(refused > 5, "{:?}", ostler.err);
     }
 }
 
