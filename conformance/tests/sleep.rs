@@ -40,7 +40,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sessions with an ephemeral each, opened by the dozen, so that the first have not timed out before the last is there.
+/// Sessions with an ephemeral each, opened by the dozen.
 fn crowd(addr: SocketAddr) -> Vec<(Connection, ConnectResponse)> {
     let mut clients: Vec<(Connection, ConnectResponse)> = Vec::new();
     while clients.len() < PATIENT + IMPATIENT {
@@ -54,12 +54,13 @@ fn crowd(addr: SocketAddr) -> Vec<(Connection, ConnectResponse)> {
             assert_eq!(client.read().unwrap().err, 0);
             clients.push((client, granted));
         }
-    }
-    for (client, _) in &mut clients {
-        client.send(-2, 11, &[]).unwrap();
-    }
-    for (client, _) in &mut clients {
-        assert_eq!(client.read().unwrap().xid, -2);
+        // All of them, so that the first are there still when the last is, however slow the machine.
+        for (client, _) in &mut clients {
+            client.send(-2, 11, &[]).unwrap();
+        }
+        for (client, _) in &mut clients {
+            assert_eq!(client.read().unwrap().xid, -2);
+        }
     }
     clients
 }
@@ -140,7 +141,8 @@ fn a_busy_server_ends_the_sessions_of_those_who_went() {
         assert_eq!(gone.call(1, 1, &create("/gone", b"", 1)).unwrap().err, 0);
         drop(gone);
         let (mut client, _) = Connection::session(addr).unwrap();
-        let until = Instant::now() + 4 * TIMEOUT;
+        // Long: what the machine itself does not give the server counts for no session, and others want the machine too.
+        let until = Instant::now() + 20 * TIMEOUT;
         let mut is_there = true;
         for xid in 1.. {
             is_there = client.call(xid, 3, &[&path("/gone")[..], &[0]].concat()).unwrap().err == 0;
