@@ -390,7 +390,7 @@ fn take_waiting_reads(shared: &Shared, conn: &mut Connection, may_watch: bool) -
         if !may_watch && sets_watch(read.op, &read.body) {
             return Err(Blocked);
         }
-        bytes += travel_weight(&tree, read.op, &read.body).ok_or(Blocked)?;
+        bytes += travel_weight(&tree, read.op, &read.body, TRAVELLERS_BYTES_MAX - bytes).ok_or(Blocked)?;
         if travellers > TRAVELLERS_MAX || bytes > TRAVELLERS_BYTES_MAX {
             return Err(Blocked);
         }

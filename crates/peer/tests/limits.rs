@@ -6,6 +6,8 @@ extern crate tree as ostler_tree;
 
 mod support;
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use support::talk::{connect, create, random_write};
 use support::world::{Options, World, for_seeds};
 use wire::frame::ReplyHeader;
@@ -95,6 +97,34 @@ fn ephemerals_that_are_being_deleted_do_not_count() {
     world.settle();
     assert!(world.entries.iter().all(|entry| entry.bytes.len() <= LENGTH_MAX));
     assert_eq!(world.shared.tree.read().ephemeral_count(), 0);
+}
+
+/// What travels with a write is answered while nobody else looks at the tree, and many may: so names count as long as they are.
+#[test]
+fn a_list_of_long_names_does_not_travel_with_a_write() {
+    let under_way = |name_bytes: usize| {
+        let mut world = World::new(1, Options { chunk_max: 1 << 20, ..Options::default() });
+        let client = world.open(0);
+        world.write(client, &connect(SessionId(0), Zxid(0), 10_000));
+        world.request(client, 1, OpCode::Create, &create("/w", b"", AclVec::OPEN, 0));
+        for child in 0..20 {
+            let path = format!("/w/{child}{}", "n".repeat(name_bytes));
+            world.request(client, 1, OpCode::Create, &create(&path, b"", AclVec::OPEN, 0));
+        }
+        world.settle();
+        world.holds_log = true;
+        world.request(client, 2, OpCode::Create, &create("/x", b"", AclVec::OPEN, 0));
+        world.request(client, 3, OpCode::GetChildren, &support::talk::read("/w", false));
+        world.request(client, 4, OpCode::Create, &create("/y", b"", AclVec::OPEN, 0));
+        (0..3000).for_each(|_| world.step());
+        let under_way = world.shared.in_flight.load(Relaxed);
+        world.holds_log = false;
+        world.settle();
+        assert!(errors(&world, client).iter().all(|(_, err)| *err == ErrorCode::OK));
+        under_way
+    };
+    assert_eq!(under_way(10), 2, "the list is between the two, on its way");
+    assert_eq!(under_way(20_000), 1, "the second waits until the list is answered");
 }
 
 #[test]
