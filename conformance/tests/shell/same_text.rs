@@ -136,7 +136,6 @@ const LINES: &[&str] = &[
     "stat /null watch",
     "get /nothing watch",
     "ls /nothing watch",
-    "ls -R /nothing watch",
     "stat /nothing watch",
     "delete /nothing 3",
     "get - /null",
