@@ -1,8 +1,11 @@
 //! `ostler status`, `ostler check` and `ostler grow` beside ensembles of Apache's, and of ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
 use ostler_conformance::four_letter::ask;
@@ -118,4 +121,85 @@ fn a_leader_that_takes_no_clients_is_a_leader() {
         assert_eq!(done.status.code(), Some(0), "{kind:?}: {told}{why}");
         assert!(told.contains(&format!("server.{leader}")), "{kind:?}: {told}");
     }
+}
+
+/// `ostler status --follow --json`, running.
+struct Follow {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Follow {
+    fn start(hosts: &str) -> Self {
+        let mut command = Command::new(binary().unwrap());
+        command.args(["status", "--follow", "--json", "--interval", "0.2", hosts]).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, lines) = channel();
+        std::thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines }
+    }
+
+    /// All that it tells until `is_last` says that this was the one.
+    fn until(&self, what: &str, mut is_last: impl FnMut(&Value) -> bool) -> Vec<Value> {
+        let limit = Instant::now() + Duration::from_mins(1);
+        let mut all: Vec<Value> = Vec::new();
+        loop {
+            let line = self.lines.recv_timeout(limit.saturating_duration_since(Instant::now()));
+            let Ok(line) = line else { panic!("it never told: {what}; but {all:#?}") };
+            all.push(serde_json::from_str(&line).unwrap());
+            if is_last(all.last().unwrap()) {
+                return all;
+            }
+        }
+    }
+}
+
+impl Drop for Follow {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The votes of Apache's are seen where ours hear them.
+#[test]
+fn an_election_is_followed_vote_by_vote() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ensemble = Ensemble::new(dir.path(), 3, 0, false).unwrap().cfg("tickTime=500");
+    for (id, kind) in [(1, Kind::Apache), (2, Kind::Ostler), (3, Kind::Ostler)] {
+        ensemble.start_as(id, kind).unwrap();
+    }
+    for id in 1..=3 {
+        ensemble.serving(id).unwrap();
+    }
+    let hosts: Vec<String> = ensemble.members().iter().map(|it| it.client.to_string()).collect();
+    let follow = Follow::start(&hosts.join(","));
+    follow.until("the ensemble is healthy", |it| it["healthy"] == true);
+    let leader = (1..=3).find(|&id| ensemble.mode(id) == "leader").unwrap();
+    ensemble.kill(leader).unwrap();
+
+    // Ours that is left tells each vote of the other one, its own, and what came of it.
+    let name = |id: u8| format!("server.{id}");
+    let ours = if leader == 2 { 3 } else { 2 };
+    let other = i64::from(6 - leader - ours);
+    let tells = |it: &Value, what: &str| it["election"] == what && it["member"] == name(ours);
+    let told = follow.until("another leader serves", |it| {
+        it["healthy"] == true && it["members"][usize::from(leader) - 1]["state"] == "down"
+    });
+    let decided = told.iter().rposition(|it| tells(it, "decided")).unwrap_or_else(|| panic!("{told:#?}"));
+    let in_round = |it: &&Value| it["round"] == told[decided]["round"];
+    let heard =
+        told.iter().filter(in_round).find(|it| tells(it, "heard") && it["from"] == other && it["state"] == "LOOKING");
+    let heard = heard.unwrap_or_else(|| panic!("no vote of server.{other}: {told:#?}"));
+    assert!(heard["vote"].is_i64() && heard["epoch"].is_i64() && heard["zxid"].is_string(), "{heard}");
+    let own = told[..decided].iter().filter(in_round).any(|it| tells(it, "votes"));
+    assert!(own, "{told:#?}");
+    let (decided, healthy) = (&told[decided], told.last().unwrap());
+    let members = healthy["members"].as_array().unwrap();
+    let leads = members.iter().find(|it| it["state"] == "leader").unwrap();
+    assert_eq!(decided["leader"], leads["id"], "{decided} and {healthy}");
+    // It is what the word says.
+    let text = ask(ensemble.member(ours).unwrap().client, "elec").unwrap();
+    assert!(text.contains(&format!("heard from={other} state=LOOKING leader=")), "{text}");
 }

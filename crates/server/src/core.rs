@@ -139,7 +139,7 @@ impl Core {
 
     fn let_go(&self, mut machines: MutexGuard<'_, Machines>, woken: ShardSet) {
         if let Some(member) = &self.member {
-            member.take_outputs(self.clock.now().mono_ms().max(0) as u64, &mut machines.node);
+            member.take_outputs(self.clock.now(), &mut machines.node);
             // A learner may wait for a snapshot, and a log that begins anew for a file.
             self.maybe_begin_snapshot(&mut machines);
             self.offer_fill(&mut machines);

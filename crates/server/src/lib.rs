@@ -20,6 +20,7 @@ mod directories;
 pub mod disk;
 mod disk_watch;
 pub mod dynamic_files;
+mod elections;
 mod few_lines;
 pub mod four_letter;
 mod last_stop;

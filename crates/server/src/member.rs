@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node::{Input, Node, Output, Task, TaskError};
 use parking_lot::{Condvar, Mutex};
-use peer::ShardSet;
+use peer::{Now, ShardSet};
 use tokio::sync::mpsc;
 use wire::election::HostPort;
 use wire::{ServerId, Zxid};
@@ -30,6 +30,7 @@ use crate::config::EnsembleConfig;
 use crate::core::Core;
 use crate::disk::RealDisk;
 use crate::dynamic_files::DynamicFiles;
+use crate::elections::Elections;
 use crate::few_lines::{FewLines, in_short};
 use crate::four_letter::{EnsembleGauges, LeaderGauges, Mode};
 use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
@@ -60,6 +61,8 @@ pub struct Member {
     /// The role that was announced last.
     role: Mutex<RoleId>,
     lines: Lines,
+    /// What was said in elections.
+    pub(crate) elections: Elections,
     /// Its own line when it started: its sockets are there.
     own: Option<quorum_verifier::Member>,
     /// What holds, and where that is written.
@@ -128,6 +131,7 @@ impl Member {
             receivers: Receivers::default(),
             role: Mutex::new(RoleId(0)),
             lines: Lines::default(),
+            elections: Elections::default(),
             own: configuration.committed().member(ensemble.me).cloned(),
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
@@ -145,7 +149,8 @@ impl Member {
     }
 
     /// Brings everything that a node wants to those who do it. Called with the machines' lock held.
-    pub fn take_outputs(&self, now_ms: u64, node: &mut Node) {
+    pub fn take_outputs(&self, now: Now, node: &mut Node) {
+        let now_ms = now.mono_ms().max(0) as u64;
         let mut orders = Vec::new();
         while let Some(output) = node.next_output() {
             match output {
@@ -165,6 +170,7 @@ impl Member {
                         in_short(&self.configuration().committed().to_string(), LIST_BYTES_MAX)
                     );
                 }),
+                Output::Ensemble(ensemble::Output::Election(news)) => self.elections.add(now.wall_ms, news),
                 // The node does it.
                 Output::Ensemble(ensemble::Output::ReadOnly(_)) => {}
                 Output::Task(task) => self.add(Job::Task(task)),

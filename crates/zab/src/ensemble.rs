@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use bytes::Bytes;
-use wire::election::{Notification, NotificationFormat};
+use wire::election::{Notification, NotificationFormat, ServerState};
 use wire::{ServerId, Zxid};
 
 use crate::connections::{self, Connections};
@@ -71,6 +71,8 @@ pub enum Output {
         /// Its list, as text.
         list: String,
     },
+    /// What is said of an election, for people: nothing depends on it.
+    Election(ElectionNews),
     /// A frame on the election port was no notification: its connection is closed. A line for the log.
     NotANotification {
         /// Whose connection it was.
@@ -78,6 +80,22 @@ pub enum Output {
         /// How long it was, in bytes.
         len: usize,
     },
+}
+
+/// What is said of an election.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ElectionNews {
+    /// A member has sent its vote. Those of strangers count for nothing, and are not told.
+    Heard {
+        /// Who.
+        from: ServerId,
+        /// The vote, and what that server was doing.
+        vote: Vote,
+    },
+    /// This server looks, and sends its vote: to each voter, and again and again.
+    Votes(Vote),
+    /// The round has ended.
+    Decided(election::Decision),
 }
 
 /// A server of an ensemble.
@@ -303,11 +321,16 @@ impl Ensemble {
     fn election_wants(&mut self, now_ms: u64, output: election::Output) {
         match output {
             election::Output::Send { to, notification } => {
+                if notification.state == Some(ServerState::Looking) {
+                    let vote = Vote::of(&notification, ServerState::Looking);
+                    self.outputs.push_back(Output::Election(ElectionNews::Votes(vote)));
+                }
                 let mut message = Vec::new();
                 notification.write(&mut message);
                 self.connections.handle(connections::Input::Send { to, message: message.into() });
             }
             election::Output::Decided(decision) => {
+                self.outputs.push_back(Output::Election(ElectionNews::Decided(decision)));
                 self.member.handle(now_ms, member::Input::Elected(decision.leader));
             }
             election::Output::NewerConfiguration(it) => {
@@ -350,6 +373,10 @@ impl Ensemble {
         match Notification::read(message) {
             Ok(notification) => {
                 self.look_at_list(from, &notification);
+                if let Some(state) = notification.state.filter(|_| self.member.options().is_member(from)) {
+                    let vote = Vote::of(&notification, state);
+                    self.outputs.push_back(Output::Election(ElectionNews::Heard { from, vote }));
+                }
                 self.election.handle(now_ms, election::Input::Notification { from, notification });
             }
             Err(_) => {

@@ -343,6 +343,7 @@ impl World {
                 Output::Note(note) => self.notes.push(note),
                 Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(s, output),
                 Output::Ensemble(ensemble::Output::Connections(output)) => self.on_connections(s, output),
+                Output::Ensemble(ensemble::Output::Election(_)) => {}
                 Output::Ensemble(other) => panic!("server {s}: {other:?}"),
             }
         }

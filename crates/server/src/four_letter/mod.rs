@@ -13,6 +13,7 @@
 //! | `conf`, `dirs`, `wchs`, `hash` | of the same name | [`NOT_SERVING`] |
 //! | `cons`, `dump`, `wchc`, `wchp` | a line at a time, since they may be long | [`NOT_SERVING`] |
 //! | `envi` | [`envi`] | the same |
+//! | `elec`, which Apache has not | the member's | the same |
 //! | `crst`, `srst` | [`CRST`], [`SRST`]: the driver resets first | [`NOT_SERVING`] |
 //! | `gtmk`, `stmk` | [`trace_mask`] | the same |
 //! | what telnet sends to close | nothing | the same |

@@ -35,6 +35,8 @@ words! {
     Dirs = "dirs",
     /// Sessions and ephemerals.
     Dump = "dump",
+    /// What was said in elections last. No word of Apache's.
+    Elec = "elec",
     /// Environment.
     Envi = "envi",
     /// The trace mask.
@@ -84,7 +86,7 @@ impl Word {
 
     /// Whether it is answered while the server does not serve.
     pub fn works_without_service(self) -> bool {
-        matches!(self, Self::Ruok | Self::Isro | Self::Envi | Self::Gtmk | Self::Stmk)
+        matches!(self, Self::Ruok | Self::Isro | Self::Elec | Self::Envi | Self::Gtmk | Self::Stmk)
     }
 
     /// The answer to a word that is not in the whitelist.
@@ -147,7 +149,7 @@ mod tests {
         assert_eq!(Word::from_bytes([0, 0, 0, 45]), None);
         assert_eq!(Word::from_bytes(*b"RUOK"), None);
         assert_eq!(Word::from_bytes([0xff, 0xf4, 0xff, 0xfd]), Some(Word::TelnetClose));
-        assert_eq!(Word::ALL.len(), 19);
+        assert_eq!(Word::ALL.len(), 20);
         for word in Word::ALL.iter().filter(|word| **word != Word::TelnetClose) {
             let bytes = word.name().as_bytes();
             assert_eq!(bytes.len(), 4);

@@ -116,6 +116,7 @@ impl Words {
                 let pairs = pairs.unwrap_or_default();
                 text::envi(pairs.iter().map(|(key, value)| (*key, value.as_str())))
             }
+            Word::Elec => self.elections(),
             Word::Gtmk => text::trace_mask(self.trace_mask.load(Relaxed)),
             Word::Stmk => match tokio::time::timeout(MASK_MAX, read_mask(rest, stream)).await {
                 Ok(Some(mask)) => {
@@ -224,6 +225,13 @@ impl Words {
             is_observer: own.is_some_and(|it| it.role == Role::Observer),
             membership: quorums.committed().to_string(),
         })
+    }
+
+    fn elections(&self) -> String {
+        match self.config.ensemble.as_ref().zip(self.core.member.as_ref()) {
+            Some((ensemble, member)) => member.elections.text(ensemble.me, std::process::id()),
+            None => "This server is on its own\n".to_owned(),
+        }
     }
 
     async fn conf(&self) -> String {

@@ -14,6 +14,9 @@ use wire::election::HostPort;
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 1 << 20;
 
+/// What follows the number in the version of one of ours.
+const OURS: &str = "-ostler";
+
 /// What a server says that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +80,8 @@ pub struct Answer {
     pub mode: Mode,
     /// Its version, without the revision and the date.
     pub version: Option<String>,
+    /// Is it one of ours, as far as it has said?
+    pub is_ours: Option<bool>,
     /// The last txn that it applied.
     pub zxid: Option<Zxid>,
     /// Connections of clients.
@@ -99,6 +104,7 @@ impl Answer {
         Self {
             mode,
             version: None,
+            is_ours: None,
             zxid: None,
             connections: None,
             znodes: None,
@@ -128,6 +134,18 @@ pub fn ask(at: &HostPort, timeout: Duration) -> Answer {
             answer
         }
     }
+}
+
+/// Is the server at this address one of ours? For one that serves nobody; its whitelist must have `envi`. `None`: it does not say.
+pub fn is_ours(at: &HostPort, timeout: Duration) -> Option<bool> {
+    let text = word(at, "envi", Instant::now() + timeout).ok()?;
+    let version = text.lines().find_map(|line| line.strip_prefix("zookeeper.version="))?;
+    Some(version.contains(OURS))
+}
+
+/// The answer to `elec`, which servers of ours have; Apache's must not be asked, they take it for a length.
+pub fn elections(at: &HostPort, timeout: Duration) -> io::Result<String> {
+    word(at, "elec", Instant::now() + timeout)
 }
 
 fn in_words(error: &io::Error, timeout: Duration) -> String {
@@ -190,6 +208,7 @@ fn read_srvr(text: &str) -> Answer {
             "Zookeeper version" => {
                 let end = value.find(['-', ',']).unwrap_or(value.len());
                 answer.version = Some(value[..end].to_owned());
+                answer.is_ours = Some(value[end..].starts_with(OURS));
             }
             "Zxid" => {
                 let digits = value.trim_start_matches("0x");
@@ -252,7 +271,8 @@ mod tests {
     fn srvr_is_read() {
         let answer = read_srvr(SRVR);
         assert_eq!(answer.mode, Mode::Leader);
-        assert_eq!(answer.version.as_deref(), Some("3.9.5"));
+        assert_eq!((answer.version.as_deref(), answer.is_ours), (Some("3.9.5"), Some(false)));
+        assert_eq!(read_srvr(&SRVR.replace("-0d6e5d3", "-ostler-0.1.0")).is_ours, Some(true));
         assert_eq!(answer.zxid, Some(Zxid(0x5_0000_0012)));
         assert_eq!((answer.connections, answer.znodes), (Some(3), Some(42)));
     }

@@ -244,6 +244,7 @@ mod tests {
             answer: Answer {
                 mode,
                 version: None,
+                is_ours: None,
                 zxid: Some(Zxid(zxid)),
                 connections: None,
                 znodes: None,

@@ -5,6 +5,7 @@
 //! | `members` | whom to ask: from a `zoo.cfg` or a list of hosts |
 //! | `ask` | one server's answers to four-letter words, with a time limit |
 //! | `judge` | what the answers say together: healthy or not, and what is wrong |
+//! | `elections` | what members of ours tell of elections |
 //! | `status` | the table, again and again if wanted |
 //! | `data` | a data directory, without a change to it |
 //! | `check` | configurations and directories held against each other, and whether a member may be swapped now |
@@ -13,6 +14,7 @@
 mod ask;
 mod check;
 mod data;
+mod elections;
 mod grow;
 mod judge;
 mod members;
@@ -41,7 +43,7 @@ pub struct Status {
     /// Print one JSON object; with --follow one a line
     #[arg(long)]
     pub json: bool,
-    /// Look again and again, and print what has changed; Ctrl-C ends it
+    /// Look again and again, and print what has changed, and the votes of elections; Ctrl-C ends it
     #[arg(long, short = 'f')]
     pub follow: bool,
     /// How long to wait between two looks, in seconds

@@ -1,5 +1,6 @@
 //! `ostler status`: the members as a table, once or again and again.
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::thread;
 use std::time::Duration;
@@ -9,18 +10,40 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::ask::{Answer, Mode, ask};
+use super::elections::Elections;
 use super::judge::{Seen, Verdict, judge, lag, tell_silent_leader, zxid};
 use super::members::{self, Members};
 use super::{Status, seconds};
 use crate::{Outcome, text};
+
+/// The pause between two looks while somebody looks for a leader, if no shorter one is wanted.
+const INTERVAL_LOOKING: Duration = Duration::from_millis(200);
+/// Lines of elections below the table.
+const SAID_MAX: usize = 20;
 
 /// Takes a look, or many.
 pub fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
     let members = members::read(&args.of)?;
     let is_terminal = std::io::stdout().is_terminal();
     let mut before: Option<(Vec<Seen>, Verdict)> = None;
+    let mut elections = Elections::default();
+    // On a terminal, where all is drawn anew: the last of them.
+    let mut said = VecDeque::new();
     loop {
         let seen = look(&members, seconds(args.timeout));
+        if args.follow {
+            for told in elections.look(&seen, seconds(args.timeout)) {
+                if args.json {
+                    writeln!(out, "{}", told.as_json())?;
+                } else if is_terminal {
+                    said.truncate(SAID_MAX - 1);
+                    said.push_front(told.to_string());
+                } else {
+                    writeln!(out, "{told}")?;
+                }
+            }
+            out.flush()?;
+        }
         let verdict = judge(&members, &seen);
         let has_changed = before.as_ref().is_none_or(|(old, judged)| *judged != verdict || !is_same(old, &seen));
         if has_changed || is_terminal {
@@ -33,6 +56,9 @@ pub fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
                     writeln!(out, "{clear}{}", text::time(Timestamp::now().as_millisecond()))?;
                 }
                 write!(out, "{}", as_text(&seen, &verdict))?;
+                for (at, line) in said.iter().rev().enumerate() {
+                    writeln!(out, "{}{line}", if at == 0 { "\n" } else { "" })?;
+                }
                 if args.follow && !is_terminal {
                     writeln!(out)?;
                 }
@@ -42,8 +68,10 @@ pub fn run(args: &Status, out: &mut dyn Write) -> Result<Outcome> {
         if !args.follow {
             return Ok(if verdict.is_healthy { Outcome::Good } else { Outcome::Bad });
         }
+        let looks = seen.iter().any(|it| matches!(it.answer.mode, Mode::NotServing | Mode::ReadOnly));
         before = Some((seen, verdict));
-        thread::sleep(seconds(args.interval));
+        let interval = seconds(args.interval);
+        thread::sleep(if looks { interval.min(INTERVAL_LOOKING) } else { interval });
     }
 }
 

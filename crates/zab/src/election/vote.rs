@@ -53,7 +53,7 @@ impl Vote {
         Self { proposal, election_epoch, state: ServerState::Looking, version: 0 }
     }
 
-    pub(super) fn of(n: &Notification, state: ServerState) -> Self {
+    pub(crate) fn of(n: &Notification, state: ServerState) -> Self {
         let proposal = Proposal { leader: n.leader, zxid: n.zxid, peer_epoch: n.peer_epoch };
         Self { proposal, election_epoch: n.election_epoch, state, version: n.version() }
     }

@@ -394,7 +394,7 @@ impl World {
                 ensemble::Output::Member(output) => self.output(id, output),
                 ensemble::Output::Connections(output) => self.election_port(id, output),
                 ensemble::Output::ReadOnly(is) => self.servers.get_mut(&id).unwrap().is_read_only = is,
-                ensemble::Output::OtherMembers { .. } => {}
+                ensemble::Output::OtherMembers { .. } | ensemble::Output::Election(_) => {}
                 ensemble::Output::NotANotification { .. } => panic!("{id}: {output:?}"),
             }
         }
