@@ -562,6 +562,8 @@ impl Node {
             | leader::Output::Close(..)
             | leader::Output::Disk(_)
             | leader::Output::Configured(_)
+            | leader::Output::SyncBegins(_)
+            | leader::Output::SyncEnds { .. }
             | leader::Output::Over(_)) => {
                 consensus.outputs.push_back(Output::Ensemble(ensemble::Output::Member(member::Output::Leader(output))));
             }

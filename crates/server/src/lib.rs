@@ -35,6 +35,7 @@ mod set_aside;
 pub mod shard_thread;
 pub mod snapshots;
 pub mod start;
+mod syncs;
 pub mod threads;
 pub mod words;
 

@@ -35,6 +35,7 @@ use crate::few_lines::{FewLines, in_short};
 use crate::four_letter::{EnsembleGauges, LeaderGauges, Mode};
 use crate::quorum::{Machines, News, Order, Orders, SnapshotBytes};
 use crate::start::OnFatal;
+use crate::syncs::{SnapshotSent, Syncs};
 use transfer::{Receivers, send};
 
 /// How long an epoch waits for room before it is tried again, at first.
@@ -63,6 +64,8 @@ pub struct Member {
     lines: Lines,
     /// What was said in elections.
     pub(crate) elections: Elections,
+    /// Who is being brought to this server's history.
+    syncs: Syncs,
     /// Its own line when it started: its sockets are there.
     own: Option<quorum_verifier::Member>,
     /// What holds, and where that is written.
@@ -100,7 +103,7 @@ pub enum Job {
     /// A snapshot of this zxid comes from the leader.
     Receive(RoleId, Zxid, mpsc::Receiver<SnapshotBytes>),
     /// The snapshot of this zxid goes to a learner.
-    Send(Zxid, mpsc::Sender<io::Result<Bytes>>),
+    Send(Zxid, mpsc::Sender<io::Result<Bytes>>, Arc<SnapshotSent>),
 }
 
 impl std::fmt::Debug for Member {
@@ -132,6 +135,7 @@ impl Member {
             role: Mutex::new(RoleId(0)),
             lines: Lines::default(),
             elections: Elections::default(),
+            syncs: Syncs::default(),
             own: configuration.committed().member(ensemble.me).cloned(),
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
@@ -155,7 +159,7 @@ impl Member {
         while let Some(output) = node.next_output() {
             match output {
                 Output::Ensemble(ensemble::Output::Connections(output)) => orders.push(Order::Election(output)),
-                Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(node, output, &mut orders),
+                Output::Ensemble(ensemble::Output::Member(output)) => self.on_member(now_ms, node, output, &mut orders),
                 Output::Ensemble(ensemble::Output::NotANotification { from, len }) => {
                     self.lines.nonsense.tell(|more| {
                         tracing::info!(
@@ -213,7 +217,8 @@ impl Member {
         let observes = *self.state.lock() == State::Observing;
         let observer_master = self.leader.lock().filter(|_| observes).map(|it| it.0);
         let synced_observers = self.observers.lock().map(|observers| observers as i64);
-        EnsembleGauges { quorum_size, leading, synced_observers, observer_master }
+        let syncs = self.syncs.gauges(now_ms.max(0) as u64);
+        EnsembleGauges { quorum_size, leading, synced_observers, observer_master, syncs }
     }
 
     /// What it is, for people; `None`: it serves nobody.
@@ -226,7 +231,7 @@ impl Member {
         }
     }
 
-    fn on_member(&self, node: &Node, output: member::Output, orders: &mut Vec<Order>) {
+    fn on_member(&self, now_ms: u64, node: &Node, output: member::Output, orders: &mut Vec<Order>) {
         let role = *self.role.lock();
         match output {
             member::Output::Follow { role, leader, master } => {
@@ -259,11 +264,14 @@ impl Member {
                 orders.push(Order::Lead(role));
             }
             member::Output::Over(role, why) => {
+                self.syncs.clear();
                 tracing::warn!("{why}; this server looks for a leader");
                 orders.push(Order::Over(role));
             }
             member::Output::Leader(leader::Output::Ready(conn)) => orders.push(Order::Ready(conn)),
             member::Output::Leader(leader::Output::Close(conn, why)) => orders.push(Order::CloseLearner(conn, why)),
+            member::Output::Leader(leader::Output::SyncBegins(begins)) => self.syncs.begin(now_ms, begins),
+            member::Output::Leader(leader::Output::SyncEnds { conn, is_done }) => self.syncs.end(now_ms, conn, is_done),
             member::Output::Learner(learner::Output::Send(packet)) => {
                 orders.push(Order::ToLeader(role, packet.into_packet()));
             }
@@ -377,10 +385,10 @@ pub fn run_tasks(core: &Arc<Core>, on_failed_sync: &dyn Fn()) {
                 let core = core.clone();
                 detach("ostler-receive", move || core.receive(role, zxid, pieces));
             }
-            Job::Send(zxid, pieces) => {
+            Job::Send(zxid, pieces, sent) => {
                 let (disk, length_max) = (member.disk(), member.length_max);
                 detach("ostler-send", move || {
-                    if let Err(e) = send(&disk, zxid, length_max, &pieces) {
+                    if let Err(e) = send(&disk, zxid, length_max, &pieces, &sent) {
                         // Whoever does not take it any more needs no reason.
                         let _ = pieces.blocking_send(Err(e));
                     }
@@ -508,6 +516,7 @@ impl Machines for Core {
                 let (packet, more) = machines.node.next_packet(self.clock.now(), &self.shared, learner);
                 woken.extend(more);
                 let Some(packet) = packet else { break };
+                member.syncs.sent(learner, &packet);
                 bytes += match &packet {
                     ToLearner::Packet(
                         wire::quorum::Packet::Proposal { txn, .. } | wire::quorum::Packet::Inform { txn, .. },
@@ -516,7 +525,7 @@ impl Machines for Core {
                     ToLearner::Snapshot { zxid } => {
                         let (sender, pieces) = mpsc::channel(PIECES_MAX);
                         member.orders.leave(&mut vec![Order::SendSnapshot(learner, pieces)]);
-                        member.add(Job::Send(*zxid, sender));
+                        member.add(Job::Send(*zxid, sender, member.syncs.snapshot(learner)));
                         0
                     }
                 };

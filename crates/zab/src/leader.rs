@@ -186,8 +186,43 @@ pub enum Output {
     },
     /// The answer to [`Input::Sync`]; false: too many wait.
     Synced(u64, bool),
+    /// It begins to bring a learner to its history; for people.
+    SyncBegins(SyncBegins),
+    /// That is over; a connection that never began it may be named, too.
+    SyncEnds {
+        /// Whose.
+        conn: ConnId,
+        /// It has acknowledged NEWLEADER, so it has all of it.
+        is_done: bool,
+    },
     /// The role is over. Close all connections; nothing more comes.
     Over(LeaderOver),
+}
+
+/// How a learner is brought to the leader's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SyncBegins {
+    /// Whose connection.
+    pub conn: ConnId,
+    /// The learner.
+    pub server: ServerId,
+    /// What comes first.
+    pub how: SyncHow,
+    /// The end of what it gets before NEWLEADER, as things are.
+    pub to: Zxid,
+    /// How many txns that is behind what comes first; `None`: not known before they are read.
+    pub txns: Option<u64>,
+}
+
+/// What comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SyncHow {
+    /// Nothing: it has all up to there.
+    Diff(Zxid),
+    /// It forgets what is behind this.
+    Trunc(Zxid),
+    /// It gets a snapshot, of this zxid.
+    Snap(Zxid),
 }
 
 /// What a server begins a role with: what is on its disk, all of it durable.
@@ -498,6 +533,9 @@ impl Leader {
     fn remove(&mut self, now_ms: u64, conn: ConnId) {
         let Some(handler) = self.handlers.remove(&conn) else { return };
         self.syncs.forget(conn);
+        if handler.sync.is_some() {
+            self.outputs.push_back(Output::SyncEnds { conn, is_done: false });
+        }
         if let Some(server) = handler.server.filter(|_| handler.is_voter)
             && matches!(handler.stage, Stage::AwaitStartup | Stage::Broadcasting)
         {

@@ -416,6 +416,7 @@ impl World {
                 }
             }
             member::Output::Leader(leader::Output::Close(conn, _)) => self.cut(conn.0, Some(s)),
+            member::Output::Leader(leader::Output::SyncBegins(_) | leader::Output::SyncEnds { .. }) => {}
             member::Output::Learner(learner::Output::Send(packet)) => {
                 let of_role = |it: &&mut Link| it.a == s && it.roles.is_some();
                 if let Some(link) = self.links.values_mut().find(of_role) {

@@ -53,7 +53,7 @@ pub struct Gauges {
 }
 
 /// What a member of an ensemble tells besides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnsembleGauges {
     /// Voters.
     pub quorum_size: i64,
@@ -63,6 +63,27 @@ pub struct EnsembleGauges {
     pub synced_observers: Option<i64>,
     /// Of an observer: the number of the server that it learns from.
     pub observer_master: Option<i64>,
+    /// Learners that it brings in sync.
+    pub syncs: Vec<SyncGauges>,
+}
+
+/// How far a learner's sync is, under names of our own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncGauges {
+    /// The learner.
+    pub server: i64,
+    /// Since it began, in ms.
+    pub elapsed_ms: i64,
+    /// What it will still take, if it goes on so, in ms; -1: nobody knows.
+    pub left_ms: i64,
+    /// Bytes of the snapshot's file; 0: there is none.
+    pub snapshot_bytes: i64,
+    /// So many of them were sent.
+    pub snapshot_bytes_sent: i64,
+    /// Txns; -1: not counted beforehand.
+    pub txns: i64,
+    /// So many of them were sent.
+    pub txns_sent: i64,
 }
 
 /// What a leader tells besides.
@@ -165,6 +186,9 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &Disk
     for (name, summary) in &metrics.summary_sets {
         lines.summary(name, summary, false);
     }
+    if let Some(ensemble) = &gauges.ensemble {
+        lines.syncs(&ensemble.syncs);
+    }
     lines.integer("ostler_log_disk_full", i64::from(disk.is_log_full));
     lines.integer("ostler_log_room_bytes", disk.log_room_bytes);
     lines.integer("ostler_log_refused_count", disk.refused);
@@ -173,6 +197,9 @@ pub fn mntr(stats: &ServerStats, gauges: &Gauges, metrics: &Metrics, disk: &Disk
     lines.integer("ostler_snapshot_failures_in_a_row", disk.snapshots_failed);
     lines.0
 }
+
+/// Syncs that are told one by one.
+const SYNCS_MAX: usize = 32;
 
 /// The role and ZAB's phase: whoever answers is in sync.
 fn peer_state(mode: Mode) -> &'static str {
@@ -225,6 +252,23 @@ impl Lines {
             self.integer("synced_observers", leading.synced_observers);
             self.integer("pending_syncs", leading.pending_syncs);
             self.integer("leader_uptime", leading.uptime_ms);
+        }
+    }
+
+    fn syncs(&mut self, syncs: &[SyncGauges]) {
+        self.integer("ostler_syncs_under_way", syncs.len() as i64);
+        // Who says no number of its own gets one below 0.
+        for sync in syncs.iter().filter(|it| it.server >= 0).take(SYNCS_MAX) {
+            for (name, value) in [
+                ("ms", sync.elapsed_ms),
+                ("left_ms", sync.left_ms),
+                ("snapshot_bytes", sync.snapshot_bytes),
+                ("snapshot_bytes_sent", sync.snapshot_bytes_sent),
+                ("txns", sync.txns),
+                ("txns_sent", sync.txns_sent),
+            ] {
+                self.integer(&format!("ostler_sync_{}_{name}", sync.server), value);
+            }
         }
     }
 
@@ -342,5 +386,24 @@ mod tests {
             assert!(text.lines().any(|l| l == line), "{line}");
         }
         assert!(!text.contains("p50_fsynctime"));
+        assert!(!text.contains("ostler_sync"), "a server on its own syncs nobody");
+    }
+
+    #[test]
+    fn syncs_are_told_one_by_one_in_a_bound() {
+        let sync = |server| SyncGauges { server, left_ms: 300, txns: 8, ..SyncGauges::default() };
+        let ensemble = EnsembleGauges {
+            quorum_size: 3,
+            leading: None,
+            synced_observers: None,
+            observer_master: None,
+            syncs: (-1..100).map(sync).collect(),
+        };
+        let gauges = Gauges { ensemble: Some(ensemble), ..Gauges::default() };
+        let text = mntr(&stats(), &gauges, &Metrics::default(), &DiskGauges::default());
+        for line in ["zk_ostler_syncs_under_way\t101", "zk_ostler_sync_3_left_ms\t300", "zk_ostler_sync_31_txns\t8"] {
+            assert!(text.lines().any(|l| l == line), "{line}");
+        }
+        assert!(!text.contains("sync_32_") && !text.contains("sync_-1"), "{text}");
     }
 }

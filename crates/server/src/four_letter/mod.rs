@@ -29,7 +29,7 @@ mod word;
 
 pub use connections::{CONNECTIONS_END, ConnectionStats, SessionOfConnection, operation_letters};
 pub use java_text::{ZoneMoment, average, java_date, java_double, socket_address};
-pub use mntr::{DiskGauges, EnsembleGauges, Gauges, LeaderGauges, Metrics, Summary, mntr};
+pub use mntr::{DiskGauges, EnsembleGauges, Gauges, LeaderGauges, Metrics, Summary, SyncGauges, mntr};
 pub use server::{
     ConfStats, MemberStats, Mode, ProposalSizes, ServerStats, conf, dirs, envi, hash, isro, srvr, stat_head, stat_tail,
     version_text,

@@ -1,6 +1,7 @@
 //! Snapshots on their way: from the leader into their file, and out of a file to a learner.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use wire::Zxid;
 
 use crate::disk::RealDisk;
 use crate::quorum::SnapshotBytes;
+use crate::syncs::SnapshotSent;
 
 /// How much of a snapshot is read, or written, at once.
 const PIECE_BYTES: usize = 256 << 10;
@@ -84,13 +86,14 @@ pub(super) fn send(
     zxid: Zxid,
     length_max: usize,
     to: &mpsc::Sender<io::Result<Bytes>>,
+    sent: &Arc<SnapshotSent>,
 ) -> io::Result<()> {
     let listing = disk.list(Dir::Data)?;
     let file = names::numbered(&listing, names::SNAPSHOT).into_iter().rev().find(|it| it.zxid == zxid);
     let file = file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("snapshot.{:x} is gone", zxid.0)))?;
     let compression = Compression::of(&file.name);
     let source = disk.open(&FileRef::new(Dir::Data, file.name))?;
-    let mut source = compression.reader(source);
+    let mut source = compression.reader(sent.counted(source)?);
     source.read_exact(&mut [0; HEADER_LENGTH])?;
     let mut splitter = RawSplitter::new(length_max);
     while !splitter.is_end() {
@@ -112,7 +115,6 @@ pub(super) fn send(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test may panic")]
-    use std::sync::Arc;
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use storage::disk::{DiskRead, Entry};

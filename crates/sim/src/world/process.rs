@@ -247,6 +247,8 @@ impl World {
             | leader::Output::Disk(_)
             | leader::Output::Configured(_)
             | leader::Output::Forgot { .. }
+            | leader::Output::SyncBegins(_)
+            | leader::Output::SyncEnds { .. }
             | leader::Output::Over(_) => {}
         }
     }

@@ -3,6 +3,7 @@
 //! `srvr` is the one word that Apache answers unless told otherwise; `conf` adds the server's number and its list of
 //! members, and `mntr` from whom an observer learns, where `4lw.commands.whitelist` has them.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
@@ -94,6 +95,8 @@ pub struct Answer {
     pub members: Option<Vec<String>>,
     /// Of an observer: the number of the server that it learns from.
     pub observes: Option<i64>,
+    /// Of a leader of ours, or a follower that serves observers: whom it brings in sync.
+    pub syncs: Vec<SyncOf>,
     /// Why something is missing.
     pub note: Option<String>,
 }
@@ -111,9 +114,29 @@ impl Answer {
             server_id: None,
             members: None,
             observes: None,
+            syncs: Vec::new(),
             note,
         }
     }
+}
+
+/// A sync under way, as `mntr` of ours tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SyncOf {
+    /// The learner.
+    pub server: i64,
+    /// Since it began.
+    pub elapsed_ms: i64,
+    /// What it will still take; `None`: nobody knows.
+    pub left_ms: Option<i64>,
+    /// Bytes of the snapshot's file; 0: there is none.
+    pub snapshot_bytes: i64,
+    /// So many of them were sent.
+    pub snapshot_bytes_sent: i64,
+    /// Txns; `None`: not counted beforehand.
+    pub txns: Option<i64>,
+    /// So many of them were sent.
+    pub txns_sent: i64,
 }
 
 /// Asks a server.
@@ -127,9 +150,11 @@ pub fn ask(at: &HostPort, timeout: Duration) -> Answer {
                 Ok(text) => read_conf(&text, &mut answer),
                 Err(error) => answer.note = answer.note.or(Some(format!("conf: {}", in_words(&error, timeout)))),
             }
-            if answer.mode == Mode::Observer {
+            if matches!(answer.mode, Mode::Observer | Mode::Leader) {
                 // Whose 4lw.commands.whitelist has no mntr does not tell it.
-                answer.observes = word(at, "mntr", until).ok().and_then(|text| read_master(&text));
+                let mntr = word(at, "mntr", until).unwrap_or_default();
+                answer.observes = read_master(&mntr).filter(|_| answer.mode == Mode::Observer);
+                answer.syncs = read_syncs(&mntr);
             }
             answer
         }
@@ -241,6 +266,35 @@ fn read_master(mntr: &str) -> Option<i64> {
     value.trim().parse().ok().filter(|id| *id >= 0)
 }
 
+fn read_syncs(mntr: &str) -> Vec<SyncOf> {
+    let mut all: BTreeMap<i64, BTreeMap<&str, i64>> = BTreeMap::new();
+    for line in mntr.lines() {
+        let read = line.strip_prefix("zk_ostler_sync_").and_then(|rest| {
+            let (key, value) = rest.split_once('\t')?;
+            let (server, name) = key.split_once('_')?;
+            Some((server.parse().ok()?, name, value.trim().parse().ok()?))
+        });
+        if let Some((server, name, value)) = read {
+            all.entry(server).or_default().insert(name, value);
+        }
+    }
+    all.into_iter()
+        .map(|(server, values)| {
+            let of = |name| values.get(name).copied();
+            let known = |name| of(name).filter(|it| *it >= 0);
+            SyncOf {
+                server,
+                elapsed_ms: of("ms").unwrap_or(0),
+                left_ms: known("left_ms"),
+                snapshot_bytes: of("snapshot_bytes").unwrap_or(0),
+                snapshot_bytes_sent: of("snapshot_bytes_sent").unwrap_or(0),
+                txns: known("txns"),
+                txns_sent: of("txns_sent").unwrap_or(0),
+            }
+        })
+        .collect()
+}
+
 fn read_conf(text: &str, answer: &mut Answer) {
     if text.contains("is not executed because it is not in the whitelist") {
         answer.note = answer.note.take().or(Some("conf is not in its 4lw.commands.whitelist".to_owned()));
@@ -306,6 +360,25 @@ mod tests {
         assert_eq!(read_master("zk_version\t3.9.5\nzk_observer_master_id\t2\nzk_quorum_size\t3\n"), Some(2));
         assert_eq!(read_master("zk_observer_master_id\t-1\n"), None, "Apache's, while it has none");
         assert_eq!(read_master("mntr is not executed because it is not in the whitelist.\n"), None);
+    }
+
+    #[test]
+    fn mntr_has_the_syncs() {
+        let text = "zk_ostler_syncs_under_way\t2\nzk_ostler_sync_3_ms\t2000\nzk_ostler_sync_3_left_ms\t-1\n\
+            zk_ostler_sync_3_snapshot_bytes\t1000\nzk_ostler_sync_3_snapshot_bytes_sent\t250\n\
+            zk_ostler_sync_3_txns\t-1\nzk_ostler_sync_3_txns_sent\t0\nzk_ostler_sync_12_txns\t8\n";
+        let syncs = read_syncs(text);
+        assert_eq!((syncs.len(), syncs[1].server, syncs[1].txns), (2, 12, Some(8)));
+        let expected = SyncOf {
+            server: 3,
+            elapsed_ms: 2000,
+            left_ms: None,
+            snapshot_bytes: 1000,
+            snapshot_bytes_sent: 250,
+            txns: None,
+            txns_sent: 0,
+        };
+        assert_eq!(syncs[0], expected);
     }
 
     #[test]

@@ -251,6 +251,7 @@ mod tests {
                 server_id: Some(id),
                 members: None,
                 observes: None,
+                syncs: Vec::new(),
                 note: None,
             },
         }

@@ -9,7 +9,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::ask::{Answer, Mode, ask};
+use super::ask::{Answer, Mode, SyncOf, ask};
 use super::elections::Elections;
 use super::judge::{Seen, Verdict, judge, lag, tell_silent_leader, zxid};
 use super::members::{self, Members};
@@ -111,6 +111,7 @@ fn is_same(old: &[Seen], new: &[Seen]) -> bool {
                     it.answer.version.clone(),
                     it.answer.members.clone(),
                     it.answer.note.clone(),
+                    it.answer.syncs.clone(),
                 )
             })
             .collect()
@@ -140,13 +141,32 @@ fn as_text(seen: &[Seen], verdict: &Verdict) -> String {
     let mut out = format!("{}\n\n{}", verdict.line, text::table(&rows, &right));
     let notes = seen.iter().filter_map(|it| it.answer.note.as_ref().map(|note| format!("{}: {note}", it.name())));
     let alarms = verdict.alarms.iter().map(|alarm| format!("ALARM: {alarm}"));
-    for (at, line) in alarms.chain(notes).enumerate() {
+    let syncs = seen.iter().flat_map(|it| it.answer.syncs.iter().map(|sync| in_sync(&it.name(), sync)));
+    for (at, line) in alarms.chain(syncs).chain(notes).enumerate() {
         let gap = if at == 0 { "\n" } else { "" };
         out.push_str(gap);
         out.push_str(&text::escaped(&line));
         out.push('\n');
     }
     out
+}
+
+/// How far a learner is that is being brought in sync.
+fn in_sync(by: &str, sync: &SyncOf) -> String {
+    let bytes = |n: i64| text::bytes(n.max(0).cast_unsigned());
+    let seconds = |ms: i64| ms as f64 / 1000.0;
+    let snapshot = match sync.snapshot_bytes {
+        0 => String::new(),
+        all => format!("{} of {} of a snapshot, ", bytes(sync.snapshot_bytes_sent), bytes(all)),
+    };
+    let of = sync.txns.map(|all| format!(" of {all}")).unwrap_or_default();
+    let left = sync.left_ms.map(|ms| format!(", about {:.1} s left", seconds(ms))).unwrap_or_default();
+    format!(
+        "{by} brings server.{} in sync: it was sent {snapshot}{}{of} txns, in {:.1} s{left}",
+        sync.server,
+        sync.txns_sent,
+        seconds(sync.elapsed_ms)
+    )
 }
 
 /// What it is, and of an observer from whom it learns.
@@ -172,6 +192,7 @@ fn as_json(seen: &[Seen], verdict: &Verdict) -> Value {
                 "version": it.answer.version,
                 "members": it.answer.members,
                 "observes": it.answer.observes,
+                "syncs": it.answer.syncs,
                 "note": it.answer.note,
             })
         })
@@ -183,4 +204,27 @@ fn as_json(seen: &[Seen], verdict: &Verdict) -> Value {
         "alarms": verdict.alarms,
         "members": members,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_in_words() {
+        let mut sync = SyncOf {
+            server: 3,
+            elapsed_ms: 2000,
+            left_ms: Some(6000),
+            snapshot_bytes: 4 << 20,
+            snapshot_bytes_sent: 1 << 20,
+            txns: Some(8),
+            txns_sent: 0,
+        };
+        let begin = "server.1 brings server.3 in sync: it was sent ";
+        let text = in_sync("server.1", &sync);
+        assert_eq!(text, format!("{begin}1.0 MiB of 4.0 MiB of a snapshot, 0 of 8 txns, in 2.0 s, about 6.0 s left"));
+        (sync.snapshot_bytes, sync.txns, sync.left_ms) = (0, None, None);
+        assert_eq!(in_sync("server.1", &sync), format!("{begin}0 txns, in 2.0 s"));
+    }
 }

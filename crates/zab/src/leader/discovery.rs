@@ -197,6 +197,7 @@ impl Leader {
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         handler.stage = Stage::AwaitStartup;
         handler.sync = None;
+        self.outputs.push_back(Output::SyncEnds { conn, is_done: true });
         handler.read_deadline_ms = u64::MAX;
         match &mut self.phase {
             Phase::Synchronization { acked, .. } => {

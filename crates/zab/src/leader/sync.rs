@@ -9,7 +9,7 @@ use wire::Zxid;
 use wire::quorum::Packet;
 
 use super::handler::{Handler, Stage, SyncKind, ToLearner};
-use super::{CloseReason, ConnId, Leader, Output};
+use super::{CloseReason, ConnId, Leader, Output, SyncBegins, SyncHow};
 use crate::committed_log::Proposal;
 use crate::durable::Token;
 use crate::options::Defect;
@@ -49,9 +49,9 @@ impl Leader {
         }
         handler.sync = Some(kind);
         handler.read_deadline_ms = now_ms + self.options.init_limit_ms();
-        let (packet, cursor) = match plan {
-            SyncPlan::Diff { to, after } => (Packet::Diff { zxid: to }, after),
-            SyncPlan::Trunc { to } => (Packet::Trunc { zxid: to }, to),
+        let (packet, how, cursor) = match plan {
+            SyncPlan::Diff { to, after } => (Packet::Diff { zxid: to }, SyncHow::Diff(after), after),
+            SyncPlan::Trunc { to } => (Packet::Trunc { zxid: to }, SyncHow::Trunc(to), to),
             SyncPlan::Snap { mut at_least } => {
                 if self.options.has(Defect::SnapshotOfAnyAge) {
                     at_least = Zxid(-1);
@@ -64,12 +64,25 @@ impl Leader {
             SyncPlan::ReadLog => return self.close(now_ms, conn, CloseReason::NoHistory),
         };
         handler.stage = Stage::Streaming { cursor, token: None };
+        self.tell_sync(conn, how, cursor);
         self.push(now_ms, conn, packet);
         if let Some(part) = part {
             let rest = part.proposals.into_iter().filter(|proposal| proposal.zxid > cursor).collect();
             self.stream(conn, LogPart { before: cursor, proposals: rest });
         }
         self.pump(now_ms, conn);
+    }
+
+    /// What a learner is to get that has, or gets first, everything up to `cursor`.
+    fn tell_sync(&mut self, conn: ConnId, how: SyncHow, cursor: Zxid) {
+        let to = self.log.committed();
+        let Some(server) = self.handlers.get(&conn).and_then(|it| it.server) else { return };
+        let in_memory = self.log.after(cursor).map(|all| all.take_while(|it| it.zxid <= to).count() as u64);
+        // Within an epoch each zxid is a txn.
+        let counted =
+            || (cursor.epoch() == to.epoch()).then(|| u64::from(to.counter().saturating_sub(cursor.counter())));
+        let txns = in_memory.or_else(counted);
+        self.outputs.push_back(Output::SyncBegins(SyncBegins { conn, server, how, to, txns }));
     }
 
     pub(super) fn on_snapshot_opened(&mut self, now_ms: u64, conn: ConnId, token: Token, zxid: Option<Zxid>) {
@@ -85,6 +98,7 @@ impl Leader {
         handler.stage = Stage::Streaming { cursor: zxid, token: None };
         handler.push(ToLearner::Packet(Packet::Snap { zxid }));
         handler.push(ToLearner::Snapshot { zxid });
+        self.tell_sync(conn, SyncHow::Snap(zxid), zxid);
         self.outputs.push_back(Output::Ready(conn));
         self.pump(now_ms, conn);
     }

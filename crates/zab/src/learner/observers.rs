@@ -166,6 +166,8 @@ impl Learner {
                 output @ (leader::Output::Ready(_)
                 | leader::Output::Close(..)
                 | leader::Output::ReadLog { .. }
+                | leader::Output::SyncBegins(_)
+                | leader::Output::SyncEnds { .. }
                 | leader::Output::OpenSnapshot { .. }) => self.outputs.push_back(Output::Observers(output)),
                 // Of those who lead.
                 leader::Output::Disk(_)

@@ -454,6 +454,8 @@ impl World {
             | LeaderOutput::Disk(_)
             | LeaderOutput::Configured(_)
             | LeaderOutput::Forgot { .. }
+            | LeaderOutput::SyncBegins(_)
+            | LeaderOutput::SyncEnds { .. }
             | LeaderOutput::Over(_) => {}
         }
     }
