@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tell what it counted")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
+use ostler_conformance::ostler::binary;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{path, watch};
 use ostler_conformance::{java, python};
@@ -91,6 +94,70 @@ fn roll(ensemble: &mut Ensemble, load: &Load, kind: Kind) {
     }
 }
 
+/// The same by `ostler swap`, as an operator does it; its commands ask this test, which has the processes.
+fn swap(dir: &Path, ensemble: &mut Ensemble, load: &Load, kind: Kind) {
+    let lines: Vec<String> = ensemble
+        .lines(1)
+        .iter()
+        .zip(ensemble.members())
+        .map(|(line, member)| format!("{line};{}\n", member.client))
+        .collect();
+    let (file, asked) = (dir.join("all.cfg"), dir.join("asked"));
+    fs::write(&file, lines.concat()).unwrap();
+    fs::create_dir_all(&asked).unwrap();
+    let ask = |what: &str| {
+        let asks = format!("{}/{what}-$SERVER_ID", asked.display());
+        format!("touch {asks}; while [ -e {asks} ]; do sleep 0.05; done")
+    };
+    let to = match kind {
+        Kind::Ostler => "ostler",
+        Kind::Apache => "apache",
+    };
+    let mut command = Command::new(binary().unwrap());
+    command.args(["swap", "--wait", "60", "--json", "--to", to, "--stop", &ask("stop"), "--start", &ask("start")]);
+    let mut swapping = Owned(command.arg(&file).stdout(Stdio::piped()).spawn().unwrap());
+    let mut order = Vec::new();
+    let status = loop {
+        for id in 1..=3 {
+            let (stop, start) = (asked.join(format!("stop-{id}")), asked.join(format!("start-{id}")));
+            if stop.exists() {
+                load.goes_on();
+                order.push((id, ensemble.mode(id)));
+                ensemble.stop(id).unwrap();
+                fs::remove_file(stop).unwrap();
+            } else if start.exists() {
+                ensemble.start_as(id, kind).unwrap();
+                fs::remove_file(start).unwrap();
+            }
+        }
+        if let Some(status) = swapping.0.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut told = String::new();
+    swapping.0.stdout.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(status.success(), "{told}");
+    assert_eq!(told.matches("\"event\":\"in-sync\"").count(), 3, "{told}");
+    let modes: Vec<&str> = order.iter().map(|(_, mode)| mode.as_str()).collect();
+    assert_eq!(modes, ["follower", "follower", "leader"], "{told}");
+    load.goes_on();
+    // Given again, it has nothing to do.
+    let again = Command::new(binary().unwrap()).args(["swap", "--to", to]).arg(&file).output().unwrap();
+    let told = String::from_utf8_lossy(&again.stdout).into_owned();
+    assert!(again.status.success() && told.contains("nothing is to be done"), "{told}");
+}
+
+/// A process that ends with the test.
+struct Owned(Child);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Rolls through these kinds, begun by Apache's. How many requests of clients failed, by the exception's name.
 fn failures(clients: Clients, kinds: &[Kind]) -> BTreeMap<String, u64> {
     let began = Instant::now();
@@ -104,8 +171,14 @@ fn failures(clients: Clients, kinds: &[Kind]) -> BTreeMap<String, u64> {
     }
     let load = Load::start(&ensemble, clients);
     load.goes_on();
-    for kind in kinds {
-        roll(&mut ensemble, &load, *kind);
+    let mut before = Kind::Apache;
+    for &kind in kinds {
+        if kind == before {
+            roll(&mut ensemble, &load, kind);
+        } else {
+            swap(dir.path(), &mut ensemble, &load, kind);
+        }
+        before = kind;
     }
     let results = load.end();
     let (mut failed, mut sent) = (BTreeMap::new(), 0);

@@ -57,6 +57,8 @@ enum Command {
     Check(tools::ensemble::Check),
     /// Members join and leave, one at a time: each step explained, done and looked at; or the safe order to do it by hand
     Grow(tools::ensemble::Grow),
+    /// Members become Ostler, or Apache's again, one at a time while the others serve
+    Swap(tools::ensemble::Swap),
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Status(args) => ended(tools::ensemble::run_status(&args)),
         Command::Check(args) => ended(tools::ensemble::run_check(&args)),
         Command::Grow(args) => ended(tools::ensemble::run_grow(&args)),
+        Command::Swap(args) => ended(tools::ensemble::run_swap(&args)),
     }
 }
 

@@ -1,5 +1,5 @@
 //! `ostler log` and `ostler snapshot`: looking into txn logs and snapshots, Apache's and ours, without a server; `ostler
-//! status`, `check` and `grow`: looking at an ensemble and its configurations from outside, and changing its members.
+//! status`, `check`, `grow` and `swap`: looking at an ensemble and its configurations from outside, and changing its members.
 //!
 //! Everything streams: memory is bounded by the longest record, but for the comparison of two snapshots, which remembers
 //! one of them in a few bytes a znode. Nothing here changes a file that it was given; a cut makes a new one.
@@ -12,7 +12,7 @@
 //! | `text` | times, data and paths as people and scripts read them |
 //! | `log` | show, find, export, verify, follow, cut |
 //! | `snapshot` | show, find, export, verify, summary, diff |
-//! | `ensemble` | status, check, grow |
+//! | `ensemble` | status, check, grow, swap |
 
 pub mod ensemble;
 mod filter;

@@ -1,4 +1,4 @@
-//! `ostler status`, `check` and `grow`: an ensemble seen from outside, Apache's servers and ours.
+//! `ostler status`, `check`, `grow` and `swap`: an ensemble seen from outside, Apache's servers and ours.
 //!
 //! | room | job |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `data` | a data directory, without a change to it |
 //! | `check` | configurations and directories held against each other, and whether a member may be swapped now |
 //! | `grow` | members join and leave, one at a time |
+//! | `swap` | members become ours, or Apache's again, one at a time |
 
 mod ask;
 mod check;
@@ -19,6 +20,7 @@ mod grow;
 mod judge;
 mod members;
 mod status;
+mod swap;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +34,7 @@ use crate::{Outcome, with_output};
 
 pub use ask::Mode;
 pub use grow::{Grow, run as run_grow};
+pub use swap::{Swap, run as run_swap};
 
 /// `ostler status`
 #[derive(Debug, Args)]
