@@ -49,6 +49,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     cut: BTreeSet<u8>,
+    /// These hear each other, and the others hear each other.
+    parted: BTreeSet<u8>,
     connections: Vec<Connection>,
     joins: Vec<(u8, Join)>,
 }
@@ -106,12 +108,21 @@ impl Links {
         locked(&self.shared.state).cut.insert(id);
     }
 
+    /// Parts these members from the others: each hears those of its own side.
+    pub fn part(&self, ids: &[u8]) {
+        locked(&self.shared.state).parted.extend(ids);
+    }
+
     /// Everybody hears everybody again.
     pub fn heal(&self) {
         let mut state = locked(&self.shared.state);
-        let healed = std::mem::take(&mut state.cut);
+        let healed = State {
+            cut: std::mem::take(&mut state.cut),
+            parted: std::mem::take(&mut state.parted),
+            ..State::default()
+        };
         state.connections.retain(|it| {
-            let was_cut = it.ends.iter().any(|end| healed.contains(end));
+            let was_cut = healed.is_cut(it.ends);
             if was_cut {
                 close(&it.streams);
             }
@@ -150,8 +161,14 @@ impl Drop for Links {
 
 impl Shared {
     fn is_cut(&self, ends: [u8; 2]) -> bool {
-        let state = locked(&self.state);
-        ends.iter().any(|end| state.cut.contains(end))
+        locked(&self.state).is_cut(ends)
+    }
+}
+
+impl State {
+    fn is_cut(&self, ends: [u8; 2]) -> bool {
+        let [one, other] = ends.map(|end| self.parted.contains(&end));
+        one != other || ends.iter().any(|end| self.cut.contains(end))
     }
 }
 
