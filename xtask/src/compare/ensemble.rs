@@ -25,13 +25,14 @@ const WRITE_LIMIT: Duration = Duration::from_mins(1);
 pub(super) struct Servers {
     ensemble: Ensemble,
     kind: Kind,
+    /// The voters.
     ids: Vec<u8>,
 }
 
 impl Servers {
     /// Starts one, with Apache's default times, and waits until all of it serves and has come to rest.
-    pub(super) fn start(side: Side, dir: &Path, servers: u8) -> Result<Self> {
-        let mut ensemble = Ensemble::new(dir, servers, 0, false)?.jvm(HEAP);
+    pub(super) fn start(side: Side, dir: &Path, servers: u8, observers: u8) -> Result<Self> {
+        let mut ensemble = Ensemble::new(dir, servers, observers, false)?.jvm(HEAP);
         let kind = match side {
             Side::Apache => Kind::Apache,
             Side::Ostler => {
@@ -40,10 +41,10 @@ impl Servers {
             }
         };
         let ids: Vec<u8> = (1..=servers).collect();
-        for &id in &ids {
+        for id in 1..=servers + observers {
             ensemble.start_as(id, kind)?;
         }
-        for &id in &ids {
+        for id in 1..=servers + observers {
             ensemble.serving(id)?;
         }
         std::thread::sleep(Duration::from_secs(3));
@@ -56,7 +57,13 @@ impl Servers {
         all.join(",")
     }
 
-    /// The process ids, by comma.
+    /// Those of the voters.
+    pub(super) fn voters(&self) -> Result<String> {
+        let all: Vec<String> = self.addrs(0)?.iter().map(ToString::to_string).collect();
+        Ok(all.join(","))
+    }
+
+    /// The process ids of the voters, by comma.
     pub(super) fn pids(&mut self) -> Result<String> {
         let mut all = Vec::new();
         for id in &self.ids {

@@ -17,8 +17,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use ostler_conformance::target;
 
-use results::{Results, Side};
-use scenario::{ENSEMBLE_SCENARIOS, How, Length, SCENARIOS, Scenario};
+use results::{OBSERVERS_MAX, Results, Side};
+use scenario::{ENSEMBLE_SCENARIOS, How, Length, OBSERVER_SCENARIOS, SCENARIOS, Scenario};
 
 /// How to compare.
 #[derive(Debug, clap::Args)]
@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// Ensembles of so many servers, each of one kind, instead of single ones.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
     servers: u8,
+    /// With --servers: what up to so many observers besides come to, and nothing else.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=OBSERVERS_MAX as i64))]
+    observers: u8,
     /// How many pairs of runs.
     #[arg(long, default_value_t = 3)]
     rounds: u32,
@@ -81,7 +84,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         print!("{}", table::list());
         return Ok(ExitCode::SUCCESS);
     }
-    let scenarios = chosen(if args.servers > 1 { ENSEMBLE_SCENARIOS } else { SCENARIOS }, &args.only)?;
+    ensure!(args.observers == 0 || args.servers > 1, "--observers needs --servers");
+    let scenarios = chosen(all_for(args), &args.only)?;
     ensure!(args.rounds > 0 && args.seconds > 0, "--rounds and --seconds must be at least 1");
     build(args.against)?;
     warn_if_busy();
@@ -100,7 +104,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 }
                 let apache = results.get(scenario.name, round, Side::Apache);
                 let length = Length { seconds: args.seconds, warmup: args.warmup };
-                let how = How { servers: args.servers, length, kills: args.kills };
+                let how = How { servers: args.servers, observers: args.observers, length, kills: args.kills };
                 let figures = scenario
                     .run(side, &dir.join("run"), how, apache)
                     .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
@@ -121,6 +125,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn all_for(args: &Args) -> &'static [Scenario] {
+    match (args.servers, args.observers) {
+        (1, _) => SCENARIOS,
+        (_, 0) => ENSEMBLE_SCENARIOS,
+        _ => OBSERVER_SCENARIOS,
+    }
 }
 
 fn chosen(all: &'static [Scenario], only: &[String]) -> Result<Vec<&'static Scenario>> {
@@ -155,7 +167,8 @@ fn warn_if_busy() {
 fn settings(args: &Args) -> Result<String> {
     let servers =
         if args.servers > 1 { format!(", {} servers, {} kills", args.servers, args.kills) } else { String::new() };
-    let settings = format!("{} s after {} s{servers}", args.seconds, args.warmup);
+    let observers = if args.observers > 0 { format!(", {} observers", args.observers) } else { String::new() };
+    let settings = format!("{} s after {} s{servers}{observers}", args.seconds, args.warmup);
     if args.against == Against::ApacheOnly {
         return Ok(settings);
     }

@@ -85,6 +85,21 @@ pub(crate) struct Figures {
     /// The longest.
     #[serde(default)]
     pub(crate) failover_worst_us: f64,
+    /// With no observer, with one, with two …
+    #[serde(default)]
+    pub(crate) observers: [Option<WithObservers>; OBSERVERS_MAX + 1],
+}
+
+/// As many observers as are ever measured.
+pub(crate) const OBSERVERS_MAX: usize = 4;
+
+/// What an ensemble with some observers came to.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct WithObservers {
+    /// Reads a second, over all servers.
+    pub(crate) reads_per_second: f64,
+    /// The CPU time of all voters together for a write, in microseconds.
+    pub(crate) voters_cpu_us_per_set: f64,
 }
 
 impl Figures {
@@ -101,6 +116,14 @@ impl Figures {
         if self.list_us > 0.0 {
             let (list, stall) = (self.list_us / 1e3, self.stall_us / 1e3);
             return format!("a list {list:.0} ms  longest wait of others {stall:.1} ms");
+        }
+        if self.observers[0].is_some() {
+            let told = |(n, it): (usize, WithObservers)| {
+                let (reads, cpu) = (it.reads_per_second, it.voters_cpu_us_per_set);
+                format!("{n} observers: {reads:.0} reads/s, {cpu:.1} us of the voters' CPU a set")
+            };
+            let all = (0..).zip(self.observers).filter_map(|(n, it)| Some((n, it?)));
+            return all.map(told).collect::<Vec<_>>().join("; ");
         }
         if self.failover_us > 0.0 {
             let (median, worst) = (self.failover_us / 1e3, self.failover_worst_us / 1e3);

@@ -12,7 +12,7 @@ use ostler_conformance::{Options, Server, apache, four_letter, ostler, target};
 use serde::de::DeserializeOwned;
 
 use super::ensemble;
-use super::results::{Figures, Side};
+use super::results::{Figures, Side, WithObservers};
 
 /// A scenario.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ enum Load {
     Failover(&'static [&'static str]),
     /// A load of so many requests on an ensemble; then a follower is killed and starts again.
     Rejoin(&'static [&'static str]),
+    /// Ensembles with no observer, with one, and so on: what they read, and what a write costs the voters.
+    Observers,
 }
 
 /// How scenarios are run.
@@ -49,6 +51,8 @@ enum Load {
 pub(crate) struct How {
     /// Of an ensemble; 1: a server of its own.
     pub(crate) servers: u8,
+    /// Observers besides, at most.
+    pub(crate) observers: u8,
     /// How long.
     pub(crate) length: Length,
     /// How often leaders are killed.
@@ -205,6 +209,16 @@ pub(crate) const ENSEMBLE_SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// Those of ensembles with observers.
+pub(crate) const OBSERVER_SCENARIOS: &[Scenario] = &[Scenario {
+    name: "e-observers",
+    about: "with 0, 1, … observers: get of 1 KiB over all servers, and what a set at the voters costs them, 32 x 8 outstanding",
+    load: Load::Observers,
+}];
+
+const READS: &[&str] = &["get", "--connections", "32", "--outstanding", "8", "--warmup", "2"];
+const WRITES: &[&str] = &["set", "--connections", "32", "--outstanding", "8", "--warmup", "2"];
+
 /// What is written behind a restart, so that a snapshot is due on both sides, and how often one is.
 const SNAPSHOT_LOAD: &[&str] =
     &["set", "--payload", "100", "--connections", "8", "--outstanding", "8", "--duration", "5"];
@@ -260,7 +274,10 @@ impl Scenario {
 
     fn run_ensemble(&self, side: Side, dir: &Path, how: How) -> Result<Figures> {
         let How { length: Length { seconds, warmup }, kills, .. } = how;
-        let mut servers = ensemble::Servers::start(side, dir, how.servers)?;
+        if let Load::Observers = self.load {
+            return with_observers(side, dir, how);
+        }
+        let mut servers = ensemble::Servers::start(side, dir, how.servers, 0)?;
         match self.load {
             Load::Timed(load) => {
                 let (warmup, seconds) = (warmup.to_string(), seconds.to_string());
@@ -280,7 +297,12 @@ impl Scenario {
                 bench_at(&hosts, &pids, load, &[])?;
                 servers.rejoin()
             }
-            Load::None | Load::Counted(_) | Load::Crowd(_) | Load::Restart(_) | Load::Snapshots(_) => {
+            Load::None
+            | Load::Counted(_)
+            | Load::Crowd(_)
+            | Load::Restart(_)
+            | Load::Snapshots(_)
+            | Load::Observers => {
                 bail!("this is for one server")
             }
         }
@@ -301,12 +323,31 @@ impl Scenario {
             }
             Load::Counted(load) => run_bench(server, load, &[])?,
             Load::Crowd(load) => return crowd(server, load, warmup, rss_idle_bytes),
-            Load::Restart(_) | Load::Snapshots(_) | Load::Failover(_) | Load::Rejoin(_) => {
+            Load::Restart(_) | Load::Snapshots(_) | Load::Failover(_) | Load::Rejoin(_) | Load::Observers => {
                 bail!("this is measured around more than one server")
             }
         };
         figures_of(&report, rss_idle_bytes)
     }
+}
+
+/// An ensemble after the other, each with one observer more. A write of all of them costs the observers, too; that is not counted.
+fn with_observers(side: Side, dir: &Path, how: How) -> Result<Figures> {
+    let (warmup, seconds) = (how.length.warmup.to_string(), how.length.seconds.to_string());
+    let mut figures = Figures::default();
+    for observers in 0..=how.observers {
+        let dir = dir.join(observers.to_string());
+        let mut servers = ensemble::Servers::start(side, &dir, how.servers, observers)?;
+        let (hosts, voters, pids) = (servers.hosts(), servers.voters()?, servers.pids()?);
+        bench_at(&hosts, &pids, WARMING, &["--duration", &warmup, "--warmup", "0"])?;
+        let reads = bench_at(&hosts, &pids, READS, &["--duration", &seconds])?;
+        let writes = bench_at(&voters, &pids, WRITES, &["--duration", &seconds])?;
+        let used = writes.server.as_ref().context("the load generator did not look at the voters' processes")?;
+        figures.ops += (reads.ops + writes.ops) as f64;
+        figures.observers[usize::from(observers)] =
+            Some(WithObservers { reads_per_second: reads.ops_per_second, voters_cpu_us_per_set: used.cpu_us_per_op });
+    }
+    Ok(figures)
 }
 
 fn figures_of(report: &Report, rss_idle_bytes: f64) -> Result<Figures> {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::measure::{Better, ENSEMBLE_MEASURES, MEASURES, Measure};
 use super::results::{Results, Side};
-use super::scenario::{ENSEMBLE_SCENARIOS, SCENARIOS, Scenario};
+use super::scenario::{ENSEMBLE_SCENARIOS, OBSERVER_SCENARIOS, SCENARIOS, Scenario};
 
 /// A line of the table.
 #[derive(Debug, Serialize)]
@@ -139,7 +139,7 @@ fn short(value: f64) -> String {
 /// What there is to compare.
 pub(crate) fn list() -> String {
     let mut text = String::from("scenarios:\n");
-    for scenario in SCENARIOS.iter().chain(ENSEMBLE_SCENARIOS) {
+    for scenario in SCENARIOS.iter().chain(ENSEMBLE_SCENARIOS).chain(OBSERVER_SCENARIOS) {
         let _ = writeln!(text, "  {:<16}{}", scenario.name, scenario.about);
     }
     text += "measures (ratio of Ostler's figure to Apache's: what it must be, what is aimed at):\n";
@@ -152,7 +152,21 @@ pub(crate) fn list() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::results::{Figures, WithObservers};
     use super::*;
+
+    #[test]
+    fn what_observers_come_to_is_told_one_by_one() {
+        let mut figures = Figures::default();
+        for (n, (reads_per_second, voters_cpu_us_per_set)) in [(1000.4, 20.0), (1500.0, 20.26)].into_iter().enumerate()
+        {
+            figures.observers[n] = Some(WithObservers { reads_per_second, voters_cpu_us_per_set });
+        }
+        assert_eq!(
+            figures.line(),
+            "0 observers: 1000 reads/s, 20.0 us of the voters' CPU a set; 1 observers: 1500 reads/s, 20.3 us of the voters' CPU a set"
+        );
+    }
 
     #[test]
     fn a_median_lies_in_the_middle() {
