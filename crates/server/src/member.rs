@@ -167,7 +167,7 @@ impl Member {
                         );
                     });
                 }
-                Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => self.lines.lists.tell(|more| {
+                Output::Ensemble(ensemble::Output::OtherMembers { from, list }) => self.lines.lists_of(self, from).tell(|more| {
                     tracing::error!(
                         "server {from} has another list of members than this server, and whoever counts others may elect another leader: make them the same. There: {}; here: {}{more}",
                         in_short(&list, LIST_BYTES_MAX),
@@ -436,7 +436,17 @@ fn run_task(core: &Core, member: &Member, disk: &mut RealDisk, task: &Task, on_f
 #[derive(Debug, Default)]
 struct Lines {
     nonsense: FewLines,
+    /// Members' own: nobody else can use them up.
     lists: FewLines,
+    strangers_lists: FewLines,
+    snapshots: FewLines,
+}
+
+impl Lines {
+    fn lists_of(&self, member: &Member, from: ServerId) -> &FewLines {
+        let is_member = member.configuration.lock().committed().member(from).is_some();
+        if is_member { &self.lists } else { &self.strangers_lists }
+    }
 }
 
 /// Bytes of a list of members in a line that others can cause.
@@ -480,7 +490,9 @@ impl Core {
             }
             Ok(None) => false,
             Err(e) => {
-                tracing::error!("the leader's snapshot can't be written: {e}");
+                member.lines.snapshots.tell(|more| {
+                    tracing::error!("the leader's snapshot can't be written: {e}; this server asks for it again, less and less often{more}");
+                });
                 false
             }
         };

@@ -31,13 +31,13 @@ use bytes::Bytes;
 use wire::election::{Notification, NotificationFormat, ServerState};
 use wire::{ServerId, Zxid};
 
-use crate::connections::{self, Connections};
+use crate::connections::{self, Connections, STRANGERS_MAX};
 use crate::election::{self, Election, Proposal, Settings, Vote};
 use crate::leader::{self, ConnId, LeaderOver, ToLearner};
-use crate::learner;
-use crate::member::{self, Member, Recovered};
+use crate::learner::{self, LearnerOver};
+use crate::member::{self, Member, Recovered, RoleOver};
 use crate::options::Options;
-use crate::quorum_verifier::{MEMBERS_MAX, QuorumVerifier};
+use crate::quorum_verifier::QuorumVerifier;
 
 /// What happens to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +111,8 @@ pub struct Ensemble {
     offer: Proposal,
     /// How many times in a row it found a leader and was not served by it.
     fruitless: u32,
+    /// How many of the last roles in a row ended with a snapshot of the leader's that could not be taken.
+    bad_snapshots: u32,
     /// It looks for a leader again, but not before this, in ms.
     look_at_ms: Option<u64>,
     outputs: VecDeque<Output>,
@@ -145,6 +147,7 @@ impl Ensemble {
             lists: BTreeMap::new(),
             offer: Proposal::NOBODY,
             fruitless: 0,
+            bad_snapshots: 0,
             look_at_ms: None,
             outputs: VecDeque::new(),
         };
@@ -281,7 +284,7 @@ impl Ensemble {
                 let appointed = self.member.take_appointed();
                 if self.fruitless >= FRUITLESS_MAX && appointed.is_none() {
                     // Else a leader that sends it away and those who elected that one would hear of it thousands of times a second.
-                    self.look_at_ms = Some(now_ms.saturating_add(self.member.options().tick_ms));
+                    self.look_at_ms = Some(now_ms.saturating_add(self.rest_ms()));
                     return;
                 }
                 let input = match appointed {
@@ -291,6 +294,10 @@ impl Ensemble {
                 self.election.handle(now_ms, input);
                 return;
             }
+            member::Output::Over(_, RoleOver::Learning(LearnerOver::BadSnapshot)) => {
+                self.bad_snapshots = self.bad_snapshots.saturating_add(1);
+            }
+            member::Output::Over(..) => self.bad_snapshots = 0,
             member::Output::Lead { .. } => {
                 self.fruitless = 0;
                 self.end_read_only();
@@ -316,6 +323,24 @@ impl Ensemble {
             _ => {}
         }
         self.outputs.push_back(Output::Member(output));
+    }
+
+    /// How long it waits before it asks again, when it was served by nobody several times in a row. A snapshot costs the leader all
+    /// its data each time: whoever can't take it waits longer and longer.
+    fn rest_ms(&self) -> u64 {
+        let tick_ms = self.member.options().tick_ms;
+        let doublings = self.bad_snapshots.saturating_sub(FRUITLESS_MAX).min(REST_DOUBLINGS_MAX);
+        (tick_ms << doublings).min(REST_MS_MAX).max(tick_ms)
+    }
+
+    /// A voter looks, so its vote may be needed: who rests for long does so for a tick more.
+    fn wake_for(&mut self, now_ms: u64, from: ServerId, notification: &Notification) {
+        if notification.state == Some(ServerState::Looking)
+            && self.member.options().verifier.is_voter(from)
+            && let Some(at_ms) = &mut self.look_at_ms
+        {
+            *at_ms = (*at_ms).min(now_ms.saturating_add(self.member.options().tick_ms));
+        }
     }
 
     fn election_wants(&mut self, now_ms: u64, output: election::Output) {
@@ -355,10 +380,16 @@ impl Ensemble {
         let options = self.member.options();
         let mut hasher = DefaultHasher::new();
         (config, options.verifier.version()).hash(&mut hasher);
-        // A stranger that is in no list is told of too; there is room for as many as there may be members.
-        let is_new = self.lists.get(&from) != Some(&hasher.finish());
-        if !is_new || self.lists.len() >= MEMBERS_MAX && !self.lists.contains_key(&from) {
+        if self.lists.get(&from) == Some(&hasher.finish()) {
             return;
+        }
+        // A stranger that is in no list is told of too. When there are too many, all are forgotten: they were not real.
+        let is_member = |id: ServerId| options.is_member(id);
+        if !is_member(from) && !self.lists.contains_key(&from) {
+            let strangers = self.lists.keys().filter(|id| !is_member(**id)).count();
+            if strangers >= STRANGERS_MAX {
+                self.lists.retain(|id, _| is_member(*id));
+            }
         }
         self.lists.insert(from, hasher.finish());
         let list = String::from_utf8_lossy(config).into_owned();
@@ -373,6 +404,7 @@ impl Ensemble {
         match Notification::read(message) {
             Ok(notification) => {
                 self.look_at_list(from, &notification);
+                self.wake_for(now_ms, from, &notification);
                 if let Some(state) = notification.state.filter(|_| self.member.options().is_member(from)) {
                     let vote = Vote::of(&notification, state);
                     self.outputs.push_back(Output::Election(ElectionNews::Heard { from, vote }));
@@ -389,3 +421,7 @@ impl Ensemble {
 
 /// So many leaders in a row may send it away at once; then it asks once a tick.
 const FRUITLESS_MAX: u32 = 3;
+/// The longest rest of one that can't take its leader's snapshot, in ms, unless a tick is longer.
+const REST_MS_MAX: u64 = 60_000;
+/// How often a rest is doubled at most: from 1 ms up to the longest.
+const REST_DOUBLINGS_MAX: u32 = 16;

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use ostler_zab::connections::{ConnectionId, Input as Port, Output as PortOutput, STRANGERS_MAX};
 use ostler_zab::election::Settings;
 use ostler_zab::ensemble::{Ensemble, Input, Output};
-use ostler_zab::{CommittedLog, QuorumVerifier, Recovered, State, member};
+use ostler_zab::{Command, CommittedLog, QuorumVerifier, Recovered, RoleId, State, learner, member};
 use wire::election::{HostPort, InitialMessage, InitialVersion, Notification, NotificationFormat, ServerState};
+use wire::quorum::{PROTOCOL_VERSION, Packet};
 use wire::{Epoch, ServerId, Zxid};
 
 use super::{Rng, options, z};
@@ -18,6 +19,8 @@ struct Called {
     nonsense: usize,
     written: Vec<(ConnectionId, Bytes)>,
     roles: Vec<member::Output>,
+    /// Who has another list of members.
+    others: Vec<ServerId>,
     now_ms: u64,
 }
 
@@ -28,7 +31,8 @@ impl Called {
         let log = CommittedLog::new(options.committed_log, z(1, 2));
         let recovered = Recovered { accepted: Epoch(1), current: Epoch(1), log, is_lost: false };
         let ensemble = Ensemble::new(0, options, Settings::new(ServerId(1)), recovered);
-        let mut this = Self { ensemble, closed: vec![], nonsense: 0, written: vec![], roles: vec![], now_ms: 0 };
+        let mut this =
+            Self { ensemble, closed: vec![], nonsense: 0, written: vec![], roles: vec![], others: vec![], now_ms: 0 };
         this.drain();
         this
     }
@@ -47,6 +51,7 @@ impl Called {
                     self.ensemble.handle(self.now_ms, Input::Connections(Port::Written(connection)));
                 }
                 Output::NotANotification { .. } => self.nonsense += 1,
+                Output::OtherMembers { from, .. } => self.others.push(from),
                 Output::Member(output @ (member::Output::Lead { .. } | member::Output::Follow { .. })) => {
                     self.roles.push(output);
                 }
@@ -85,8 +90,19 @@ impl Called {
 }
 
 fn notification(state: ServerState, leader: i64, zxid: Zxid, election_epoch: i64, peer_epoch: i64) -> Vec<u8> {
-    let config = Bytes::from(QuorumVerifier::of_participants([1, 2, 3].map(ServerId)).to_string());
-    let format = NotificationFormat::WithConfig { version: 2, config };
+    let config = QuorumVerifier::of_participants([1, 2, 3].map(ServerId)).to_string();
+    with_list(config, state, leader, zxid, election_epoch, peer_epoch)
+}
+
+fn with_list(
+    list: String,
+    state: ServerState,
+    leader: i64,
+    zxid: Zxid,
+    election_epoch: i64,
+    peer_epoch: i64,
+) -> Vec<u8> {
+    let format = NotificationFormat::WithConfig { version: 2, config: list.into() };
     let mut bytes = Vec::new();
     let leader = ServerId(leader);
     Notification { state: Some(state), leader, zxid, election_epoch, peer_epoch, format }.write(&mut bytes);
@@ -132,6 +148,43 @@ fn who_says_that_it_is_this_server_and_one_stranger_too_many_are_closed() {
     port.finds_its_leader();
 }
 
+/// What they say of their lists is remembered, so that it is told once; but a member's always is.
+#[test]
+fn made_up_numbers_take_no_members_place_among_the_lists() {
+    let mut port = Called::new();
+    let other = |members: &[i64]| {
+        let line = |id: &i64| format!("server.{id}=h:1:2:participant\n");
+        let list = members.iter().map(line).collect::<String>() + "version=0";
+        with_list(list, ServerState::Looking, 2, z(1, 2), 1, 1)
+    };
+    let mut conn = 10;
+    for id in 0..20_000 {
+        conn += 1;
+        port.connect(conn, 100 + id);
+        port.hear(conn, other(&[1, 2]));
+        port.hear(conn, other(&[1, 2]));
+        port.give(Input::Connections(Port::Closed(ConnectionId(conn))));
+    }
+    assert_eq!(port.others.len(), 20_000, "each is told once");
+    port.others.clear();
+    port.connect(1, 3);
+    port.hear(1, other(&[1, 2, 3, 4]));
+    port.hear(1, other(&[1, 2, 3, 4]));
+    assert_eq!(port.others, [ServerId(3)]);
+    // One more flood, and it is still known.
+    for id in 0..20_000 {
+        conn += 1;
+        port.connect(conn, 100_000 + id);
+        port.hear(conn, other(&[1, 2]));
+        port.give(Input::Connections(Port::Closed(ConnectionId(conn))));
+    }
+    port.others.clear();
+    port.hear(1, other(&[1, 2, 3, 4]));
+    assert_eq!(port.others, []);
+    assert!(format!("{:?}", port.ensemble).len() < 100_000, "nothing is kept of those who are gone");
+    port.finds_its_leader();
+}
+
 /// None of it comes from a voter, or none of it can be so.
 #[test]
 fn votes_that_can_not_count_do_not() {
@@ -153,6 +206,111 @@ fn votes_that_can_not_count_do_not() {
         assert_eq!((vote.proposal.leader, port.closed.len()), (ServerId(1), 0), "{state:?}");
         port.finds_its_leader();
     }
+}
+
+/// Server 2 leads, 3 follows it, and server 1 can't take the snapshot that it is sent.
+struct Stuck {
+    port: Called,
+    /// The role that has begun, and what the disk has to do.
+    role: Option<RoleId>,
+    commands: Vec<Command>,
+    /// When it followed.
+    followed_ms: Vec<u64>,
+    looks: bool,
+}
+
+impl Stuck {
+    fn new() -> Self {
+        let mut port = Called::new();
+        port.connect(1, 2);
+        port.connect(2, 3);
+        Self { port, role: None, commands: vec![], followed_ms: vec![], looks: true }
+    }
+
+    fn give(&mut self, input: member::Input) {
+        self.port.ensemble.handle(self.port.now_ms, Input::Member(input));
+        self.drain();
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.port.ensemble.next_output() {
+            match output {
+                Output::Connections(PortOutput::Write { connection, .. }) => {
+                    self.looks = true;
+                    self.port.ensemble.handle(self.port.now_ms, Input::Connections(Port::Written(connection)));
+                }
+                Output::Member(member::Output::Follow { role, .. }) => {
+                    self.followed_ms.push(self.port.now_ms);
+                    self.role = Some(role);
+                }
+                Output::Member(member::Output::Disk(command)) => self.commands.push(command),
+                _ => {}
+            }
+        }
+    }
+
+    /// Each that looks is answered, each role comes to the snapshot, and no further.
+    fn step(&mut self) {
+        if let Some(role) = self.role.take() {
+            let epoch = Zxid::new(Epoch(2), 0);
+            self.give(member::Input::Learner(role, learner::Input::Connected));
+            let hello = Packet::LeaderInfo { zxid: epoch, protocol_version: PROTOCOL_VERSION };
+            self.give(member::Input::Learner(role, learner::Input::Packet(hello)));
+            for command in std::mem::take(&mut self.commands) {
+                self.give(member::Input::Done(command.token().unwrap().done()));
+            }
+            self.give(member::Input::Learner(role, learner::Input::Packet(Packet::Snap { zxid: z(1, 9) })));
+            self.give(member::Input::Learner(role, learner::Input::SnapshotReceived(false)));
+        } else if std::mem::take(&mut self.looks) {
+            for (conn, state) in [(1, ServerState::Leading), (2, ServerState::Following)] {
+                let message = notification(state, 2, z(1, 9), 1, 2).into();
+                let (connection, now_ms) = (ConnectionId(conn), self.port.now_ms);
+                self.port.ensemble.handle(now_ms, Input::Connections(Port::Received { connection, message }));
+                self.drain();
+            }
+        } else {
+            let at_ms = self.port.ensemble.next_timeout().unwrap();
+            self.port.now_ms = self.port.now_ms.max(at_ms);
+            self.port.ensemble.handle(self.port.now_ms, Input::Timer);
+            self.drain();
+        }
+    }
+
+    /// The pauses before the next so many roles, in ms.
+    fn pauses(&mut self, roles: usize) -> Vec<u64> {
+        let (before, mut steps) = (self.followed_ms.len(), 0);
+        while self.followed_ms.len() < before + roles {
+            self.step();
+            steps += 1;
+            assert!(steps < 100_000, "it does not go on");
+        }
+        self.followed_ms[before.max(1) - 1..].windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+}
+
+#[test]
+fn who_cannot_take_the_snapshot_asks_less_and_less_often() {
+    let mut stuck = Stuck::new();
+    let tick_ms = stuck.port.ensemble.member().options().tick_ms;
+    let pauses = stuck.pauses(16);
+    assert!(pauses[..2].iter().all(|it| *it < tick_ms), "at first it asks at once: {pauses:?}");
+    assert!(pauses.windows(2).skip(2).all(|pair| pair[1] >= pair[0]), "{pauses:?}");
+    assert!(pauses.iter().all(|it| *it <= 60_000 + tick_ms), "{pauses:?}");
+    assert!(pauses.last().is_some_and(|it| *it >= 60_000.max(tick_ms)), "{pauses:?}");
+    // A voter that has lost its leader needs it within a tick.
+    while stuck.role.is_some() {
+        stuck.step();
+    }
+    stuck.port.now_ms += 1;
+    let before_ms = stuck.port.now_ms;
+    let round = stuck.port.ensemble.vote().1;
+    stuck.port.ensemble.handle(before_ms, {
+        let message = notification(ServerState::Looking, 3, z(1, 9), round, 2).into();
+        Input::Connections(Port::Received { connection: ConnectionId(2), message })
+    });
+    stuck.drain();
+    let at_ms = stuck.port.ensemble.next_timeout().unwrap();
+    assert!(at_ms <= before_ms + tick_ms, "it looks at {at_ms}, and was needed at {before_ms}");
 }
 
 #[test]
