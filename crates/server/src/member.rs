@@ -286,22 +286,22 @@ impl Member {
             | member::Output::Learner(_)
             | member::Output::Look { .. }
             | member::Output::Disk(_) => {}
-            member::Output::Configured(quorums) => self.on_configured(quorums),
+            member::Output::Configured(quorums) => self.on_configured(quorums, orders),
         }
     }
 
-    fn on_configured(&self, quorums: Quorums) {
+    fn on_configured(&self, quorums: Quorums, orders: &mut Vec<Order>) {
         match quorums.newer() {
             Some(next) => tracing::info!("a configuration is proposed: {}", in_one_line(next)),
             None => tracing::info!("the configuration is {}", in_one_line(quorums.committed())),
         }
-        self.look_at_own_line(quorums.committed());
+        self.look_at_own_line(quorums.committed(), orders);
         *self.configuration.lock() = quorums;
         self.add(Job::WriteConfiguration);
     }
 
-    /// Sockets stay where they are until the next start.
-    fn look_at_own_line(&self, committed: &QuorumVerifier) {
+    /// The ports between servers are where the committed line says; that of clients stays where it is until the next start.
+    fn look_at_own_line(&self, committed: &QuorumVerifier, orders: &mut Vec<Order>) {
         let Some(own) = &self.own else { return };
         let Some(now) = committed.member(own.id) else {
             tracing::warn!(
@@ -309,8 +309,11 @@ impl Member {
             );
             return;
         };
-        if now.addresses != own.addresses || now.client.is_some() && now.client != own.client {
-            tracing::warn!("this server's own line is another one now, {now}: it listens there from its next start on");
+        orders.push(Order::Own(now.addresses.clone()));
+        if now.client.is_some() && now.client != own.client {
+            tracing::warn!(
+                "this server's own line is another one now, {now}: clients find it there from its next start on"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! The thread: it does what orders ask for.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,11 +10,12 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::spawn_local;
+use tokio::task::{AbortHandle, spawn_local};
 use wire::ServerId;
-use wire::election::InitialMessage;
+use wire::election::{HostPort, InitialMessage};
 use wire::quorum::Packet;
 use zab::connections::{self, ConnectionId};
+use zab::quorum_verifier::MemberAddress;
 use zab::{ConnId, RoleId, leader};
 
 use super::election_port::{self, ElectionPort};
@@ -45,6 +47,8 @@ pub(super) enum Event {
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) options: Rc<Options>,
+    /// Where others look for this server now.
+    pub(super) own: Rc<RefCell<Vec<MemberAddress>>>,
     pub(super) machines: Arc<dyn Machines>,
     events: mpsc::Sender<Event>,
     /// Room for attempts to reach addresses that somebody told.
@@ -79,9 +83,19 @@ impl Shared {
     }
 }
 
+/// A task that ends with this.
+#[derive(Debug)]
+struct Owned(AbortHandle);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// The election port, bound.
 #[derive(Debug)]
-pub struct Listening(Vec<std::net::TcpListener>);
+pub struct Listening(Vec<(HostPort, std::net::TcpListener)>);
 
 impl Listening {
     /// Binds the election port on all own addresses, and looks whether the quorum port is free, which is bound when this
@@ -94,7 +108,7 @@ impl Listening {
         for address in &options.own {
             let (election, quorum) = (address.election(), address.quorum());
             let mut tries = 0;
-            listeners.push(loop {
+            let listener = loop {
                 match dial::listen(&election, options.listen_on_all) {
                     Ok(listener) => break listener,
                     Err(e) => {
@@ -106,7 +120,8 @@ impl Listening {
                     }
                 }
                 std::thread::sleep(BIND_PAUSE);
-            });
+            };
+            listeners.push((election, listener));
             dial::listen(&quorum, options.listen_on_all)
                 .map_err(|e| io::Error::new(e.kind(), format!("quorum port {e}")))?;
         }
@@ -126,6 +141,8 @@ pub struct Driver {
 struct Ports {
     shared: Shared,
     election: ElectionPort,
+    /// Who accepts on the election port, by address.
+    acceptors: BTreeMap<HostPort, Owned>,
     learner: Option<LearnerPort>,
     leader: Option<LeaderPort>,
     learners: u64,
@@ -142,6 +159,7 @@ impl Driver {
         let Self { options, machines, orders, listening } = self;
         let (sender, mut events) = mpsc::channel(EVENTS_MAX);
         let shared = Shared {
+            own: Rc::new(RefCell::new(options.own.clone())),
             options: Rc::new(options),
             machines,
             events: sender,
@@ -149,10 +167,18 @@ impl Driver {
             lines: Rc::default(),
             unknown: Rc::default(),
         };
-        for listener in listening.0 {
-            spawn_local(accept(shared.clone(), listener));
+        let mut ports = Ports {
+            shared,
+            election: ElectionPort::default(),
+            acceptors: BTreeMap::new(),
+            learner: None,
+            leader: None,
+            learners: 0,
+        };
+        for (address, listener) in listening.0 {
+            let task = spawn_local(accept(ports.shared.clone(), listener));
+            ports.acceptors.insert(address, Owned(task.abort_handle()));
         }
-        let mut ports = Ports { shared, election: ElectionPort::default(), learner: None, leader: None, learners: 0 };
         loop {
             for order in orders.take() {
                 if matches!(order, Order::Stop) {
@@ -175,11 +201,33 @@ impl Driver {
     }
 }
 
+/// Listens at an address that the election port has got since the start; one that is taken is tried again.
+async fn listen(shared: Shared, address: HostPort) {
+    let mut told = false;
+    let listener = loop {
+        match dial::listen_apart(address.clone(), shared.options.listen_on_all).await {
+            Ok(listener) => break listener,
+            Err(e) if told => tracing::debug!("election port {e}"),
+            Err(e) => {
+                told = true;
+                tracing::error!("other servers can't call this one where they look for it now: election port {e}");
+            }
+        }
+        tokio::time::sleep(BIND_PAUSE).await;
+    };
+    tracing::info!("other servers can call this one at {address}");
+    accept_from(shared, listener).await;
+}
+
 async fn accept(shared: Shared, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(e) => return tracing::error!("the election port can't be listened on: {e}"),
     };
+    accept_from(shared, listener).await;
+}
+
+async fn accept_from(shared: Shared, listener: TcpListener) {
     let mut waiting = Waiting::default();
     loop {
         let (stream, from) = dial::accept(&listener).await;
@@ -207,6 +255,7 @@ impl Ports {
                     learner.snapshot(to);
                 }
             }
+            Order::Own(addresses) => self.own(addresses),
             Order::Lead(role) => self.leader = Some(LeaderPort::open(&self.shared, role)),
             Order::ServeObservers(role) => self.leader = Some(LeaderPort::for_observers(&self.shared, role)),
             Order::Ready(id) => {
@@ -230,6 +279,23 @@ impl Ports {
                 self.leader.take_if(|it| it.role == role);
             }
             Order::Stop => {}
+        }
+    }
+
+    fn own(&mut self, addresses: Vec<MemberAddress>) {
+        if *self.shared.own.borrow() == addresses {
+            return;
+        }
+        let election: Vec<HostPort> = addresses.iter().map(MemberAddress::election).collect();
+        self.shared.own.replace(addresses);
+        self.acceptors.retain(|address, _| election.contains(address));
+        for address in election {
+            let shared = &self.shared;
+            let open = || Owned(spawn_local(listen(shared.clone(), address.clone())).abort_handle());
+            self.acceptors.entry(address.clone()).or_insert_with(open);
+        }
+        if let Some(leader) = &mut self.leader {
+            leader.move_to_own(&self.shared);
         }
     }
 

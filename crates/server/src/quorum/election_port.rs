@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use wire::ServerId;
 use wire::election::{HostPort, InitialMessage, InitialVersion, split_frame};
 use zab::connections::{ConnectionId, Input};
+use zab::quorum_verifier::MemberAddress;
 
 use super::driver::{Event, Shared};
 use super::{News, dial};
@@ -143,11 +144,12 @@ pub(super) async fn call(shared: Shared, to: ServerId, addresses: Vec<HostPort>,
     let called = async {
         let room = is_told.then_some(&shared.told);
         let mut stream = dial::connect(&addresses, options.election_connect, room).await?;
-        let all = options.own.iter().map(zab::quorum_verifier::MemberAddress::election);
+        let mut all: Vec<HostPort> = shared.own.borrow().iter().map(MemberAddress::election).collect();
         let (version, own) = if options.multi_address {
-            (InitialVersion::V2, all.collect())
+            (InitialVersion::V2, all)
         } else {
-            (InitialVersion::V1, all.take(1).collect())
+            all.truncate(1);
+            (InitialVersion::V1, all)
         };
         let mut hello = Vec::new();
         InitialMessage { version, server: options.me, addresses: own }.write(&mut hello);

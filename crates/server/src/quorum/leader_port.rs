@@ -43,7 +43,10 @@ pub(super) struct LeaderPort {
     learners: BTreeMap<ConnId, Learner>,
     /// Servers that seem to be two.
     doubted: Told,
-    acceptors: Vec<JoinHandle<()>>,
+    /// By address.
+    acceptors: BTreeMap<HostPort, JoinHandle<()>>,
+    /// Is it the port for observers?
+    is_master: bool,
 }
 
 /// A learner, for people.
@@ -81,7 +84,7 @@ impl Drop for Learner {
 
 impl Drop for LeaderPort {
     fn drop(&mut self) {
-        for acceptor in &self.acceptors {
+        for acceptor in self.acceptors.values() {
             acceptor.abort();
         }
     }
@@ -90,21 +93,45 @@ impl Drop for LeaderPort {
 impl LeaderPort {
     /// Listens on all own addresses.
     pub(super) fn open(shared: &Shared, role: RoleId) -> Self {
-        let addresses = shared.options.own.iter().map(MemberAddress::quorum);
-        Self::open_at(shared, role, addresses, "this server leads, but learners can't reach it: quorum port")
+        Self::open_at(shared, role, false)
     }
 
     /// Listens on all own addresses, at the port for observers.
     pub(super) fn for_observers(shared: &Shared, role: RoleId) -> Self {
-        let ports = shared.options.observer_master_port.into_iter();
-        let own = &shared.options.own;
-        let addresses = ports.flat_map(|port| own.iter().map(move |it| HostPort { host: it.host.clone(), port }));
-        Self::open_at(shared, role, addresses, "observers can't reach this server: observerMasterPort")
+        Self::open_at(shared, role, true)
     }
 
-    fn open_at(shared: &Shared, role: RoleId, addresses: impl Iterator<Item = HostPort>, what: &'static str) -> Self {
-        let acceptors = addresses.map(|address| spawn_local(accept(shared.clone(), role, address, what))).collect();
-        Self { role, learners: BTreeMap::new(), doubted: Told::default(), acceptors }
+    fn open_at(shared: &Shared, role: RoleId, is_master: bool) -> Self {
+        let acceptors = BTreeMap::new();
+        let mut this = Self { role, learners: BTreeMap::new(), doubted: Told::default(), acceptors, is_master };
+        this.move_to_own(shared);
+        this
+    }
+
+    /// The own addresses have changed: listens there, and nowhere else.
+    pub(super) fn move_to_own(&mut self, shared: &Shared) {
+        let own = shared.own.borrow();
+        let addresses: Vec<HostPort> = match (self.is_master, shared.options.observer_master_port) {
+            (false, _) => own.iter().map(MemberAddress::quorum).collect(),
+            (true, Some(port)) => own.iter().map(|it| HostPort { host: it.host.clone(), port }).collect(),
+            (true, None) => Vec::new(),
+        };
+        let what = if self.is_master {
+            "observers can't reach this server: observerMasterPort"
+        } else {
+            "this server leads, but learners can't reach it: quorum port"
+        };
+        self.acceptors.retain(|address, acceptor| {
+            let stays = addresses.contains(address);
+            if !stays {
+                acceptor.abort();
+            }
+            stays
+        });
+        for address in addresses {
+            let open = || spawn_local(accept(shared.clone(), self.role, address.clone(), what));
+            self.acceptors.entry(address.clone()).or_insert_with(open);
+        }
     }
 
     /// A learner said hello; `rest` is what came behind it.

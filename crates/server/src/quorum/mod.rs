@@ -39,6 +39,7 @@ use wire::ServerId;
 use wire::election::HostPort;
 use wire::quorum::Packet;
 use zab::leader::CloseReason;
+use zab::quorum_verifier::MemberAddress;
 use zab::{ConnId, RoleId, ToLearner, connections, leader, learner};
 
 pub use driver::{Driver, Listening};
@@ -62,6 +63,8 @@ pub enum Order {
     /// Behind the SNAP comes the snapshot: into this channel with it. Whoever takes it drops the channel's other end when
     /// the learner has been told of the end ([`learner::Input::SnapshotReceived`]); then the connection's packets go on.
     ReceiveSnapshot(RoleId, mpsc::Sender<SnapshotBytes>),
+    /// The own addresses, which a reconfig may have changed: listen there, and no longer elsewhere. What is connected stays.
+    Own(Vec<MemberAddress>),
     /// Accept learners.
     Lead(RoleId),
     /// Accept observers, at the port for them.
@@ -152,13 +155,13 @@ impl Orders {
     }
 }
 
-/// What never changes while a server runs.
+/// What a server starts with; but for its own addresses it never changes.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `myid`.
     pub me: ServerId,
-    /// Where this server's own addresses are: quorum and election port of each.
-    pub own: Vec<zab::quorum_verifier::MemberAddress>,
+    /// Where this server's own addresses are when it starts: quorum and election port of each.
+    pub own: Vec<MemberAddress>,
     /// `observerMasterPort`: where a follower serves observers.
     pub observer_master_port: Option<u16>,
     /// Several addresses may be told to others (`multiAddress.enabled`).

@@ -460,6 +460,28 @@ fn strangers_cost_their_own_connections() {
     assert_eq!(last.epoch(), before.max(Epoch(1)), "nobody had to look for a leader");
 }
 
+/// A reconfig has given it other ports since it started.
+#[test]
+fn a_server_listens_where_its_own_line_says_now() {
+    let verifier = members(0);
+    // Alone it elects nobody, and the orders are the only ones.
+    let server = start(&verifier, 1, Vec::new(), |_| {});
+    let before = server.at.clone();
+    let listens = |port: u16| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+    server.rig.orders.leave(&mut vec![Order::Lead(RoleId(9))]);
+    until("it leads", || listens(before.quorum_port));
+    let moved = MemberAddress { quorum_port: free_port(), election_port: free_port(), ..before.clone() };
+    server.rig.orders.leave(&mut vec![Order::Own(vec![moved.clone()])]);
+    until("it listens there", || listens(moved.quorum_port) && listens(moved.election_port));
+    for port in [before.quorum_port, before.election_port] {
+        until("it listens there no more", || !listens(port));
+    }
+    // The next role begins there, too.
+    server.rig.orders.leave(&mut vec![Order::Over(RoleId(9)), Order::Lead(RoleId(10))]);
+    until("it leads again", || listens(moved.quorum_port));
+    assert!(!listens(before.quorum_port));
+}
+
 #[test]
 fn ports_that_are_taken_are_named() {
     let verifier = members(0);
