@@ -16,7 +16,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
 use crate::ensemble::{Ensemble, Kind};
-use crate::history::{Clients, Left, Tally, check, check_left};
+use crate::history::{Clients, Left, Tally, Ttls, check, check_left};
 use crate::java;
 use crate::links::Join;
 use crate::raw::Connection;
@@ -181,7 +181,10 @@ impl Cell {
             .cfg("maxSessionTimeout=30000")
             .cfg("initLimit=20")
             .cfg("syncLimit=4")
-            .cfg("preAllocSize=1024");
+            .cfg("preAllocSize=1024")
+            .cfg("extendedTypesEnabled=true")
+            .cfg("znode.container.checkIntervalMs=500")
+            .jvm("-Dznode.container.checkIntervalMs=500");
         // Many small log files, too: ours counts those that it would have to send against the newest snapshot.
         let lines = match self.join {
             Some(Join::Snap) => ["commitLogCount=500", "snapshotSizeFactor=-1", "snapCount=200"],
@@ -203,7 +206,9 @@ impl Cell {
             ensemble.serving(id)?;
         }
         let servers = ensemble.members().iter().map(|it| it.client).collect();
-        let clients = Clients::start(servers, CLIENTS, seed)?;
+        // The end of one with a TTL is a txn, too.
+        let ttls = if self.join == Some(Join::Trunc) { Ttls::Long } else { Ttls::All };
+        let clients = Clients::with_ttls(servers, CLIENTS, seed, ttls)?;
         Ok((ensemble, clients))
     }
 }
@@ -319,10 +324,11 @@ impl Play {
             std::thread::sleep(LOOK_EVERY);
         };
         let addr = ensemble.member(1)?.client;
-        // Sessions that nobody went on with expire.
+        // Sessions that nobody went on with expire, and znodes whose TTL is over go.
         let with_sessions = loop {
             let left = Left::of(addr)?;
-            if left.0.values().all(|it| it.owner() == 0 || sessions.contains(&it.owner())) || Instant::now() > until {
+            let of_living = left.0.values().all(|it| it.owner() == 0 || sessions.contains(&it.owner()));
+            if of_living && left.short_lived().is_none() || Instant::now() > until {
                 break left;
             }
             std::thread::sleep(LOOK_EVERY * 10);

@@ -135,7 +135,7 @@ fn one(client: usize, history: &[Entry], tally: &mut Tally, seen: &mut Seen) -> 
                             tally.synced_stale += u64::from(value < floor);
                         }
                     }
-                    Op::Multi(_) | Op::Ephemeral(_) | Op::Sequential(_) => {}
+                    Op::Multi(_) | Op::Ephemeral(_) | Op::Sequential(_) | Op::Ttl { .. } => {}
                 }
             }
         }

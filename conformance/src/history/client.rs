@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{Entry, Op, Outcome, Shared};
+use super::{Entry, Op, Outcome, Shared, Ttls};
 use crate::raw::{ConnectRequest, Connection, Reply};
 use crate::script::{Body, create, multi, path, set, watch};
 
@@ -212,7 +212,8 @@ impl Client<'_> {
     fn request(&mut self) -> (Op, Vec<u8>, i32) {
         let of = self.draw(self.shared.acknowledged.len() as u64) as usize;
         let me = self.me;
-        match self.draw(20) {
+        let kinds = if self.shared.ttls == Ttls::No { 20 } else { 22 };
+        match self.draw(kinds) {
             0..=4 => {
                 let number = self.new_number();
                 (Op::Set(number), set(&format!("/w/{me}"), Some(number.to_string().as_bytes()), -1), 5)
@@ -241,6 +242,12 @@ impl Client<'_> {
             }
             14..=15 => (Op::ReadShared, watch("/r", true), 4),
             16..=17 => (Op::Read(me), watch(&format!("/w/{me}"), false), 4),
+            20..=21 => {
+                let number = self.new_number();
+                let is_short = self.shared.ttls == Ttls::All && number % 2 == 0;
+                let (name, ttl_ms) = ttl(me, number, is_short);
+                (Op::Ttl { number, is_short }, Body::new().raw(&create(&name, b"", 5)).long(ttl_ms).0, 21)
+            }
             _ => (Op::Read(of), watch(&format!("/w/{of}"), false), 4),
         }
     }
@@ -281,6 +288,12 @@ impl Client<'_> {
     }
 }
 
+/// The path of a znode with a TTL, and how long it lives without a change, in ms.
+pub(super) fn ttl(client: usize, number: i64, is_short: bool) -> (String, i64) {
+    let (kind, ttl_ms) = if is_short { ("short", 200) } else { ("long", 3_600_000) };
+    (format!("/t/{kind}-{client}-{number}"), ttl_ms)
+}
+
 fn outcome(op: &Op, reply: &Reply) -> Result<Outcome> {
     let body = &reply.body;
     if reply.err != 0 {
@@ -294,7 +307,7 @@ fn outcome(op: &Op, reply: &Reply) -> Result<Outcome> {
     };
     let (mut mzxid, mut value, mut name) = (0, 0, String::new());
     match op {
-        Op::Set(_) => {}
+        Op::Set(_) | Op::Ttl { .. } => {}
         Op::Multi(_) => {
             // An answer for each part, or an error for each.
             let first = int(0).context("a multi without answers")?;

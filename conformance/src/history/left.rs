@@ -5,9 +5,13 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::client::ttl;
 use super::{Entry, Op, Outcome};
 use crate::raw::Connection;
 use crate::script::{path, watch};
+
+/// What an owner begins with that is a TTL. Source: `EphemeralType`.
+const TTL: u64 = 0xff;
 
 /// A znode: its data, and its Stat byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +30,9 @@ impl Znode {
 
     /// The session that an ephemeral belongs to; 0: it is none.
     pub fn owner(&self) -> i64 {
-        self.long(44)
+        // Of one with a TTL the same place has that, behind a byte that no session's id begins with.
+        let owner = self.long(44);
+        if owner.cast_unsigned() >> 56 == TTL { 0 } else { owner }
     }
 
     fn mzxid(&self) -> i64 {
@@ -82,6 +88,11 @@ impl Left {
         Some(format!("{path}: {:?} and {:?}", self.0.get(path), other.0.get(path)))
     }
 
+    /// A znode with a TTL that is over soon.
+    pub fn short_lived(&self) -> Option<&str> {
+        self.children("/t").map(|(name, _)| name).find(|name| name.starts_with("short-"))
+    }
+
     fn get(&self, path: &str) -> Result<&Znode> {
         self.0.get(path).with_context(|| format!("{path} is gone"))
     }
@@ -108,13 +119,16 @@ fn texts(body: &[u8]) -> Result<Vec<String>> {
 }
 
 /// Every acknowledged write is there, nothing was done twice, and of multis nothing by halves; ephemerals are there if their
-/// sessions are, and no others.
+/// sessions are, and no others; of znodes with TTLs those that live on, and no others.
 pub fn check_left(histories: &[Vec<Entry>], left: &Left, sessions: &[i64]) -> Result<()> {
     for (client, history) in histories.iter().enumerate() {
         one(client, history, left, sessions).with_context(|| format!("what client {client} was told"))?;
     }
     for (name, znode) in left.children("/e") {
         ensure!(sessions.contains(&znode.owner()), "/e/{name} is of session 0x{:x}, which is over", znode.owner());
+    }
+    if let Some(name) = left.short_lived() {
+        bail!("/t/{name} is over, and still there");
     }
     let mut written = BTreeSet::new();
     for (name, znode) in left.children("/q") {
@@ -152,6 +166,7 @@ fn one(client: usize, history: &[Entry], left: &Left, sessions: &[i64]) -> Resul
                 let data = &left.get(name)?.data;
                 ensure!(*data == format!("{client}:{number}").as_bytes(), "{name} has the data {data:?}");
             }
+            (Op::Ttl { number, is_short: false }, Some(_)) => drop(left.get(&ttl(client, *number, false).0)?),
             (Op::Ephemeral(name), Some(_)) if sessions.contains(&session) => {
                 let owner = left.get(&format!("/e/{name}"))?.owner();
                 ensure!(owner == session, "/e/{name} is of 0x{owner:x}, not of 0x{session:x}");
@@ -244,6 +259,18 @@ mod tests {
         fails(&none, &left(&[("/q/s-1", znode("0:1", 7, 0)), ("/q/s-2", znode("0:1", 8, 0))]), "a second time");
         fails(&none, &left(&[("/e/0-1", znode("", 7, 6))]), "which is over");
         check_left(&none, &left(&[("/e/0-1", znode("", 7, 5))]), &[5]).unwrap();
+    }
+
+    #[test]
+    fn ttls_that_are_over_and_those_that_are_not_are_told_apart() {
+        let ttl = |is_short| history(Op::Ttl { number: 4, is_short }, "", true);
+        fails(&ttl(false), &left(&[]), "/t/long-0-4 is gone");
+        // The owner of one with a TTL is the TTL.
+        let lives = znode("", 7, -1);
+        assert_eq!(lives.owner(), 0);
+        check_left(&ttl(false), &left(&[("/t/long-0-4", lives.clone())]), &[5]).unwrap();
+        check_left(&ttl(true), &left(&[]), &[5]).unwrap();
+        fails(&ttl(true), &left(&[("/t/short-0-4", lives)]), "is over, and still there");
     }
 
     #[test]

@@ -63,6 +63,13 @@ pub enum Op {
     Ephemeral(String),
     /// The creation of a sequential znode with this number in its data.
     Sequential(i64),
+    /// The creation of a znode with this number in its name that ends after a while, or, if not `is_short`, outlives the test.
+    Ttl {
+        /// The number.
+        number: i64,
+        /// Is it over soon?
+        is_short: bool,
+    },
     /// Sets the shared znode if it has this version.
     Compare(i32),
     /// Reads the znode of this client.
@@ -105,9 +112,21 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Which znodes with a TTL clients make; the servers must have `extendedTypesEnabled=true`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttls {
+    /// None.
+    No,
+    /// Such as outlive the test: nobody but the clients writes.
+    Long,
+    /// Some that are over soon, too: the leader removes them.
+    All,
+}
+
 /// What clients have in common.
 #[derive(Debug)]
 struct Shared {
+    ttls: Ttls,
     servers: Vec<SocketAddr>,
     is_stopping: AtomicBool,
     is_holding: AtomicBool,
@@ -139,10 +158,16 @@ pub struct Clients {
 impl Clients {
     /// Makes their znodes, and starts so many; each begins at another of the servers.
     pub fn start(servers: Vec<SocketAddr>, clients: usize, seed: u64) -> Result<Self> {
+        Self::with_ttls(servers, clients, seed, Ttls::No)
+    }
+
+    /// The same; they make znodes with TTLs, too.
+    pub fn with_ttls(servers: Vec<SocketAddr>, clients: usize, seed: u64, ttls: Ttls) -> Result<Self> {
         let first = servers.first().ok_or_else(|| anyhow!("clients need servers"))?;
         let (mut connection, _) = Connection::session(*first)?;
         let mut paths: Vec<(String, &str)> = ["/w", "/m", "/q", "/e"].map(|it| (it.to_owned(), "")).into();
         paths.push(("/r".to_owned(), "0"));
+        paths.push(("/t".to_owned(), ""));
         for client in 0..clients {
             paths.extend([(format!("/w/{client}"), "0"), (format!("/m/{client}"), "0")]);
         }
@@ -152,6 +177,7 @@ impl Clients {
         }
         connection.call(-11, -11, &[])?;
         let shared = Arc::new(Shared {
+            ttls,
             servers,
             is_stopping: AtomicBool::new(false),
             is_holding: AtomicBool::new(false),
