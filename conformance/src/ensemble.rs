@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 
 use crate::links::Links;
+use crate::netns::Lan;
 use crate::ports::free_addrs;
 use crate::raw;
 use crate::recorder::Recorder;
@@ -92,6 +93,10 @@ pub struct Ensemble {
     keeps_cfg: bool,
     /// Each has a loopback address of its own for the others.
     is_apart: bool,
+    /// Each has a network namespace of its own.
+    lan: Option<Lan>,
+    /// Each has two addresses.
+    is_doubled: bool,
 }
 
 impl Ensemble {
@@ -123,6 +128,8 @@ impl Ensemble {
             first: u8::MAX,
             keeps_cfg: false,
             is_apart: false,
+            lan: None,
+            is_doubled: false,
         })
     }
 
@@ -132,6 +139,26 @@ impl Ensemble {
         let ports: Vec<_> = ensemble.members.iter().map(|it| (it.id, it.quorum, it.election)).collect();
         ensemble.links = Some(Links::start(&ports)?);
         Ok(ensemble)
+    }
+
+    /// The same, each in a network namespace of its own.
+    ///
+    /// # Errors
+    /// There can be none here.
+    pub fn in_namespaces(dir: impl Into<PathBuf>, participants: u8, observers: u8) -> Result<Self> {
+        let mut ensemble = Self::new(dir, participants, observers, false)?;
+        let ids: Vec<u8> = ensemble.members.iter().map(|it| it.id).collect();
+        let lan = Lan::start(&ids)?;
+        for member in &mut ensemble.members {
+            member.client = lan.client(member.id, member.client.port());
+        }
+        ensemble.lan = Some(lan);
+        Ok(ensemble)
+    }
+
+    /// The cables, if members have namespaces.
+    pub fn lan(&self) -> Result<&Lan> {
+        self.lan.as_ref().context("the members of this ensemble have no namespaces")
     }
 
     /// The links, if there are any.
@@ -175,8 +202,18 @@ impl Ensemble {
         self
     }
 
+    /// Each member has two addresses for the others, a cable each; only between namespaces.
+    pub fn doubled(mut self) -> Self {
+        self.is_doubled = true;
+        self.cfg("multiAddress.enabled=true").jvm("-Dzookeeper.multiAddress.enabled=true")
+    }
+
     fn host(&self, id: u8) -> Ipv4Addr {
-        if self.is_apart { Ipv4Addr::new(127, 0, 0, id) } else { Ipv4Addr::LOCALHOST }
+        match &self.lan {
+            Some(lan) => lan.host(id),
+            None if self.is_apart => Ipv4Addr::new(127, 0, 0, id),
+            None => Ipv4Addr::LOCALHOST,
+        }
     }
 
     /// It can change while it runs.
@@ -217,7 +254,9 @@ impl Ensemble {
             let election = linked(true).unwrap_or_else(|| through(&it.election_recorder, it.election));
             let observes = it.observer || it.turned && it.id == id;
             let role = if observes { "observer" } else { "participant" };
-            format!("server.{}={}:{quorum}:{election}:{role}", it.id, self.host(it.id))
+            let second = self.lan.as_ref().filter(|_| self.is_doubled).map(|lan| lan.second(it.id));
+            let second = second.map(|ip| format!("|{ip}:{quorum}:{election}")).unwrap_or_default();
+            format!("server.{}={}:{quorum}:{election}{second}:{role}", it.id, self.host(it.id))
         };
         self.members.iter().filter(|it| it.id <= self.first || it.id == id).map(line).collect()
     }
@@ -246,6 +285,7 @@ impl Ensemble {
         let mut options = Options::new(self.dir.join(id.to_string()));
         options.port = Some(member.client.port());
         options.my_id = Some(id);
+        options.netns = self.lan.as_ref().map(|lan| lan.namespace(id));
         options.ready = Ready::Started;
         options.keep_cfg = self.keeps_cfg;
         options.cfg.clone_from(&self.cfg);

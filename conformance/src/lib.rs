@@ -11,6 +11,7 @@
 //! * [`ensemble`] is a few Apache servers that elect a leader; [`recorder`] writes down what they say to each other.
 //! * [`links`] connects members so that they can be cut off, [`history`] has clients that remember what they were told,
 //!   and looks at it, [`matrix`] puts them together: faults of members of mixed ensembles.
+//! * [`netns`] has a network namespace for each member, [`moving`] faults of members while their ensemble is reconfigured.
 //! * [`small_disk`] is a file system that a test can fill.
 //! * [`raw`] speaks the client protocol frame by frame, and [`script`] compares whole conversations byte by byte.
 
@@ -26,6 +27,8 @@ pub mod java;
 pub mod jvm;
 pub mod links;
 pub mod matrix;
+pub mod moving;
+pub mod netns;
 pub mod ostler;
 mod paths;
 pub mod ports;

@@ -64,8 +64,8 @@ pub struct Cell {
 pub struct Counts {
     /// What the histories had.
     pub tally: Tally,
-    /// How the member was brought in line behind the fault.
-    pub joined: Join,
+    /// How the member was brought in line behind the fault, if that was looked at.
+    pub joined: Option<Join>,
     /// The znodes that all members have at the end.
     pub znodes: usize,
     /// How long it took.
@@ -86,7 +86,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{:<5} {:>6} {:>7} {:>6} {:>6} {:>6} {:>5} {:>7} {:>7} {:>6} {:>5.1}",
-            format!("{:?}", self.joined).to_uppercase(),
+            self.joined.map_or_else(|| "-".to_owned(), |it| format!("{it:?}").to_uppercase()),
             t.writes,
             t.unknown,
             t.reads,
@@ -156,7 +156,7 @@ impl Cell {
         let mut play = Play { cell: *self, ensemble, clients };
         let joined = play.fault().with_context(|| format!("{self}, its files are in {}", dir.display()))?;
         let (tally, znodes) = play.end().with_context(|| format!("{self}, its files are in {}", dir.display()))?;
-        Ok(Counts { tally, joined, znodes, took: began.elapsed() })
+        Ok(Counts { tally, joined: Some(joined), znodes, took: began.elapsed() })
     }
 
     fn other(&self) -> Kind {
@@ -314,68 +314,68 @@ impl Play {
 
     /// Everything that must hold at the end.
     fn end(self) -> Result<(Tally, usize)> {
-        let Self { cell, mut ensemble, clients } = self;
-        let until = Instant::now() + LIMIT;
-        let sessions = loop {
-            if let Some(sessions) = clients.pause()? {
-                break sessions;
-            }
-            ensure!(Instant::now() < until, "the clients' sessions found no servers in {LIMIT:?}");
-            std::thread::sleep(LOOK_EVERY);
-        };
-        let addr = ensemble.member(1)?.client;
-        // Sessions that nobody went on with expire, and znodes whose TTL is over go.
-        let with_sessions = loop {
-            let left = Left::of(addr)?;
-            let of_living = left.0.values().all(|it| it.owner() == 0 || sessions.contains(&it.owner()));
-            if of_living && left.short_lived().is_none() || Instant::now() > until {
-                break left;
-            }
-            std::thread::sleep(LOOK_EVERY * 10);
-        };
-        let histories = clients.finish()?;
-        let tally = check(&histories)?;
         // Under a leader of Apache's that others have left, a sync asks nobody else.
-        let may_be_stale = cell.victim_leads() && cell.kinds().1 == Kind::Apache;
-        ensure!(
-            may_be_stale || tally.synced_stale == 0,
-            "{} reads behind a sync showed too little",
-            tally.synced_stale
-        );
-        check_left(&histories, &with_sessions, &sessions)?;
-        ensure!(!with_sessions.0.contains_key("/doomed-0"), "what nobody acknowledged was done");
-
-        // A client that was between two servers could not say that it ends; its session expires.
-        let until = Instant::now() + LIMIT;
-        while Left::of(addr)?.0.values().any(|it| it.owner() != 0) {
-            ensure!(Instant::now() < until, "ephemerals outlive the sessions by {LIMIT:?}");
-            std::thread::sleep(LOOK_EVERY * 10);
-        }
-        let mut all = Vec::new();
-        for id in 1..=3 {
-            all.push((id, Left::of(ensemble.member(id)?.client)?));
-        }
-        let (_, first) = &all[0];
-        for (id, left) in &all {
-            if let Some(difference) = first.difference(left) {
-                anyhow::bail!("servers 1 and {id} differ: {difference}");
-            }
-        }
-        let znodes = first.0.len();
-        for id in 1..=3 {
-            ensemble.stop(id)?;
-        }
-        let mut dumps = Vec::new();
-        for id in 1..=3 {
-            let dump = java::dump_dir(&ensemble.data_dir(id))?;
-            let znodes = dump.lines().filter(|it| it.starts_with("znode ") && !it.starts_with(CONFIG));
-            dumps.push(znodes.map(str::to_owned).collect::<Vec<_>>());
-        }
-        for (id, dump) in (1..).zip(&dumps) {
-            let difference = dumps[0].iter().zip(dump).find(|(one, other)| one != other);
-            ensure!(difference.is_none(), "the files of 1 and {id} differ: {difference:?}");
-            ensure!(dumps[0].len() == dump.len(), "the files of 1 and {id} have {} and {}", dumps[0].len(), dump.len());
-        }
-        Ok((tally, znodes))
+        let may_be_stale = self.cell.victim_leads() && self.cell.kinds().1 == Kind::Apache;
+        settle(self.ensemble, self.clients, may_be_stale)
     }
+}
+
+/// Everything that must hold at the end, of three members. Reads behind a sync may have been stale or not.
+pub(crate) fn settle(mut ensemble: Ensemble, clients: Clients, may_be_stale: bool) -> Result<(Tally, usize)> {
+    let until = Instant::now() + LIMIT;
+    let sessions = loop {
+        if let Some(sessions) = clients.pause()? {
+            break sessions;
+        }
+        ensure!(Instant::now() < until, "the clients' sessions found no servers in {LIMIT:?}");
+        std::thread::sleep(LOOK_EVERY);
+    };
+    let addr = ensemble.member(1)?.client;
+    // Sessions that nobody went on with expire, and znodes whose TTL is over go.
+    let with_sessions = loop {
+        let left = Left::of(addr)?;
+        let of_living = left.0.values().all(|it| it.owner() == 0 || sessions.contains(&it.owner()));
+        if of_living && left.short_lived().is_none() || Instant::now() > until {
+            break left;
+        }
+        std::thread::sleep(LOOK_EVERY * 10);
+    };
+    let histories = clients.finish()?;
+    let tally = check(&histories)?;
+    ensure!(may_be_stale || tally.synced_stale == 0, "{} reads behind a sync showed too little", tally.synced_stale);
+    check_left(&histories, &with_sessions, &sessions)?;
+    ensure!(!with_sessions.0.contains_key("/doomed-0"), "what nobody acknowledged was done");
+
+    // A client that was between two servers could not say that it ends; its session expires.
+    let until = Instant::now() + LIMIT;
+    while Left::of(addr)?.0.values().any(|it| it.owner() != 0) {
+        ensure!(Instant::now() < until, "ephemerals outlive the sessions by {LIMIT:?}");
+        std::thread::sleep(LOOK_EVERY * 10);
+    }
+    let mut all = Vec::new();
+    for id in 1..=3 {
+        all.push((id, Left::of(ensemble.member(id)?.client)?));
+    }
+    let (_, first) = &all[0];
+    for (id, left) in &all {
+        if let Some(difference) = first.difference(left) {
+            anyhow::bail!("servers 1 and {id} differ: {difference}");
+        }
+    }
+    let znodes = first.0.len();
+    for id in 1..=3 {
+        ensemble.stop(id)?;
+    }
+    let mut dumps = Vec::new();
+    for id in 1..=3 {
+        let dump = java::dump_dir(&ensemble.data_dir(id))?;
+        let znodes = dump.lines().filter(|it| it.starts_with("znode ") && !it.starts_with(CONFIG));
+        dumps.push(znodes.map(str::to_owned).collect::<Vec<_>>());
+    }
+    for (id, dump) in (1..).zip(&dumps) {
+        let difference = dumps[0].iter().zip(dump).find(|(one, other)| one != other);
+        ensure!(difference.is_none(), "the files of 1 and {id} differ: {difference:?}");
+        ensure!(dumps[0].len() == dump.len(), "the files of 1 and {id} have {} and {}", dumps[0].len(), dump.len());
+    }
+    Ok((tally, znodes))
 }

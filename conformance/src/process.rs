@@ -48,6 +48,12 @@ impl Process {
 
         let log = open_log(dir)?;
         let mut command = command(&cfg);
+        if let Some(netns) = &options.netns {
+            // It becomes what it runs: the process id is the server's.
+            let mut within = Command::new("ip");
+            within.args(["netns", "exec", netns]).arg(command.get_program()).args(command.get_args());
+            command = within;
+        }
         command
             .current_dir(dir)
             .stdin(Stdio::null())

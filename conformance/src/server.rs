@@ -26,6 +26,8 @@ pub struct Options {
     pub jvm: Vec<String>,
     /// More environment variables.
     pub env: Vec<(String, String)>,
+    /// The network namespace that it runs in; none: this one's.
+    pub netns: Option<String>,
     /// What to wait for.
     pub ready: Ready,
     /// How long to wait for it.
@@ -43,6 +45,7 @@ impl Options {
             keep_cfg: false,
             jvm: Vec::new(),
             env: Vec::new(),
+            netns: None,
             ready: Ready::Serving,
             start_limit: Duration::from_mins(1),
         }

@@ -1,11 +1,16 @@
-//! `cargo xtask soak --ensemble`: the matrix of faults of mixed ensembles, a line for each cell.
+//! `cargo xtask soak --ensemble`: the matrix of faults of mixed ensembles, a line for each cell; and faults while the members
+//! change, where there can be network namespaces.
 
+use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use ostler_conformance::history::Tally;
 use ostler_conformance::matrix::{Cell, Counts, HEADER, cells};
+use ostler_conformance::moving::{self, Moving};
+use ostler_conformance::netns::Lan;
 use ostler_conformance::target;
 use serde::Serialize;
 
@@ -30,8 +35,13 @@ struct Report {
 
 /// Plays each cell, again and again while there is time; the exit code says whether a promise was broken.
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let wanted = |cell: &Cell| args.only.as_ref().is_none_or(|only| cell.to_string().contains(only.as_str()));
-    let cells: Vec<Cell> = cells().into_iter().filter(wanted).collect();
+    let mut all: Vec<Part> = cells().into_iter().map(Part::Cell).collect();
+    match Lan::start(&[1]) {
+        Ok(_) => all.extend(moving::all().into_iter().map(Part::Moving)),
+        Err(why) => println!("without reconfigs: {why:#}"),
+    }
+    let wanted = |part: &Part| args.only.as_ref().is_none_or(|only| part.to_string().contains(only.as_str()));
+    let cells: Vec<Part> = all.into_iter().filter(wanted).collect();
     ensure!(!cells.is_empty(), "no cell of the matrix is called that");
     let first_seed = args.seed.unwrap_or_else(new_seed);
     let (began, mut report, mut total) = (Instant::now(), Report { first_seed, ..Report::default() }, Tally::default());
@@ -92,6 +102,30 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(if report.violations == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(cell: &Cell, counts: &Counts) {
+/// What is played.
+enum Part {
+    Cell(Cell),
+    Moving(Moving),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cell(it) => it.fmt(f),
+            Self::Moving(it) => it.fmt(f),
+        }
+    }
+}
+
+impl Part {
+    fn play(&self, dir: &Path, seed: u64) -> Result<Counts> {
+        match self {
+            Self::Cell(it) => it.play(dir, seed),
+            Self::Moving(it) => it.play(dir, seed),
+        }
+    }
+}
+
+fn print(cell: &Part, counts: &Counts) {
     println!("{:<34} {counts}", cell.to_string());
 }
