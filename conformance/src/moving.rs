@@ -46,7 +46,6 @@ pub fn all() -> Vec<Moving> {
 
 /// The largest id wins the first election.
 const LEADER: u8 = 3;
-const OTHERS: [u8; 2] = [1, 2];
 const CLIENTS: usize = 4;
 /// Writes before the fault, during it, and after.
 const WRITES: u64 = 100;

@@ -106,10 +106,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
                 let length = Length { seconds: args.seconds, warmup: args.warmup };
                 let how = How { servers: args.servers, observers: args.observers, length, kills: args.kills };
                 let figures = scenario
-                    .run(side, &dir.join("run"), how, apache)
+                    .run(side, &dir.join("run"), how, apache.as_ref())
                     .with_context(|| format!("{at}: results so far are kept; run again to go on"))?;
                 println!("{at}  {}", figures.line());
-                results.put(scenario.name, round, side, figures)?;
+                results.put(scenario.name, round, side, &figures)?;
             }
         }
     }

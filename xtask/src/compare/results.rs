@@ -201,8 +201,8 @@ impl Results {
     }
 
     /// Keeps what a run gave.
-    pub(crate) fn put(&mut self, scenario: &str, round: u32, side: Side, figures: Figures) -> Result<()> {
-        self.kept.entries.push(Entry { scenario: scenario.to_owned(), round, side, figures });
+    pub(crate) fn put(&mut self, scenario: &str, round: u32, side: Side, figures: &Figures) -> Result<()> {
+        self.kept.entries.push(Entry { scenario: scenario.to_owned(), round, side, figures: *figures });
         let fresh = self.path.with_extension("tmp");
         fs::write(&fresh, serde_json::to_vec_pretty(&self.kept)?)
             .and_then(|()| fs::rename(&fresh, &self.path))

@@ -237,7 +237,7 @@ impl Scenario {
     /// Runs it against a fresh server of `side` in `dir`.
     ///
     /// `apache` is what Apache's came to in this round: one load depends on it.
-    pub(crate) fn run(&self, side: Side, dir: &Path, how: How, apache: Option<Figures>) -> Result<Figures> {
+    pub(crate) fn run(&self, side: Side, dir: &Path, how: How, apache: Option<&Figures>) -> Result<Figures> {
         let How { servers, length, .. } = how;
         if dir.exists() {
             fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))?;

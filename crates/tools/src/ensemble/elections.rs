@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn the_first_look_shows_the_last_ones() {
-        let many: String = (1..100).map(|n| format!("{n} {n} votes leader=nobody round={n}\n")).collect();
+        let told = (1..100).map(|n| format!("{n} {n} votes leader=nobody round={n}\n"));
+        let many = told.collect::<Vec<_>>().concat();
         let shown = lines(Known::default().news("server.1", &format!("process=1\n{many}")));
         assert_eq!((shown.len(), shown[11].as_str()), (FIRST_MAX, "server.1 votes for nobody (round 99)"));
     }
