@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::disk_watch::DiskWatch;
 use crate::member::Member;
 use crate::snapshots::ImageBound;
+use crate::sync_watch::SyncWatch;
 
 /// The machines that the lock guards.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub struct Core {
     rejected_sessions_told: AtomicU64,
     /// What the log's disk is at, and what was said about it.
     pub disk_watch: DiskWatch,
+    /// The other syncs that are under way.
+    pub syncs: Arc<SyncWatch>,
     /// A bell a shard.
     pub bells: Vec<Notify>,
     /// How much is kept for the next snapshot.
@@ -100,6 +103,7 @@ impl Core {
             mismatches_told: AtomicU64::new(0),
             rejected_sessions_told: AtomicU64::new(0),
             disk_watch: DiskWatch::default(),
+            syncs: Arc::default(),
             bells,
             images: ImageBound::default(),
             member,
@@ -190,6 +194,7 @@ impl Core {
     pub fn tick(&self) {
         // Under load the lock is rarely free at the first try; what is due can wait for the next tick, but not for ever.
         self.disk_watch.look_for_stall(self.clock.now().mono_us);
+        self.syncs.look();
         let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
         let mut woken = machines.node.tick(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));

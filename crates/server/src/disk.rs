@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use storage::disk::{DiskRead, Entry};
 use storage::names::FileName;
@@ -12,6 +13,7 @@ use storage::{Dir, Disk, Effect, FileRef};
 
 use crate::denied::{explain, hint};
 use crate::direct::{self, Direct};
+use crate::sync_watch::SyncWatch;
 
 /// The directories of a server, and the files that are open in them. Each thread that executes effects has its own.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct RealDisk {
     open: HashMap<FileRef, File>,
     dirs: HashMap<Dir, File>,
     direct: Direct,
+    watch: Option<Arc<SyncWatch>>,
     /// Has a sync failed? The kernel may have dropped what it did not write.
     pub has_failed_sync: bool,
 }
@@ -40,8 +43,19 @@ impl RealDisk {
             open: HashMap::new(),
             dirs: HashMap::new(),
             direct: Direct::default(),
+            watch: None,
             has_failed_sync: false,
         }
+    }
+
+    /// The same, and whoever looks at `watch` sees its syncs.
+    pub fn watched(self, watch: &Arc<SyncWatch>) -> Self {
+        Self { watch: Some(watch.clone()), ..self }
+    }
+
+    /// The same directories, with nothing open.
+    pub fn anew(&self) -> Self {
+        Self { watch: self.watch.clone(), ..Self::new(&self.data, &self.log) }
     }
 
     fn dir(&self, dir: Dir) -> PathBuf {
@@ -99,6 +113,22 @@ impl RealDisk {
                 self.zero_fill(file, from, to)
             }
             done => done.map_err(io::Error::from),
+        }
+    }
+
+    /// The directory of what it touches, and that itself.
+    fn places(&self, effect: &Effect) -> (PathBuf, PathBuf) {
+        match effect {
+            Effect::FsyncDir(dir) => (self.dir(*dir), self.dir(*dir)),
+            Effect::Create(file)
+            | Effect::WriteAt { file, .. }
+            | Effect::ZeroFill { file, .. }
+            | Effect::Allocate { file, .. }
+            | Effect::Truncate { file, .. }
+            | Effect::Fdatasync(file)
+            | Effect::Fsync(file)
+            | Effect::Rename { file, .. }
+            | Effect::Remove(file) => (self.dir(file.dir), self.path(file)),
         }
     }
 
@@ -202,20 +232,17 @@ impl Disk for RealDisk {
     }
 
     fn execute(&mut self, effect: &Effect) -> io::Result<()> {
-        self.do_it(effect).map_err(|e| {
-            self.has_failed_sync |= matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
-            let (dir, path) = match effect {
-                Effect::FsyncDir(dir) => (self.dir(*dir), self.dir(*dir)),
-                Effect::Create(file)
-                | Effect::WriteAt { file, .. }
-                | Effect::ZeroFill { file, .. }
-                | Effect::Allocate { file, .. }
-                | Effect::Truncate { file, .. }
-                | Effect::Fdatasync(file)
-                | Effect::Fsync(file)
-                | Effect::Rename { file, .. }
-                | Effect::Remove(file) => (self.dir(file.dir), self.path(file)),
-            };
+        let is_sync = matches!(effect, Effect::Fdatasync(_) | Effect::Fsync(_) | Effect::FsyncDir(_));
+        let done = match self.watch.clone().filter(|_| is_sync) {
+            Some(watch) => {
+                let what = format!("{} in {}", effect.describe(), self.places(effect).0.display());
+                watch.run(what, || self.do_it(effect))
+            }
+            None => self.do_it(effect),
+        };
+        done.map_err(|e| {
+            self.has_failed_sync |= is_sync;
+            let (dir, path) = self.places(effect);
             // To rename or remove a file is a matter of its directory.
             let is_of_dir = matches!(effect, Effect::Rename { .. } | Effect::Remove(_));
             let hint = hint(if is_of_dir { &dir } else { &path }, e.kind());
@@ -368,6 +395,34 @@ mod tests {
             rename(FileName::SnapshotTemp, FileName::Snapshot(wire::Zxid(zxid)), &mut disk).unwrap();
         }
         assert_eq!(disk.open.len(), 0, "files that are finished and still open");
+    }
+
+    #[test]
+    fn what_is_only_synced_does_not_stay_open() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(VERSION_DIR)).unwrap();
+        let mut disk = RealDisk::new(dir.path(), dir.path());
+        for zxid in 1..4 {
+            let file = FileRef::log(wire::Zxid(zxid));
+            std::fs::write(disk.path(&file), b"read").unwrap();
+            disk.execute(&Effect::Fdatasync(file)).unwrap();
+        }
+        assert_eq!(disk.open.len(), 0);
+    }
+
+    #[test]
+    fn whoever_watches_sees_each_sync_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(VERSION_DIR)).unwrap();
+        let watch = Arc::new(SyncWatch::default());
+        let mut disk = RealDisk::new(dir.path(), dir.path()).watched(&watch).anew();
+        let file = FileRef::log(wire::Zxid(1));
+        let write = Effect::WriteAt { file: file.clone(), offset: 0, bytes: b"new".to_vec() };
+        let syncs = [Effect::Fdatasync(file.clone()), Effect::Fsync(file.clone()), Effect::FsyncDir(Dir::Log)];
+        for (seen, effect) in [Effect::Create(file), write].iter().map(|effect| (0, effect)).chain((1..).zip(&syncs)) {
+            disk.execute(effect).unwrap();
+            assert_eq!(watch.seen(), seen, "{}", effect.describe());
+        }
     }
 
     #[test]

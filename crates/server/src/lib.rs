@@ -36,6 +36,7 @@ pub mod shard_thread;
 pub mod snapshots;
 pub mod start;
 mod syncs;
+pub mod sync_watch;
 pub mod threads;
 pub mod words;
 

@@ -378,7 +378,7 @@ impl Member {
 /// because of a sync that failed: a history that was cut may be there again at the next start, in whole or in part.
 pub fn run_tasks(core: &Arc<Core>, on_failed_sync: &dyn Fn()) {
     let Some(member) = &core.member else { return };
-    let mut disk = member.disk();
+    let mut disk = member.disk().watched(&core.syncs);
     while let Some(job) = member.next_task() {
         match job {
             Job::Task(task) => run_task(core, member, &mut disk, &task, on_failed_sync),
@@ -485,7 +485,8 @@ impl Core {
                 );
             }
         };
-        let received = member.receivers.receive(&mut member.disk(), zxid, &mut pieces, &is_over, &mut waits);
+        let received =
+            member.receivers.receive(&mut member.disk().watched(&self.syncs), zxid, &mut pieces, &is_over, &mut waits);
         let is_whole = match received {
             Ok(Some(bytes)) => {
                 tracing::info!("the snapshot of {zxid} came: {bytes} bytes");

@@ -39,7 +39,7 @@ pub(crate) fn rebuild_or_begin_anew(
                 reason: format!("{error}; {denied}"),
             })?;
             tell(&name, &error.to_string());
-            *disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+            *disk = disk.anew();
             // What the last server said was said of files that are elsewhere now.
             rebuild(config, tree_config, disk, &LastStop::default())
         }

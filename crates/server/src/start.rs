@@ -38,6 +38,7 @@ use crate::quorum::{self, Listening, QuorumThread};
 use crate::recovery::rebuild_or_begin_anew;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::snapshots::{self, IMAGE_BYTES_MAX, SnapshotOptions};
+use crate::sync_watch::SyncWatch;
 use crate::threads::{self, LogThread};
 use crate::words::{StartTimes, Words};
 
@@ -153,7 +154,10 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
         keys: HashKeys([seed[0], seed[1], seed[2], seed[3]]),
         owner_rules: OwnerRules { extended_types: config.tree.extended_types, emulate_353: config.tree.ttl_layout_353 },
     };
-    let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    let syncs = SyncWatch::of_start(Duration::from_millis(storage.sync_warning_ms)).map_err(StartError::System)?;
+    let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir).watched(&syncs);
+    // As long as the disk is.
+    drop(syncs);
     directories::look_for_lost(storage, &locks, &disk)?;
     // The log's is the last.
     let word = locks.last().map(last_stop::of).unwrap_or_default();
@@ -316,7 +320,9 @@ fn launch(
     lock: Arc<[DirLock]>,
 ) -> io::Result<Running> {
     let storage = &config.storage;
-    let disk = || RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+    let syncs = core.syncs.clone();
+    syncs.warn_after(Duration::from_millis(storage.sync_warning_ms));
+    let disk = || RealDisk::new(&storage.data_dir, &storage.data_log_dir).watched(&syncs);
     let how = LogThread {
         warn_after: Duration::from_millis(storage.sync_warning_ms),
         group: GroupCommit {
@@ -326,7 +332,9 @@ fn launch(
         },
     };
     let log_thread = spawn("ostler-log", {
-        let (core, mut disk, on_fatal) = (core.clone(), disk(), on_fatal.clone());
+        // Its syncs are told of with their batches.
+        let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir);
+        let (core, on_fatal) = (core.clone(), on_fatal.clone());
         let lock = Arc::downgrade(&lock);
         move || {
             if let Err(e) = threads::run_log(&core, &mut disk, how) {
