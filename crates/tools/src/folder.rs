@@ -27,6 +27,14 @@ impl Folder {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Does a server run on it? One of ours: Apache's takes no lock.
+    pub fn is_in_use(&self) -> bool {
+        File::open(&self.path).is_ok_and(|folder| {
+            let taken = rustix::fs::flock(folder, rustix::fs::FlockOperation::NonBlockingLockShared);
+            taken.is_err_and(|e| e == rustix::io::Errno::WOULDBLOCK)
+        })
+    }
 }
 
 impl Disk for Folder {

@@ -1,6 +1,6 @@
 //! How far a long reading is, on terminals only.
 
-use std::io::{self, Read};
+use std::io::{self, IsTerminal, Read};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -14,6 +14,16 @@ pub fn bar(total: u64, what: &str, wanted: bool) -> ProgressBar {
     }
     bar.set_message(what.to_owned());
     bar
+}
+
+/// Does somebody look? For those who answer when all is read: the line is gone by then.
+pub fn is_watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// The same for those who print while they read: only where the line does not meet the answer.
+pub fn is_apart() -> bool {
+    is_watched() && !io::stdout().is_terminal()
 }
 
 /// Tells a bar what is read through it.

@@ -175,12 +175,7 @@ fn epochs(folder: &Path, last: Option<Zxid>, findings: &mut Vec<Finding>) {
 
 /// All of it, as the next start would read it, digests too.
 fn as_a_start(data: Folder, logs: Folder, options: &RecoverOptions, findings: &mut Vec<Finding>) {
-    // Of ours; Apache's server takes no lock.
-    let is_locked = File::open(data.path()).is_ok_and(|folder| {
-        let taken = rustix::fs::flock(folder, rustix::fs::FlockOperation::NonBlockingLockShared);
-        taken.is_err_and(|e| e == rustix::io::Errno::WOULDBLOCK)
-    });
-    if is_locked {
+    if data.is_in_use() {
         let what = "a server is running there, so what its next start would say was not looked at".to_owned();
         findings.push(Finding::new(Level::Info, what));
         return;

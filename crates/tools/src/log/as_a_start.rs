@@ -11,12 +11,13 @@ use storage::disk::{Disk, DiskRead, Entry, FileRef};
 use storage::last_stop::{BOOT_ID, LOCK_FILE, LastStop};
 use storage::log::dir::ReadLogError;
 use storage::names::{LOG, SNAPSHOT, numbered};
-use storage::recover::{Origin, read_logs};
+use storage::recover::{Origin, Progress, read_logs};
 use storage::{Dir, Effect, RecoverError, RecoverOptions, recover};
 use tree::TreeConfig;
 
 use super::RECORD_MAX;
 use crate::folder::Folder;
+use crate::progress;
 
 /// What a start would come to.
 #[derive(Debug, Serialize)]
@@ -72,7 +73,15 @@ pub fn read_both(data: Folder, logs: Folder, options: &RecoverOptions) -> AsASta
         })
     } else {
         let mut rebuilt = Rebuild::new(TreeConfig::default(), false);
-        let found = recover(&mut disk, &options, &mut rebuilt, &mut |_| ());
+        let bar = progress::bar(0, "as a start", progress::is_watched());
+        let found = recover(&mut disk, &options, &mut rebuilt, &mut |step| match step {
+            Progress::Snapshot { bytes, total, .. } => {
+                bar.set_length(total);
+                bar.set_position(bytes);
+            }
+            Progress::Txns { txns, .. } => bar.set_message(format!("as a start: {txns} txns behind the snapshot")),
+        });
+        bar.finish_and_clear();
         found.map(|mut found| {
             found.warnings.extend(rebuilt.finish().2);
             let (last, txns) = (found.last_zxid, found.txns_replayed);

@@ -13,7 +13,7 @@ use storage::names::{LOG, numbered, zxid_of};
 use storage::{Dir, Disk};
 use wire::Zxid;
 
-use super::{Cut, RECORD_MAX, wants_progress};
+use super::{Cut, RECORD_MAX};
 use crate::Outcome;
 use crate::folder::Folder;
 use crate::progress::{self, Told};
@@ -32,7 +32,7 @@ enum Rest {
 pub fn run(args: &Cut, out: &mut dyn Write) -> Result<Outcome> {
     let source = File::open(&args.file).with_context(|| args.file.display().to_string())?;
     let length = source.metadata().with_context(|| args.file.display().to_string())?.len();
-    let bar = progress::bar(length, "copying", wants_progress());
+    let bar = progress::bar(length, "copying", progress::is_watched());
     cut(args, Told::new(source, &bar), &mut || bar.finish_and_clear(), out)
 }
 

@@ -7,7 +7,6 @@ pub(crate) mod line;
 mod show;
 mod verify;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -114,9 +113,4 @@ pub fn run(command: &LogCommand) -> Result<Outcome> {
         LogCommand::Follow(args) => follow::run(args, out),
         LogCommand::Cut(args) => cut::run(args, out),
     })
-}
-
-/// A progress line only where it does not meet the answer: standard error is a terminal and standard output none.
-fn wants_progress() -> bool {
-    std::io::stderr().is_terminal() && !std::io::stdout().is_terminal()
 }

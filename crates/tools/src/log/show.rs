@@ -10,7 +10,7 @@ use storage::names::{LOG, zxid_of};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
-use super::{RECORD_MAX, line, wants_progress};
+use super::{RECORD_MAX, line};
 use crate::filter::TxnFilter;
 use crate::input::{self, Input};
 use crate::progress::{self, Told};
@@ -19,7 +19,7 @@ use crate::{Outcome, text};
 /// Prints what `filter` takes.
 pub fn run(paths: &[PathBuf], filter: &TxnFilter, as_json: bool, out: &mut dyn Write) -> Result<Outcome> {
     let files = needed(input::logs(paths)?, filter);
-    let bar = progress::bar(files.iter().map(|file| file.length).sum(), "reading", wants_progress());
+    let bar = progress::bar(files.iter().map(|file| file.length).sum(), "reading", progress::is_apart());
     if !as_json {
         writeln!(out, "{}", line::heading())?;
     }

@@ -1,7 +1,13 @@
 //! `ostler log verify`: each file by itself, then a folder as the history that a start would read.
+//!
+//! Where a server runs, the end of the newest log is on its way: what is there of it now says nothing. Damage stays where it is,
+//! and a record that was being written does not.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::path::Path;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -9,11 +15,11 @@ use storage::Dir;
 use storage::disk::Disk;
 use storage::log::dir::is_next;
 use storage::log::reader::{End, LogReader, Step};
-use storage::names::{SNAPSHOT, numbered};
+use storage::names::{LOG, SNAPSHOT, numbered};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
-use super::{RECORD_MAX, Verify, as_a_start, wants_progress};
+use super::{RECORD_MAX, Verify, as_a_start};
 use crate::folder::Folder;
 use crate::input::{self, Input};
 use crate::progress::{self, Told};
@@ -29,7 +35,19 @@ struct Report {
     last: Option<String>,
     verdict: &'static str,
     details: Option<String>,
+    /// Where its records end.
+    #[serde(skip)]
+    end: u64,
+    /// Is there, behind that, what no write that is under way explains?
+    #[serde(skip)]
+    is_sure: bool,
 }
+
+/// How often what is broken at the end of a file that a server writes to is looked at, and how long after the last time.
+const LOOKS: u32 = 5;
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Of the newest log where a server runs.
+const BEING_WRITTEN: &str = "being written";
 
 impl Report {
     fn is_bad(&self) -> bool {
@@ -48,16 +66,31 @@ impl Report {
 /// Prints what it found.
 pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let files = input::logs(&args.paths)?;
-    let bar = progress::bar(files.iter().map(|file| file.length).sum(), "checking", wants_progress());
+    let bar = progress::bar(files.iter().map(|file| file.length).sum(), "checking", progress::is_watched());
     let mut reports = Vec::new();
+    let is_listed = args.paths.iter().any(|path| path.is_dir());
     for file in &files {
-        let source = File::open(&file.path).with_context(|| file.shown())?;
-        reports.push(check(file, Told::new(source, &bar)));
+        let source = match File::open(&file.path) {
+            // Purged since it was listed.
+            Err(e) if is_listed && e.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.with_context(|| file.shown())?,
+        };
+        // Asked before it is read: one that is closed meanwhile is read to its end.
+        let is_written = is_written(&file.path);
+        let report = check(file, Told::new(source, &bar));
+        reports.push(if is_written { while_written(report, || look_again(file))? } else { report });
     }
     bar.finish_and_clear();
-    let mut starts = Vec::new();
-    for path in args.paths.iter().filter(|path| path.is_dir()) {
-        starts.push(as_a_start::read(&Folder::new(path)));
+    let (mut starts, mut in_use) = (Vec::new(), Vec::new());
+    for folder in args.paths.iter().filter(|path| path.is_dir()).map(|path| Folder::new(path)) {
+        if folder.is_in_use() {
+            in_use.push(format!(
+                "{}: a server is running there, so what its next start would say was not looked at",
+                folder.path().display()
+            ));
+        } else {
+            starts.push(as_a_start::read(&folder));
+        }
     }
     let is_bad = starts.iter().any(|start| start.is_refused) || reports.iter().any(Report::is_bad);
     if args.json {
@@ -85,12 +118,55 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         for start in &starts {
             write!(out, "{start}")?;
         }
+        for told in &in_use {
+            writeln!(out, "{told}")?;
+        }
         if !is_bad {
             let txns: u64 = reports.iter().map(|report| report.txns).sum();
             writeln!(out, "{txns} txns, each whole and readable")?;
         }
     }
     Ok(if is_bad { Outcome::Bad } else { Outcome::Good })
+}
+
+/// Is it the newest log of a folder on which a server runs?
+fn is_written(file: &Path) -> bool {
+    let Some(folder) = file.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
+    else {
+        return false;
+    };
+    let newest = Folder::new(folder).list(Dir::Log).ok().and_then(|files| numbered(&files, LOG).pop());
+    newest.is_some_and(|newest| file.file_name().is_some_and(|name| *name == *newest.name.to_string()))
+        && Folder::new(folder).is_in_use()
+}
+
+/// The same file, a little later.
+fn look_again(file: &Input) -> Result<Report> {
+    sleep(LOOK_AGAIN);
+    let source = File::open(&file.path).with_context(|| file.shown())?;
+    let length = source.metadata().with_context(|| file.shown())?.len();
+    Ok(check(&Input { length, ..file.clone() }, source))
+}
+
+/// What is to be said of a file to which a server writes: damage only if it stays.
+fn while_written(first: Report, mut again: impl FnMut() -> Result<Report>) -> Result<Report> {
+    let mut report = first;
+    for _ in 1..LOOKS {
+        if report.verdict != "damaged" {
+            break;
+        }
+        let next = again()?;
+        if next.end == report.end && next.verdict == report.verdict && next.is_sure {
+            return Ok(next);
+        }
+        report = next;
+    }
+    if report.verdict != "unreadable" {
+        report.verdict = BEING_WRITTEN;
+        report.details =
+            Some(format!("a server is running there and writes to it; behind byte {} nothing was judged", report.end));
+    }
+    Ok(report)
 }
 
 /// One file by itself. Its last record may be unfinished; whether that is damage, its folder tells.
@@ -103,6 +179,8 @@ fn check(file: &Input, source: impl io::Read) -> Report {
         last: None,
         verdict: "whole",
         details: None,
+        end: 0,
+        is_sure: true,
     };
     let mut reader = match LogReader::open(source, RECORD_MAX) {
         Ok(Ok(reader)) => reader,
@@ -155,10 +233,12 @@ fn check(file: &Input, source: impl io::Read) -> Report {
         report.verdict = "damaged";
         report.details = Some(bad);
     }
+    let is_bad = report.verdict != "whole";
     let end = match end {
         Ok(end) => end,
         Err((offset, error)) => return report.unreadable(offset, &error),
     };
+    report.end = end.offset();
     let flaw = match end {
         End::Eof { .. } => return report,
         End::Padding { .. } => None,
@@ -182,6 +262,7 @@ fn check(file: &Input, source: impl io::Read) -> Report {
             Ok(explained) => explained,
             Err(error) => return report.unreadable(offset, &error),
         };
+        report.is_sure = is_bad;
         if report.verdict == "whole" {
             report.verdict = if explained { "torn end" } else { "damaged" };
         }
@@ -254,6 +335,75 @@ mod tests {
             let details = report.details.unwrap();
             assert!(details.starts_with(&format!("it can't be read from byte {from} on: ")), "{details}");
         }
+    }
+
+    #[test]
+    fn what_a_running_server_writes_is_no_damage_and_damage_stays_it() {
+        let report = |verdict, end, is_sure| Report {
+            file: "log.1".to_owned(),
+            bytes: 9,
+            txns: 1,
+            first: None,
+            last: None,
+            verdict,
+            details: None,
+            end,
+            is_sure,
+        };
+        // As it is, and what it is the next times.
+        let (whole, torn, broken) = (report("whole", 90, true), ("torn end", 50, false), ("damaged", 50, false));
+        let (damaged, later) = (("damaged", 50, true), ("damaged", 70, true));
+        let cases: [(&[(&'static str, u64, bool)], &str); 6] = [
+            (&[torn], BEING_WRITTEN),
+            (&[broken, broken, broken, broken, broken], BEING_WRITTEN),
+            (&[damaged, later, ("damaged", 90, true), ("damaged", 91, true), ("damaged", 92, true)], BEING_WRITTEN),
+            (&[damaged, torn], BEING_WRITTEN),
+            (&[damaged, damaged], "damaged"),
+            (&[damaged, later, later], "damaged"),
+        ];
+        for (looks, verdict) in cases {
+            let mut looks = looks.iter().map(|&(verdict, end, is_sure)| report(verdict, end, is_sure));
+            let first = looks.next().unwrap();
+            let told = while_written(first, || Ok(looks.next().unwrap())).unwrap();
+            assert_eq!(told.verdict, verdict);
+            assert_eq!(looks.count(), 0, "not looked at");
+            assert_eq!(told.is_bad(), verdict == "damaged");
+        }
+        let told = while_written(whole, || unreachable!("nothing is broken")).unwrap();
+        assert_eq!(
+            told.details.unwrap(),
+            "a server is running there and writes to it; behind byte 90 nothing was judged"
+        );
+    }
+
+    #[test]
+    fn only_the_newest_log_of_a_folder_with_a_server_is_being_written() {
+        let dir = tempfile::tempdir().unwrap();
+        write_log(dir.path(), &[1, 2, 3]);
+        let verify = |path: &Path| {
+            let mut out = Vec::new();
+            let args = Verify { paths: vec![path.to_owned()], json: false };
+            (run(&args, &mut out).unwrap(), String::from_utf8(out).unwrap())
+        };
+        let tail = |name: &str| {
+            let mut bytes = fs::read(dir.path().join("log.1")).unwrap();
+            bytes.truncate(bytes.len() - 3);
+            fs::write(dir.path().join(name), bytes).unwrap();
+        };
+        tail("log.2");
+        let lock = File::open(dir.path()).unwrap();
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        for path in [dir.path().to_owned(), dir.path().join("log.2")] {
+            let (outcome, said) = verify(&path);
+            assert!(outcome == Outcome::Good && said.contains("being written\n"), "{said}");
+            assert_eq!(said.contains("a server is running there, so what its next start"), path.is_dir(), "{said}");
+        }
+        tail("log.1");
+        let (_, said) = verify(dir.path());
+        assert!(said.contains("torn end\n") && said.contains("being written\n"), "{said}");
+        drop(lock);
+        let (_, said) = verify(dir.path());
+        assert!(!said.contains("being written") && said.contains("as a start would read it"), "{said}");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Reading a snapshot, compressed or not, with a progress line.
 
 use std::fs::File;
-use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
 use storage::snapshot::decode::{LoadSnapshotError, SnapshotEnd, SnapshotVisitor, decode_file};
@@ -16,10 +15,26 @@ use crate::progress::{self, Told};
 /// The longest path, data or ACL that is read, in bytes.
 const LENGTH_MAX: usize = 256 << 20;
 
-/// Shows all of it to `visitor`. The outer error is about the file system, the inner one about the file.
+/// Shows all of it to `visitor`, which prints nothing meanwhile. The outer error is about the file system, the inner one about the
+/// file.
 pub fn read(file: &Input, visitor: &mut impl SnapshotVisitor) -> Result<Result<SnapshotEnd, LoadSnapshotError>> {
+    read_telling(file, visitor, progress::is_watched())
+}
+
+/// The same for one that prints.
+pub fn read_printing(
+    file: &Input,
+    visitor: &mut impl SnapshotVisitor,
+) -> Result<Result<SnapshotEnd, LoadSnapshotError>> {
+    read_telling(file, visitor, progress::is_apart())
+}
+
+fn read_telling(
+    file: &Input,
+    visitor: &mut impl SnapshotVisitor,
+    wanted: bool,
+) -> Result<Result<SnapshotEnd, LoadSnapshotError>> {
     let source = File::open(&file.path).with_context(|| file.shown())?;
-    let wanted = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
     let bar = progress::bar(file.length, "reading", wanted);
     let done = decode_file(Told::new(source, &bar), Compression::of(&file.name), LENGTH_MAX, visitor, &mut |_| ());
     bar.finish_and_clear();

@@ -11,7 +11,7 @@ use wire::jute::Buffer;
 use wire::{AclVec, SessionId, StatPersisted};
 
 use super::NodeFilter;
-use super::read::{client_path, read};
+use super::read::{client_path, read_printing};
 use crate::filter::is_at_or_below;
 use crate::{Outcome, input, text};
 
@@ -123,7 +123,7 @@ impl SnapshotVisitor for Printer<'_> {
 pub fn run(path: &Path, filter: &NodeFilter, as_json: bool, out: &mut dyn Write) -> Result<Outcome> {
     let file = input::snapshot(path)?;
     let mut printer = Printer { out, filter, as_json, acls: BTreeMap::new(), shown: 0, failed: None };
-    let done = read(&file, &mut printer)?;
+    let done = read_printing(&file, &mut printer)?;
     let (shown, failed) = (printer.shown, printer.failed);
     if let Some(error) = failed {
         return Err(error.into());
