@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use super::layer::{Outcome, counted};
+use super::layer::Outcome;
 
 /// A line of `cargo --message-format=json`, as far as it is of interest.
 #[derive(Debug, Deserialize)]
@@ -93,12 +93,11 @@ pub(super) fn run(mut build: Command, chosen: impl Fn(&str) -> bool, how: &Binar
         }
         drop(say);
         for (binary, done, took) in said {
-            let (text, one) = done.unwrap_or_else(|e| (format!("{e:#}\n"), Outcome { passed: 0, failed: 1 }));
+            let (text, one) = done.unwrap_or_else(|e| (format!("{e:#}\n"), Outcome::failure()));
             let result = if one.failed > 0 { "FAILED" } else { "passed" };
             let (name, package) = (&binary.name, &binary.package);
             println!("== {package} {name} {result}  {:.1} s\n{text}", took.as_secs_f64());
-            outcome.passed += one.passed;
-            outcome.failed += one.failed;
+            outcome.add(one);
         }
     });
     Ok(outcome)
@@ -149,10 +148,7 @@ fn execute(binary: &Binary, how: &Binaries<'_>) -> Result<(String, Outcome)> {
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).context("reading what a test prints")? > 0 {
         let one = String::from_utf8_lossy(&line);
-        if let Some(counts) = counted(one.trim_end()) {
-            outcome.passed += counts.passed;
-            outcome.failed += counts.failed;
-        }
+        outcome.line(one.trim_end());
         text.push_str(&one);
         line.clear();
     }
@@ -193,11 +189,11 @@ mod tests {
         let binary =
             |path: &str| Binary { name: "it".to_owned(), package: "of".to_owned(), path: path.into(), dir: "/".into() };
         let (_, outcome) = execute(&binary("/bin/false"), &how).unwrap();
-        assert_eq!(outcome, Outcome { passed: 0, failed: 1 });
+        assert_eq!(outcome, Outcome::failure());
         assert!(execute(&binary("/nowhere"), &how).is_err());
         let script = script();
         let (text, outcome) = execute(&binary(script.to_str().unwrap()), &how).unwrap();
-        assert_eq!(outcome, Outcome { passed: 3, failed: 1 });
+        assert_eq!(outcome, Outcome { passed: 3, failed: 1, covered: vec!["all of it".to_owned()] });
         assert!(text.contains("/the/binary in / with 3\n"), "{text}");
     }
 
@@ -206,7 +202,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let mut file = tempfile::NamedTempFile::new().unwrap();
         let text = "#!/bin/sh\necho \"$OSTLER_BIN in $PWD with $RUST_TEST_THREADS\"\n\
-            echo 'test result: FAILED. 3 passed; 1 failed; 0 ignored'\nexit 1\n";
+            echo 'covered: all of it'\necho 'test result: FAILED. 3 passed; 1 failed; 0 ignored'\nexit 1\n";
         file.write_all(text.as_bytes()).unwrap();
         file.as_file().set_permissions(PermissionsExt::from_mode(0o700)).unwrap();
         file.into_temp_path()

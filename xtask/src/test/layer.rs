@@ -32,19 +32,46 @@ pub(super) enum Build {
 }
 
 /// How many tests, or layers without tests, passed and failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// These passed.
     pub(super) passed: u64,
     /// These did not.
     pub(super) failed: u64,
+    /// What tests have told of what they have covered.
+    pub(super) covered: Vec<String>,
 }
 
 impl Outcome {
     fn of_layer(success: bool) -> Self {
-        Self { passed: u64::from(success), failed: u64::from(!success) }
+        Self { passed: u64::from(success), failed: u64::from(!success), ..Self::default() }
+    }
+
+    /// One that failed, before it could count.
+    pub(super) fn failure() -> Self {
+        Self::of_layer(false)
+    }
+
+    /// Adds another one.
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.covered.extend(other.covered);
+    }
+
+    /// Takes in a line that a test binary has printed.
+    pub(super) fn line(&mut self, line: &str) {
+        if let Some((passed, failed)) = counted(line) {
+            self.passed += passed;
+            self.failed += failed;
+        }
+        self.covered.extend(line.strip_prefix(COVERED).map(str::to_owned));
     }
 }
+
+/// With this begins what a test tells of what it has covered. It writes it past the harness, which swallows what a test prints
+/// that passes.
+const COVERED: &str = "covered: ";
 
 /// All layers, the quick ones first.
 pub(super) const LAYERS: &[Layer] = &[
@@ -114,11 +141,11 @@ fn unit() -> Result<Outcome> {
         first: &["worlds", "whole", "enumerate", "exhaustive"],
         env: Vec::new(),
     };
-    let binaries = binaries::run(cargo(TESTS), chosen, &how)?;
+    let mut outcome = binaries::run(cargo(TESTS), chosen, &how)?;
     let mut docs = cargo(TESTS);
     docs.args(["--doc", "--no-fail-fast"]);
-    let docs = tests(docs)?;
-    Ok(Outcome { passed: binaries.passed + docs.passed, failed: binaries.failed + docs.failed })
+    outcome.add(tests(docs)?);
+    Ok(outcome)
 }
 
 fn conformance(build: Build) -> Result<Outcome> {
@@ -164,10 +191,7 @@ fn tests(mut command: Command) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     for line in BufReader::new(output).lines() {
         let line = line.context("reading the output of cargo")?;
-        if let Some(result) = counted(&line) {
-            outcome.passed += result.passed;
-            outcome.failed += result.failed;
-        }
+        outcome.line(&line);
         println!("{line}");
     }
     // What does not compile, or ends before it can count, fails too.
@@ -177,14 +201,14 @@ fn tests(mut command: Command) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The counts in a line such as `test result: ok. 3 passed; 0 failed; ...`.
-pub(super) fn counted(line: &str) -> Option<Outcome> {
+/// How many passed and failed, in a line such as `test result: ok. 3 passed; 0 failed; ...`.
+fn counted(line: &str) -> Option<(u64, u64)> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let count = |word: &str| {
         let part = counts.split("; ").find_map(|it| it.strip_suffix(word))?;
         part.trim().parse().ok()
     };
-    Some(Outcome { passed: count("passed")?, failed: count("failed")? })
+    Some((count("passed")?, count("failed")?))
 }
 
 /// cargo-deny, built where it is missing: some minutes, once a machine. Without it, our own check of the same file.
@@ -213,7 +237,10 @@ mod tests {
     #[test]
     fn the_harness_is_understood() {
         let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.0s";
-        assert_eq!(counted(line), Some(Outcome { passed: 12, failed: 3 }));
-        assert_eq!(counted("running 3 tests"), None);
+        let mut outcome = Outcome::default();
+        for line in ["running 3 tests", line, "covered: 3 states", "test it ... covered: no", line] {
+            outcome.line(line);
+        }
+        assert_eq!(outcome, Outcome { passed: 24, failed: 6, covered: vec!["3 states".to_owned()] });
     }
 }

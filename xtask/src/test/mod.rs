@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let began = Instant::now();
         let outcome = (layer.run)(build).unwrap_or_else(|error| {
             println!("{error:#}");
-            Outcome { passed: 0, failed: 1 }
+            Outcome::failure()
         });
         let took = began.elapsed();
         let result = if outcome.failed > 0 { "FAILED" } else { "passed" };
@@ -67,8 +67,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             println!("warning: {} took longer than its budget", layer.name);
         }
         lines.push(line);
-        total.passed += outcome.passed;
-        total.failed += outcome.failed;
+        lines.extend(outcome.covered.iter().map(|what| format!("    {what}")));
+        total.add(outcome);
     }
     println!("\n{}", lines.join("\n"));
     println!("{} passed, {} failed", total.passed, total.failed);
