@@ -151,17 +151,22 @@ fn after_a_sync_that_failed_nobody_says_that_the_machine_has_kept_everything() {
     }
 }
 
+/// A member that is an ensemble of its own, and how it is started again.
+fn only_member(lines: &[&str]) -> (Faulty, Options) {
+    let dir = tempfile::tempdir().unwrap();
+    let [client, quorum, election] = free_addrs().unwrap().map(|it| it.port());
+    let mut options = Faulty::options(dir.path(), &[&["standaloneEnabled=false"][..], lines].concat());
+    (options.my_id, options.port) = (Some(1), Some(client));
+    options.cfg.push(format!("server.1=127.0.0.1:{quorum}:{election}"));
+    let server = ostler::Server::start(&options).unwrap();
+    (Faulty { dir, server, acknowledged: 0 }, options)
+}
+
 /// What a member writes beside the log is written by other threads: a history that is cut, an epoch.
 #[test]
 fn nor_after_one_of_a_member_s_other_syncs() {
-    let dir = tempfile::tempdir().unwrap();
-    let [client, quorum, election] = free_addrs().unwrap().map(|it| it.port());
-    let mut options = Faulty::options(dir.path(), &["standaloneEnabled=false"]);
-    (options.my_id, options.port) = (Some(1), Some(client));
-    options.cfg.push(format!("server.1=127.0.0.1:{quorum}:{election}"));
-    let mut server = ostler::Server::start(&options).unwrap();
-    server.kill().unwrap();
-    let mut faulty = Faulty { dir, server, acknowledged: 0 };
+    let (mut faulty, mut options) = only_member(&[]);
+    faulty.server.kill().unwrap();
     assert!(word(&faulty).starts_with("boot "), "{}", word(&faulty));
     faulty.set(&format!("sync acceptedEpoch errno {EIO}"));
     options.ready = Ready::Started;
@@ -171,6 +176,55 @@ fn nor_after_one_of_a_member_s_other_syncs() {
     let log = faulty.log();
     let last = log.lines().last().unwrap();
     assert!(last.contains("fsync acceptedEpoch.tmp") && last.contains("Input/output error"), "{last}");
+}
+
+#[test]
+fn those_are_told_of_too_while_they_hang() {
+    let (mut faulty, mut options) = only_member(&["fsync.warningthresholdms=300"]);
+    faulty.server.kill().unwrap();
+    faulty.set("sync acceptedEpoch stall 3000");
+    options.ready = Ready::Started;
+    faulty.server = ostler::Server::start(&options).unwrap();
+    faulty.wait_for("ms and is not done: the disk hangs");
+    let log = faulty.log();
+    let told = log.lines().find(|line| line.contains("is not done")).unwrap();
+    assert!(told.contains("fsync acceptedEpoch.tmp in ") && told.contains(" has taken "), "{told}");
+    assert!(!log.contains("is the disk shared or dying?"), "it is over already");
+    faulty.wait_for("ms: is the disk shared or dying?");
+}
+
+#[test]
+fn a_sector_that_can_not_be_read_is_named_and_what_to_do() {
+    let mut faulty = Faulty::start(&[]);
+    let mut client = faulty.session();
+    for _ in 0..20 {
+        assert!(faulty.create(&mut client));
+    }
+    faulty.server.kill().unwrap();
+    faulty.set(&format!("read version-2/log. at 4096 errno {EIO}"));
+    let why = format!("{:#}", ostler::Server::start(&Faulty::options(faulty.dir.path(), &[])).unwrap_err());
+    let named = ["log.1 can't be read from byte 4096 on, behind txn 0x", "Input/output error", "look at the disk"];
+    for text in named.iter().chain(&["nothing was changed"]) {
+        assert!(why.contains(text), "{text}: {why}");
+    }
+    faulty.check();
+}
+
+#[test]
+fn a_member_with_such_a_sector_sets_its_files_aside_for_a_copy() {
+    let (mut faulty, mut options) = only_member(&[]);
+    let mut client = faulty.session();
+    for _ in 0..20 {
+        assert!(faulty.create(&mut client));
+    }
+    faulty.server.kill().unwrap();
+    faulty.set(&format!("read version-2/log. at 4096 errno {EIO}"));
+    options.ready = Ready::Started;
+    faulty.server = ostler::Server::start(&options).unwrap();
+    faulty.wait_for("all files are set aside, in damaged-1 beside them");
+    let log = faulty.log();
+    let told = log.lines().find(|line| line.contains("are set aside")).unwrap();
+    assert!(told.contains("can't be read from byte 4096 on, behind txn 0x"), "{told}");
 }
 
 #[test]
