@@ -35,8 +35,8 @@ mod set_aside;
 pub mod shard_thread;
 pub mod snapshots;
 pub mod start;
-mod syncs;
 pub mod sync_watch;
+mod syncs;
 pub mod threads;
 pub mod words;
 

@@ -1,6 +1,6 @@
 //! Syncs other than those of the log's batches: epoch files, a TRUNC, a SNAP that is installed, snapshots, the purge, what a start
 //! reads. One that takes long is told of while it does, and when it is over; those of the batches are in
-//! [`disk_watch`](crate::disk_watch).
+//! `disk_watch`.
 
 use std::collections::BTreeMap;
 use std::io;

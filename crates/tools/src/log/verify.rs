@@ -353,7 +353,8 @@ mod tests {
         // As it is, and what it is the next times.
         let (whole, torn, broken) = (report("whole", 90, true), ("torn end", 50, false), ("damaged", 50, false));
         let (damaged, later) = (("damaged", 50, true), ("damaged", 70, true));
-        let cases: [(&[(&'static str, u64, bool)], &str); 6] = [
+        type Files<'a> = &'a [(&'static str, u64, bool)];
+        let cases: [(Files<'_>, &str); 6] = [
             (&[torn], BEING_WRITTEN),
             (&[broken, broken, broken, broken, broken], BEING_WRITTEN),
             (&[damaged, later, ("damaged", 90, true), ("damaged", 91, true), ("damaged", 92, true)], BEING_WRITTEN),
