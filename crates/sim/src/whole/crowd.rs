@@ -70,6 +70,7 @@ impl World {
         client.connections += 1;
         client.timeout_ms = timeout_ms;
         client.heard_us = self.now_us;
+        self.truth.lifetimes.on_moves(client.session, self.now_us);
         let mut password = password(client.session);
         if self.sabotage == Sabotage::WrongPassword {
             password[0] ^= 1;
@@ -112,6 +113,9 @@ impl World {
         };
         if matches!(what, What::Create | What::Write | What::Multi | What::Reconfig | What::Close) {
             self.truth.sessions.on_sent(client.session, xid, client.connections);
+        }
+        if what == What::Close {
+            self.truth.lifetimes.on_end_asked(client.session);
         }
         client.asked.push_back(Asked { xid, what, floor });
         let mut payload = RequestHeader { xid, op: op.code() }.to_vec();
@@ -252,6 +256,9 @@ impl World {
         if old != SessionId(0) && response.session != old {
             self.truth.wrong("sessions", format!("client {c} asks for session {old}, and gets {}", response.session));
             return;
+        }
+        if let (Some(conn), true) = (client.conn, old != SessionId(0)) {
+            self.truth.on_given_again(old, conn);
         }
         client.session = response.session;
         client.timeout_ms = response.timeout_ms as u64;

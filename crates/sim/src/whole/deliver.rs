@@ -2,7 +2,7 @@
 
 use wire::quorum::Packet;
 use zab::connections::{self, ConnectionId};
-use zab::{ConnId, ensemble, leader, learner, member};
+use zab::{ConnId, RoleId, ensemble, leader, learner, member};
 
 use super::{Event, Message, World};
 use crate::world::net::{ConnNumber, Port, TCP_TIMEOUT_US, WINDOW, Who};
@@ -132,6 +132,7 @@ impl World {
     fn on_packet(&mut self, s: usize, number: ConnNumber, port: Port, from: usize, packet: Packet) {
         let Port::Quorum(learner_role, leader_role) = port else { return };
         let input = if from == 0 {
+            self.on_told(s, leader_role, &packet);
             member::Input::Leader(leader_role, leader::Input::Packet(ConnId(number), packet))
         } else {
             if let Some(process) = self.servers[s].process.as_mut().filter(|it| it.receiving.is_some()) {
@@ -141,6 +142,16 @@ impl World {
             member::Input::Learner(learner_role, learner::Input::Packet(packet))
         };
         self.member(s, input);
+    }
+
+    /// A learner's ping tells its leader who was heard of.
+    fn on_told(&mut self, s: usize, leader_role: RoleId, packet: &Packet) {
+        let server = &self.servers[s];
+        let leads = server.process.as_ref().filter(|it| it.leads && it.is_role(leader_role));
+        if let (Some(process), Packet::Ping { touched: Some(touched), .. }) = (leads, packet) {
+            let at_ms = server.now(self.now_us).mono_ms();
+            self.truth.lifetimes.on_told(s, process.number, at_ms, touched);
+        }
     }
 
     /// The other side has closed.

@@ -44,7 +44,11 @@ impl World {
 
     /// Does what a node wants, until it wants nothing more.
     pub(super) fn drain(&mut self, s: usize) {
+        let now_ms = self.servers[s].now(self.now_us).mono_ms();
         if let Some(process) = &self.servers[s].process {
+            if process.leads {
+                self.truth.on_leader_closing(s, process.number, now_ms, process.node.pipeline.closing_sessions());
+            }
             self.truth.on_closing(process.node.pipeline.closing_sessions());
         }
         while let Some(output) = self.servers[s].process.as_mut().and_then(|it| it.node.next_output()) {

@@ -24,6 +24,10 @@ pub enum Sabotage {
     WrongPassword,
     /// A client takes a multi that failed for one that worked.
     MultisNeverFail,
+    /// Leaders never look whether a session has run out of time.
+    SessionsNeverEnd,
+    /// Leaders end sessions long before they have run out of time.
+    SessionsEndEarly,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
 }
@@ -40,6 +44,8 @@ impl Sabotage {
         (Self::SetsWatchesLate, &["watches"]),
         (Self::WrongPassword, &["sessions"]),
         (Self::MultisNeverFail, &["writes"]),
+        (Self::SessionsNeverEnd, &["lifetimes"]),
+        (Self::SessionsEndEarly, &["lifetimes"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];
 }

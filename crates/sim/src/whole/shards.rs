@@ -1,10 +1,13 @@
 //! Clients' connections at a server: what its shards' threads do.
 
 use bytes::Bytes;
-use peer::{ConnId, ShardSet};
+use peer::{ConnId, Now, ShardSet};
 
+use super::check::{Heard, Leader};
+use super::client::Phase;
 use super::{Event, Message, Sabotage, World};
-use crate::world::net::{ConnNumber, WINDOW};
+use crate::world::Setup;
+use crate::world::net::{ConnNumber, WINDOW, Who};
 
 /// A thread that runs later than this, in ms, has slept; and how often it looks, at least.
 const SLEEP_MIN_MS: i64 = 200;
@@ -22,7 +25,16 @@ impl World {
         let server = &mut self.servers[s];
         let now = server.now(self.now_us);
         let Some(process) = &mut server.process else { return };
-        let woken = process.node.tick(now, &process.shared);
+        let woken = match self.sabotage {
+            Sabotage::SessionsNeverEnd => ShardSet::default(),
+            Sabotage::SessionsEndEarly => {
+                let later = Now { mono_us: now.mono_us + self.setup.tick_ms * 20_000, ..now };
+                let mut woken = process.node.pipeline.tick(later, &process.shared);
+                woken.extend(process.node.tick(now, &process.shared));
+                woken
+            }
+            _ => process.node.tick(now, &process.shared),
+        };
         process.node.log.look_for_room(now.mono_ms());
         let number = process.number;
         self.wake(s, woken);
@@ -37,6 +49,26 @@ impl World {
             }
         }
         self.queue.push(self.now_us + tick_us, Event::Tick { server: s, process: number });
+        self.look_at_lifetimes(s);
+    }
+
+    /// Has it let a session live for too long?
+    fn look_at_lifetimes(&mut self, s: usize) {
+        let server = &self.servers[s];
+        let leads = server.process.as_ref().filter(|it| it.leads && it.shared.is_serving());
+        let Some((leads, process)) = leads.and_then(|it| Some(((it.number, it.role?), it))) else {
+            return self.truth.lifetimes.on_break(s);
+        };
+        // Without room in its log a leader ends none, nor where its epoch has no zxids left.
+        if self.truth.sessions.may_refuse || self.setup.initial_counter > 0 || process.applied() < self.truth.end() {
+            return self.truth.lifetimes.on_break(s);
+        }
+        let Setup { tick_ms, sync_limit_ticks, late, latency, .. } = &self.setup;
+        // The longest timeout, and what may be late: twice as late by a clock that is twice as fast.
+        let late_ms = tick_ms * sync_limit_ticks + (late.max_us + latency.max_us * 4) / 1000;
+        let bound_ms = (tick_ms * 24 + late_ms * 4) as i64 + 2000;
+        let clock_ms = |at_us| server.now(at_us).mono_ms();
+        self.truth.on_leader_tick(Leader { server: s, leads, now_us: self.now_us, clock_ms: &clock_ms, bound_ms });
     }
 
     /// Time in which the threads did not run counts for no session.
@@ -48,6 +80,7 @@ impl World {
         let due_ms = std::mem::replace(&mut process.awake_ms, now_ms) + 2 * tick_ms;
         if now_ms - due_ms >= SLEEP_MIN_MS {
             process.shards.iter_mut().for_each(|shard| shard.slept(due_ms, now_ms));
+            self.truth.lifetimes.on_slept();
         }
     }
 
@@ -75,6 +108,9 @@ impl World {
             process.numbers.insert(conn, number);
             conn
         });
+        if is_new {
+            self.truth.lifetimes.on_knock(number, process.applied());
+        }
         let unread = process.unread.entry(number).or_default();
         unread.push_back(bytes);
         if self.sabotage == Sabotage::RequestsOvertake && !is_new && unread.len() < 2 {
@@ -123,6 +159,14 @@ impl World {
                 if let Some(bytes) = next {
                     is_quiet = false;
                     it.receive(now, &process.shared, conn, &bytes);
+                    if let Some(Who::Client(c)) = self.net.conns.get(&number).map(|it| it.ends[0])
+                        && let Some(client) = self.clients.get(c).filter(|it| it.conn == Some(number))
+                        && client.phase != Phase::Away
+                    {
+                        let (process, at_ms, timeout_ms) = (process.number, now.mono_ms(), client.timeout_ms);
+                        let heard = Heard { process, at_ms, timeout_ms };
+                        self.truth.lifetimes.on_heard(client.session, s, self.now_us, heard);
+                    }
                 } else {
                     process.unread.remove(&number);
                 }

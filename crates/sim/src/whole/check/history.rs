@@ -142,6 +142,9 @@ impl Truth {
             if let Err(what) = self.sessions.on_committed(&entry) {
                 self.wrong("session order", what);
             }
+            if let Err(what) = self.lifetimes.on_committed(&entry, &self.model) {
+                self.wrong("lifetimes", what);
+            }
             if let Err(what) = self.model.apply(&entry) {
                 self.wrong("model", format!("{zxid}: {what}"));
             }

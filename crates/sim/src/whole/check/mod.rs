@@ -6,6 +6,7 @@
 //! | `history` | two logs that have one txn and differ before it; a commit without a quorum of disks, or one that is lost; a disk that forgets; a server that applies what it has not logged |
 //! | `model` | a committed txn that the plainest tree can't take: two creates of one znode, an ephemeral whose session is over or that outlives it, a version that is no step, a sequential name twice |
 //! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
+//! | `lifetimes` | a leader that ends a session of which it has just heard, or that never ends one that is silent; a write of a session behind its end, or a server that has applied the end and gives it again |
 //! | `answers` | a write that is no step behind what was acknowledged, an answer that is not its txn's, a read that goes back or shows anything but the committed state at its zxid, a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
@@ -13,6 +14,7 @@
 
 mod answers;
 mod history;
+mod lifetimes;
 mod model;
 mod queues;
 mod sessions;
@@ -26,6 +28,8 @@ use wire::{SessionId, Zxid};
 use zab::QuorumVerifier;
 
 pub(super) use self::answers::{Outcome, Read};
+use self::lifetimes::Lifetimes;
+pub(super) use self::lifetimes::{Heard, Leader};
 pub(super) use self::model::Model;
 use self::sessions::Sessions;
 pub(super) use self::watches::{Kind as WatchKind, Watches};
@@ -56,6 +60,7 @@ pub(super) struct Truth {
     digests: BTreeMap<Zxid, i64>,
     pub(super) model: Model,
     pub(super) sessions: Sessions,
+    pub(super) lifetimes: Lifetimes,
     /// Sessions whose end somebody has proposed.
     closing: BTreeSet<SessionId>,
     /// The last zxid that was acknowledged to any client.
@@ -79,6 +84,7 @@ impl Truth {
             digests: BTreeMap::new(),
             model: Model::default(),
             sessions: Sessions::default(),
+            lifetimes: Lifetimes::default(),
             closing: BTreeSet::new(),
             acknowledged: Zxid::ZERO,
             violation: None,

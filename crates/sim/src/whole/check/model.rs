@@ -33,6 +33,16 @@ pub(in crate::whole) struct Model {
 }
 
 impl Model {
+    /// Has it begun, and not ended?
+    pub(super) fn lives(&self, session: SessionId) -> bool {
+        self.live.contains(&session)
+    }
+
+    /// The sessions that have begun, and not ended.
+    pub(super) fn live(&self) -> impl Iterator<Item = SessionId> {
+        self.live.iter().copied()
+    }
+
     /// What was there behind this zxid.
     pub(in crate::whole) fn at(&self, path: &str, zxid: Zxid) -> Option<&Znode> {
         let states = self.znodes.get(path)?;
