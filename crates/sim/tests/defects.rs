@@ -79,6 +79,11 @@ const ALL: &[(Defect, &[u32])] = &[
     (Defect::OldConfigurationGoesOn, &[]),
     (Defect::SeenConfigurationForgotten, &[]),
     (Defect::LeaderIgnoresItsRemoval, &[]),
+    (Defect::GroupsIgnored, &[]),
+    (Defect::WeightlessCount, &[]),
+    (Defect::InformBeforeCommit, &[]),
+    (Defect::ObserverSyncUnasked, &[]),
+    (Defect::ReadOnlyGoesOn, &[]),
 ];
 
 /// The most worlds that one defect may take.

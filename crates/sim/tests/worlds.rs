@@ -23,13 +23,15 @@ fn no_promise_is_broken() {
     let seeds: Vec<u64> = (first..first + number("OSTLER_SIM_SEEDS").unwrap_or(SEEDS)).collect();
     let outcomes = abreast::each(&seeds, |&seed| {
         let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
-        (outcome.simulated_us, outcome.violation)
+        (outcome.simulated_us, outcome.tally, outcome.violation)
     });
-    let (mut broken, mut simulated_us) = (Vec::new(), 0);
+    let (mut broken, mut simulated_us, mut through_followers, mut alone) = (Vec::new(), 0, 0, 0);
     for (seed, outcome) in seeds.iter().zip(outcomes) {
         match outcome {
-            Some((us, violation)) => {
+            Some((us, tally, violation)) => {
                 simulated_us += us;
+                through_followers += tally.observed_followers;
+                alone += tally.read_onlys;
                 broken.extend(violation.map(|it| format!("seed {seed}: {it}")));
             }
             None => broken.push(format!("seed {seed}: an assertion")),
@@ -37,6 +39,10 @@ fn no_promise_is_broken() {
     }
     let (worlds, s) = (seeds.len(), simulated_us / 1_000_000);
     println!("{worlds} worlds, {s} s of their time, in {:.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "{through_followers} times an observer learned from a follower, {alone} times a server served reads alone"
+    );
+    assert!(worlds < 100 || through_followers > 0 && alone > 0, "some of what there is was never played");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 

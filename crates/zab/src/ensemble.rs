@@ -36,8 +36,8 @@ use crate::election::{self, Election, Proposal, Settings, Vote};
 use crate::leader::{self, ConnId, LeaderOver, ToLearner};
 use crate::learner::{self, LearnerOver};
 use crate::member::{self, Member, Recovered, RoleOver};
-use crate::options::Options;
-use crate::quorum_verifier::QuorumVerifier;
+use crate::options::{Defect, Options};
+use crate::quorum_verifier::{MEMBERS_MAX, QuorumVerifier};
 
 /// What happens to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +134,8 @@ impl Ensemble {
     /// `election` and `options` must name the same server.
     pub fn new(now_ms: u64, options: Options, election: Settings, recovered: Recovered) -> Self {
         assert!(options.me == election.me, "two ids for one server: {} and {}", options.me, election.me);
+        #[cfg(feature = "seeded-defects")]
+        let options = options.with_spoiled_rule();
         let (reconfig_enabled, text_rules) = (options.reconfig_enabled, options.text_rules);
         #[cfg(feature = "seeded-defects")]
         let election = Settings { defects: options.defects.clone(), ..election };
@@ -263,6 +265,9 @@ impl Ensemble {
     }
 
     fn end_read_only(&mut self) {
+        if self.member.options().has(Defect::ReadOnlyGoesOn) {
+            return;
+        }
         if std::mem::replace(&mut self.read_only, ReadOnly::No) == ReadOnly::Yes {
             self.outputs.push_back(Output::ReadOnly(false));
         }

@@ -526,7 +526,12 @@ impl Learner {
         match packet {
             // An observer hears of a proposal when it is committed.
             Packet::Proposal { .. } | Packet::Commit { .. } | Packet::CommitAndActivate { .. } if self.is_observer => {}
-            Packet::Proposal { zxid, txn } => self.on_proposal(Proposal { zxid, txn }),
+            Packet::Proposal { zxid, txn } => {
+                self.on_proposal(Proposal { zxid, txn });
+                if self.options.has(Defect::InformBeforeCommit) && !self.is_over() {
+                    self.inform(now_ms, zxid, None);
+                }
+            }
             Packet::Commit { zxid } => self.on_commit(now_ms, zxid, None),
             Packet::Inform { zxid, txn } => {
                 self.on_proposal(Proposal { zxid, txn });

@@ -126,6 +126,16 @@ pub enum Defect {
     SeenConfigurationForgotten,
     /// A leader that is not to lead any more goes on to commit, with the configuration that it led.
     LeaderIgnoresItsRemoval,
+    /// More than half of the servers decide, whatever groups they are in.
+    GroupsIgnored,
+    /// Servers whose votes weigh nothing weigh as much as others.
+    WeightlessCount,
+    /// A follower tells its observers what is only proposed.
+    InformBeforeCommit,
+    /// A follower answers its observers' syncs, and does not ask the leader.
+    ObserverSyncUnasked,
+    /// A server that serves reads without a leader goes on with that when it has one.
+    ReadOnlyGoesOn,
 }
 
 /// How a member of an ensemble behaves.
@@ -218,6 +228,16 @@ impl Options {
             #[cfg(feature = "seeded-defects")]
             defects: std::collections::BTreeSet::new(),
         }
+    }
+
+    /// The rule by which a server decides that has a defect in it.
+    #[cfg(feature = "seeded-defects")]
+    pub(crate) fn with_spoiled_rule(mut self) -> Self {
+        let [no_groups, no_weights] = [Defect::GroupsIgnored, Defect::WeightlessCount].map(|it| self.has(it));
+        if no_groups || no_weights {
+            self.verifier = self.verifier.clone().spoiled(no_weights);
+        }
+        self
     }
 
     /// Is this defect in?

@@ -164,6 +164,22 @@ impl QuorumVerifier {
     }
 }
 
+#[cfg(feature = "seeded-defects")]
+impl QuorumVerifier {
+    /// The same without groups, or with groups in which everybody weighs something: for tests that must find it.
+    pub(crate) fn spoiled(self, has_groups: bool) -> Self {
+        let rule = match &self.rule {
+            Rule::Hierarchical(groups) if has_groups => {
+                let weight_of = groups.weight_of.iter().map(|(&id, &weight)| (id, weight.max(1))).collect();
+                Rule::Hierarchical(Groups { weight_of, ..groups.clone() })
+            }
+            Rule::Hierarchical(_) => Rule::Majority,
+            rule => rule.clone(),
+        };
+        self.with_rule(rule)
+    }
+}
+
 impl Groups {
     /// Groups with their servers, and weights; a server without a weight weighs 1.
     ///

@@ -4,12 +4,13 @@
 //! | checker | what may never be seen |
 //! |---|---|
 //! | [`agreement`](self) | two servers that deliver different txns at one place, a txn that nobody proposed, or one out of order (integrity, total order, agreement, local and global primary order, primary integrity, prefix consistency) |
-//! | `leadership` | two leaders of one epoch, or one that lacks what was committed |
+//! | `leadership` | two leaders of one epoch, one that lacks what was committed, or one whose vote weighs nothing |
 //! | `epochs` | epoch files that go back, or stand for a history that is not there; an ACKEPOCH before `acceptedEpoch`; an epoch that is not later than those that its leader was told of; a server that counts for one twice |
 //! | `durability` | an ACK of what is not on the disk, a commit without a quorum of disks, one that is lost |
 //! | `recovery` | a crash after which a disk holds anything but what it was given |
 //! | `clients` | writes out of order, a read that goes back, a sync that misses what was acknowledged |
 //! | `queues` | a queue that is longer than its bound says |
+//! | `read_only` | a server that serves reads without a leader, and has lost its state, logs, or has a role |
 //! | `snapshots` | a snapshot of what is not committed |
 //! | `sessions` | the writes of one connection committed in another order than they were sent |
 
@@ -19,6 +20,7 @@ mod durability;
 mod epochs;
 mod leadership;
 mod queues;
+mod read_only;
 mod recovery;
 mod sessions;
 mod snapshots;

@@ -60,6 +60,10 @@ pub(super) struct Client {
     /// Counts its connections.
     pub(super) connections: u32,
     pub(super) phase: Phase,
+    /// It can do with a server that has no leader, and with what that shows.
+    pub(super) takes_old: bool,
+    /// It has such a server.
+    pub(super) only_reads: bool,
     /// 0: none.
     pub(super) session: SessionId,
     pub(super) timeout_ms: u64,
@@ -89,6 +93,10 @@ impl Client {
         self.phase = Phase::Away;
         self.received.clear();
         self.asked.clear();
+        if std::mem::take(&mut self.only_reads) {
+            // Nobody else knows it.
+            self.forget_session();
+        }
     }
 
     /// Its session is over, and what hung on it.

@@ -65,9 +65,11 @@ impl World {
         let Some(process) = &self.servers[s].process else { return };
         let conn = self.net.open(Port::Client, Who::Client(c), Who::Server(s, process.number));
         let timeout_ms = self.setup.tick_ms * self.rng.between(4, 20);
+        let takes_old = self.setup.read_only && self.rng.chance(300);
         let client = &mut self.clients[c];
         client.conn = Some(conn);
         client.connections += 1;
+        client.takes_old = takes_old;
         client.timeout_ms = timeout_ms;
         client.heard_us = self.now_us;
         self.truth.lifetimes.on_moves(client.session, self.now_us);
@@ -81,7 +83,7 @@ impl World {
             timeout_ms: timeout_ms as i32,
             session: client.session,
             password: Some(&password),
-            read_only: Some(false),
+            read_only: Some(takes_old || self.sabotage == Sabotage::AllTakeOld),
         };
         let payload = request.to_vec();
         self.say(c, &payload);
@@ -111,7 +113,8 @@ impl World {
                 Xid(client.last_xid)
             }
         };
-        if matches!(what, What::Create | What::Write | What::Multi | What::Reconfig | What::Close) {
+        if !client.only_reads && matches!(what, What::Create | What::Write | What::Multi | What::Reconfig | What::Close)
+        {
             self.truth.sessions.on_sent(client.session, xid, client.connections);
         }
         if what == What::Close {
@@ -257,6 +260,10 @@ impl World {
             self.truth.wrong("sessions", format!("client {c} asks for session {old}, and gets {}", response.session));
             return;
         }
+        client.only_reads = response.read_only == Some(true);
+        if client.only_reads && !client.takes_old {
+            self.truth.on_old_for_all(c);
+        }
         if let (Some(conn), true) = (client.conn, old != SessionId(0)) {
             self.truth.on_given_again(old, conn);
         }
@@ -312,6 +319,9 @@ impl World {
         if matches!(err, ErrorCode::SESSION_EXPIRED | ErrorCode::SESSION_MOVED) {
             // The connection ends with it.
             return Ok(());
+        }
+        if client.only_reads {
+            return self.on_reply_to_reader(c, &asked.what, err);
         }
         let seen = client.seen;
         client.seen = zxid.max(seen);
@@ -381,6 +391,30 @@ impl World {
             }
         }
         self.check_shown(c, zxid);
+        Ok(())
+    }
+
+    /// An answer of a server without a leader. What it shows may be old, or never be committed; but nothing is written.
+    fn on_reply_to_reader(&mut self, c: usize, what: &What, err: ErrorCode) -> Result<(), wire::DecodeError> {
+        let err = if self.sabotage == Sabotage::ReadersWrite && err == ErrorCode::NOT_READ_ONLY {
+            ErrorCode::OK
+        } else {
+            err
+        };
+        match what {
+            What::Create | What::Write | What::Multi | What::Reconfig | What::Sync => {
+                self.truth.on_reader_writes(c, err);
+            }
+            What::Close => {
+                let client = &mut self.clients[c];
+                if let Some(conn) = client.conn {
+                    client.lost();
+                    self.close_end(conn, 0);
+                }
+            }
+            What::SetWatches(_) => self.clients[c].phase = Phase::Served,
+            What::Get { .. } | What::Exists { .. } | What::Children { .. } => {}
+        }
         Ok(())
     }
 

@@ -144,6 +144,8 @@ impl World {
             options.initial_counter = setup.initial_counter.min(u32::MAX - 60);
             options.force_snapshot_sync = setup.force_snapshot_sync;
             options.reconfig_enabled = setup.reconfig_enabled;
+            options.observer_masters = setup.observer_masters;
+            options.read_only = setup.read_only;
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));

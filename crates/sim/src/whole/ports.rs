@@ -66,7 +66,23 @@ impl World {
                 Output::Fatal(why) => self.truth.wrong("a node gives up", format!("server {}: {why}", s + 1)),
             }
         }
+        self.look_at_reader(s);
         self.look(s);
+    }
+
+    /// Does it serve reads without a leader, and nothing else?
+    fn look_at_reader(&mut self, s: usize) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        let is_read_only = process.node.ensemble().is_some_and(zab::Ensemble::is_read_only);
+        let was = std::mem::replace(&mut process.is_read_only, is_read_only);
+        self.truth.on_role(s, is_read_only && process.role.is_some());
+        if was != is_read_only {
+            self.tally.read_onlys += u64::from(is_read_only);
+            let what = if is_read_only { "begins" } else { "ends" };
+            self.words(s, Kind::Role, 3 + u64::from(is_read_only), || {
+                format!("{what} to serve reads without a leader")
+            });
+        }
     }
 
     /// Behind each event: the disk gets its work, and the timer is set.
@@ -129,12 +145,15 @@ impl World {
             let opened = connections::Input::Opened { to, connection: ConnectionId(conn) };
             return self.ensemble(from, ensemble::Input::Connections(opened));
         };
-        let Some(leader_role) = there.role.filter(|_| there.leads) else {
+        let observes_follower = self.servers[from].process.as_ref().is_some_and(|it| it.master == Some(to));
+        let is_open = if observes_follower { there.takes_observers } else { there.leads };
+        let Some(leader_role) = there.role.filter(|_| is_open) else {
             return self.on_connect_failed(from, to, Some(role), tries);
         };
         if self.servers[from].process.as_ref().is_none_or(|it| !it.is_role(role)) {
             return;
         }
+        self.tally.observed_followers += u64::from(observes_follower);
         let conn = self.net.open(Port::Quorum(role, leader_role), here, Who::Server(to, there_number));
         if let Some(process) = &mut self.servers[from].process {
             process.leader = Some(conn);
@@ -163,13 +182,16 @@ impl World {
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
         match output {
-            member::Output::Follow { role, leader, .. } => {
+            member::Output::Follow { role, leader, master } => {
                 process.role = Some(role);
                 process.leads = false;
+                process.master = master.map(|it| (it.0 - 1) as usize);
                 self.tally.elections += 1;
-                self.words(s, Kind::Role, leader.0 as u64, || format!("follows {leader}"));
+                self.words(s, Kind::Role, leader.0 as u64, || {
+                    format!("follows {leader}{}", master.map_or_else(String::new, |it| format!(" by way of {it}")))
+                });
                 let at_us = self.now_us + self.net.latency(&self.setup);
-                let to = (leader.0 - 1) as usize;
+                let to = (master.unwrap_or(leader).0 - 1) as usize;
                 self.queue.push(at_us, Event::Connect { from: s, process: number, to, role: Some(role), tries: 0 });
             }
             member::Output::Lead { role } => {
@@ -189,6 +211,7 @@ impl World {
                     self.send(s, conn, packet);
                 }
             }
+            member::Output::Learner(learner::Output::ServeObservers) => process.takes_observers = true,
             member::Output::Learner(learner::Output::ReceiveSnapshot(zxid)) => self.begin_receiving(s, zxid),
             member::Output::Over(_, why) => self.on_role_over(s, &why.to_string()),
             member::Output::Configured(quorums) => self.on_configured(s, quorums.committed()),
@@ -215,6 +238,8 @@ impl World {
         process.role = None;
         process.leads = false;
         process.leader = None;
+        process.master = None;
+        process.takes_observers = false;
         process.receiving = None;
         process.behind.clear();
         let number = process.number;

@@ -28,6 +28,10 @@ pub enum Sabotage {
     SessionsNeverEnd,
     /// Leaders end sessions long before they have run out of time.
     SessionsEndEarly,
+    /// Clients say that they can do with a server without a leader, and can't.
+    AllTakeOld,
+    /// A client hears that a server without a leader has taken its write.
+    ReadersWrite,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
 }
@@ -46,6 +50,8 @@ impl Sabotage {
         (Self::MultisNeverFail, &["writes"]),
         (Self::SessionsNeverEnd, &["lifetimes"]),
         (Self::SessionsEndEarly, &["lifetimes"]),
+        (Self::AllTakeOld, &["read-only mode"]),
+        (Self::ReadersWrite, &["read-only mode"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];
 }

@@ -197,6 +197,12 @@ pub(super) struct Process {
     pub(super) leads: bool,
     /// The connection to the leader.
     pub(super) leader: Option<ConnNumber>,
+    /// The follower that it is to learn from instead.
+    pub(super) master: Option<usize>,
+    /// It follows, and takes observers.
+    pub(super) takes_observers: bool,
+    /// It has no leader, and serves reads.
+    pub(super) is_read_only: bool,
     pub(super) receiving: Option<Receiving>,
     /// Packets behind a snapshot: they are not read before it is durable.
     pub(super) behind: VecDeque<Packet>,
@@ -382,6 +388,9 @@ pub(super) fn start(
         role: None,
         leads: false,
         leader: None,
+        master: None,
+        takes_observers: false,
+        is_read_only: false,
         receiving: None,
         behind: VecDeque::new(),
         armed_us: None,

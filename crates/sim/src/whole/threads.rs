@@ -29,6 +29,7 @@ impl World {
         if is_free(&process.works, Thread::Log)
             && let Some(job) = process.node.next_log_job()
         {
+            self.truth.on_logs(s, process.is_read_only);
             self.truth.on_appended(s, job.effects());
             begin.push((Thread::Log, job.effects().to_vec(), Then::Logged(job)));
         }

@@ -145,7 +145,7 @@ impl World {
             self.truth.on_leader_info(s, zxid.epoch());
         }
         let input = if from == 0 {
-            let is_its = self.servers[s].process.as_ref().is_some_and(|it| it.is_role(leader_role));
+            let is_its = self.servers[s].process.as_ref().is_some_and(|it| it.leads && it.is_role(leader_role));
             if let Packet::FollowerInfo { zxid, .. } | Packet::ObserverInfo { zxid, .. } = packet
                 && is_its
             {

@@ -47,6 +47,8 @@ mod threads;
 pub(crate) mod trace;
 mod words;
 
+use std::collections::BTreeMap;
+
 use storage::FileName;
 use storage::disk::{Dir, FileRef};
 use storage::policy::SnapPolicy;
@@ -54,7 +56,7 @@ use wire::quorum::Packet;
 use wire::{ServerId, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{Ensemble, Input};
-use zab::quorum_verifier::{Member, MemberAddress, Role};
+use zab::quorum_verifier::{Groups, Member, MemberAddress, Role, Rule};
 use zab::{CommittedLogLimits, Options, QuorumVerifier, RoleId};
 
 use self::client::Client;
@@ -112,7 +114,7 @@ enum Event {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Faults that took place, by kind: those that found something to do, and those that wait for a moment when it comes.
-    pub faults: std::collections::BTreeMap<&'static str, u64>,
+    pub faults: BTreeMap<&'static str, u64>,
     /// What happened: so many states the checkers have looked at.
     pub steps: u64,
     /// Effects on disks.
@@ -124,7 +126,7 @@ pub struct Tally {
     /// Crashes between two effects of a disk's work.
     pub crashes_in_work: u64,
     /// How often each point of these crashes was met.
-    pub crash_points: std::collections::BTreeMap<CrashPoint, u64>,
+    pub crash_points: BTreeMap<CrashPoint, u64>,
     /// Roles that an election has led to.
     pub elections: u64,
     /// Epochs that were established.
@@ -145,6 +147,10 @@ pub struct Tally {
     pub installations: u64,
     /// Reconfigs that were committed.
     pub reconfigs: u64,
+    /// Observers that a follower took in.
+    pub observed_followers: u64,
+    /// Servers that began to serve reads without a leader.
+    pub read_onlys: u64,
     /// Answers that clients got.
     pub answers: u64,
 }
@@ -212,6 +218,8 @@ impl World {
             options.initial_counter = setup.initial_counter;
             options.force_snapshot_sync = setup.force_snapshot_sync;
             options.reconfig_enabled = setup.reconfig_enabled;
+            options.observer_masters = setup.observer_masters;
+            options.read_only = setup.read_only;
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
@@ -425,7 +433,22 @@ impl World {
 
 /// Who votes, and who observes.
 pub(crate) fn verifier(setup: &Setup) -> QuorumVerifier {
-    verifier_of(setup.voters, setup.voters + setup.observers)
+    verifier_of(setup.voters, setup.voters + setup.observers).with_rule(rule(setup))
+}
+
+/// By which rule they decide. Where nobody's vote weighs anything, there is none but the majority.
+fn rule(setup: &Setup) -> Rule {
+    let mut groups: BTreeMap<i64, Vec<ServerId>> = BTreeMap::new();
+    let mut weights = Vec::new();
+    for (s, &(group, weight)) in setup.groups.iter().enumerate() {
+        let id = ServerId(s as i64 + 1);
+        groups.entry(group).or_default().push(id);
+        weights.push((id, weight));
+    }
+    if weights.iter().all(|(_, weight)| *weight == 0) {
+        return Rule::Majority;
+    }
+    Groups::new(groups, weights).map_or(Rule::Majority, Rule::Hierarchical)
 }
 
 /// The first `voters` of so many servers vote, the others observe.

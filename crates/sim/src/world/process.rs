@@ -47,9 +47,22 @@ impl World {
             match output {
                 Output::Connections(output) => self.on_connections(s, output),
                 Output::Member(output) => self.on_member(s, output),
+                Output::ReadOnly(is_read_only) => self.on_read_only(s, is_read_only),
                 _ => {}
             }
         }
+    }
+
+    /// No client reads then: what it would read may never have been committed. But it is looked at what else the server does.
+    fn on_read_only(&mut self, s: usize, is_read_only: bool) {
+        let Some(process) = &mut self.servers[s].process else { return };
+        process.is_read_only = is_read_only;
+        if is_read_only {
+            self.tally.read_onlys += 1;
+            self.truth.on_read_only(s);
+        }
+        let what = if is_read_only { "begins" } else { "ends" };
+        self.words(s, Kind::Role, 3 + u64::from(is_read_only), || format!("{what} to serve reads without a leader"));
     }
 
     /// Behind each event: the disk gets its work, and the timer is set.
@@ -113,13 +126,16 @@ impl World {
             let opened = connections::Input::Opened { to, connection: ConnectionId(conn) };
             return self.ensemble(from, Input::Connections(opened));
         };
-        let Some(leader_role) = there.role.filter(|_| there.leads) else {
+        let observes_follower = self.servers[from].process.as_ref().is_some_and(|it| it.master == Some(to));
+        let is_open = if observes_follower { there.takes_observers } else { there.leads };
+        let Some(leader_role) = there.role.filter(|_| is_open) else {
             return self.on_connect_failed(from, to, Some(role), tries);
         };
         let mine = self.servers[from].process.as_ref().and_then(|it| it.role);
         if mine != Some(role) {
             return;
         }
+        self.tally.observed_followers += u64::from(observes_follower);
         let conn = self.net.open(Port::Quorum(role, leader_role), here, Who::Server(to, there_number));
         if let Some(process) = &mut self.servers[from].process {
             process.leader = Some(conn);
@@ -156,15 +172,18 @@ impl World {
         let number = process.number;
         match output {
             member::Output::Look { .. } => {}
-            member::Output::Follow { role, leader, .. } => {
+            member::Output::Follow { role, leader, master } => {
                 process.role = Some(role);
                 process.leads = false;
+                process.master = master.map(|it| (it.0 - 1) as usize);
+                self.truth.on_role(s, process.is_read_only);
                 self.tally.elections += 1;
                 self.trace.event(self.now_us, Kind::Role, [s as u64, leader.0 as u64, 0], || {
-                    Words::of(id, format!("follows {leader}: {}", words::quorum(&process.ensemble)))
+                    let by = master.map_or_else(String::new, |it| format!(" by way of {it}"));
+                    Words::of(id, format!("follows {leader}{by}: {}", words::quorum(&process.ensemble)))
                 });
                 let at_us = self.now_us + self.net.latency(&self.setup);
-                let to = (leader.0 - 1) as usize;
+                let to = (master.unwrap_or(leader).0 - 1) as usize;
                 self.queue.push(at_us, Event::Connect { from: s, process: number, to, role: Some(role), tries: 0 });
             }
             member::Output::Lead { role } => {
@@ -172,6 +191,7 @@ impl World {
                 process.leads = true;
                 self.tally.elections += 1;
                 self.truth.on_elected(s);
+                self.truth.on_role(s, process.is_read_only);
                 self.trace.event(self.now_us, Kind::Role, [s as u64, 0, 0], || {
                     Words::of(id, format!("leads: {}; discovery begins", words::quorum(&process.ensemble)))
                 });
@@ -200,6 +220,8 @@ impl World {
         process.leads = false;
         process.is_serving = false;
         process.leader = None;
+        process.master = None;
+        process.takes_observers = false;
         process.reads.clear();
         process.opened.clear();
         process.receiving = None;
@@ -280,9 +302,8 @@ impl World {
                     self.synced(s, tag);
                 }
             }
+            learner::Output::ServeObservers => process.takes_observers = true,
             learner::Output::Revalidated { .. }
-            // No observers learn from followers here.
-            | learner::Output::ServeObservers
             | learner::Output::Observers(_)
             | learner::Output::Disk(_)
             | learner::Output::Configured { .. }

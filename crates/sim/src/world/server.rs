@@ -194,6 +194,12 @@ pub(super) struct Process {
     pub(super) is_serving: bool,
     /// The connection to the leader.
     pub(super) leader: Option<ConnNumber>,
+    /// The follower that it is to learn from instead.
+    pub(super) master: Option<usize>,
+    /// It follows, and takes observers.
+    pub(super) takes_observers: bool,
+    /// It has no leader, and serves reads.
+    pub(super) is_read_only: bool,
     /// The snapshot that is coming.
     pub(super) receiving: Option<Vec<u8>>,
     /// Packets behind it: they are not read before it is durable.
@@ -228,6 +234,9 @@ impl Process {
             leads: false,
             is_serving: false,
             leader: None,
+            master: None,
+            takes_observers: false,
+            is_read_only: false,
             receiving: None,
             behind: VecDeque::new(),
             opened: BTreeMap::new(),

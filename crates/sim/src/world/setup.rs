@@ -372,8 +372,14 @@ pub struct Setup {
     pub voters: usize,
     /// How many of them stand in each server's configuration at the beginning; empty: all, in each.
     pub known: Vec<usize>,
+    /// The group of each of them, and how much its vote weighs; empty: the majority decides.
+    pub groups: Vec<(i64, i64)>,
     /// How many observe.
     pub observers: usize,
+    /// `observerMasterPort`: observers learn from followers.
+    pub observer_masters: bool,
+    /// `readonlymode.enabled`.
+    pub read_only: bool,
     /// How many are in no configuration, and may be taken in.
     pub spares: usize,
     /// `reconfigEnabled`.
@@ -429,7 +435,10 @@ impl Setup {
             seed,
             voters,
             known: Vec::new(),
+            groups: Vec::new(),
             observers,
+            observer_masters: false,
+            read_only: false,
             spares: 0,
             reconfig_enabled: false,
             clients,

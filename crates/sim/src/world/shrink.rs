@@ -68,6 +68,7 @@ impl Search<'_> {
             let servers = it.servers();
             it.clock_ppm.truncate(servers);
             it.start_us.truncate(servers);
+            it.groups.truncate(it.voters);
             it.schedule.retain(|timed| timed.fault.is_of_first(servers));
         })
     }
@@ -82,6 +83,9 @@ impl Search<'_> {
             self.change(|it| it.clients = clients.min(it.clients));
         }
         self.change(Setup::without_reconfigs);
+        self.change(|it| it.groups.clear());
+        self.change(|it| it.observer_masters = false);
+        self.change(|it| it.read_only = false);
         self.fewer_servers(|it| it.spares = 0);
         self.fewer_servers(|it| it.observers = 0);
         for voters in [1, 2, 3, self.best.voters.saturating_sub(1)] {
@@ -118,6 +122,15 @@ impl fmt::Display for Setup {
         }
         if *initial_counter > 0 {
             writeln!(f, "  epochs begin behind counter {initial_counter:#x}")?;
+        }
+        if !self.groups.is_empty() {
+            writeln!(f, "  groups of the voters, and their weights: {:?}", self.groups)?;
+        }
+        if self.observer_masters {
+            writeln!(f, "  observers learn from followers")?;
+        }
+        if self.read_only {
+            writeln!(f, "  servers serve reads without a leader")?;
         }
         if self.reconfig_enabled {
             writeln!(f, "  reconfigEnabled, and {} more servers", self.spares)?;

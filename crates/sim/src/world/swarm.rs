@@ -68,7 +68,28 @@ impl Setup {
         if voters >= 3 && !setup.reconfig_enabled && setup.initial_counter == 0 && rng.chance(150) {
             setup.hangs_at_last = Some(rng.below(voters as u64) as usize);
         }
+        if voters >= 3 && !setup.reconfig_enabled && rng.chance(150) {
+            setup.draw_groups(&mut rng);
+        }
+        setup.observer_masters = setup.observers > 0 && rng.chance(400);
+        setup.read_only = rng.chance(150);
         setup
+    }
+
+    /// Up to three groups, and weights, 0 among them. None of the servers loses its disk, and none hangs for good: which of them
+    /// may be missing is another question here.
+    fn draw_groups(&mut self, rng: &mut Rng) {
+        let groups = rng.between(1, 3);
+        let weights = [0, 1, 1, 1, 2, 3];
+        self.groups = (0..self.voters)
+            .map(|_| (rng.between(1, groups) as i64, weights[rng.below(weights.len() as u64) as usize]))
+            .collect();
+        if let Some(first) = self.groups.first_mut().filter(|it| it.1 == 0) {
+            // Somebody has to decide.
+            first.1 = 1;
+        }
+        self.schedule.retain(|it| !matches!(it.fault, Fault::Wipe { .. } | Fault::Damage { .. }));
+        self.hangs_at_last = None;
     }
 
     fn draw_faults(&mut self, rng: &mut Rng) {

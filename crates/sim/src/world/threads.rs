@@ -44,6 +44,7 @@ impl World {
         let Some(process) = &mut self.servers[s].process else { return };
         match process.log.append(proposal.zxid, &proposal.txn) {
             Ok(()) => {
+                self.truth.on_logs(s, proposal.zxid, process.is_read_only);
                 self.truth.disks.on_append(s, &proposal);
                 process.unapplied.push_back(proposal);
             }
@@ -421,7 +422,7 @@ impl World {
     fn answer_read(&mut self, s: usize, question: leader::Output) {
         let server = &mut self.servers[s];
         let Some(process) = &mut server.process else { return };
-        let Some(role) = process.role.filter(|_| process.leads) else { return };
+        let Some(role) = process.role.filter(|_| process.leads || process.takes_observers) else { return };
         let input = match question {
             leader::Output::ReadLog { conn, token, from, up_to, .. } => {
                 let part = read_log(&server.disk, from, up_to, LOG_PART_BYTES, &server.recover_options());

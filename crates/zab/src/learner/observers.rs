@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use wire::quorum::{Forwarded, Touch};
 use wire::{OpCode, ServerId, SessionId, Zxid};
 
-use super::{ConnId, FromLearner, Leader, Learner, Learners, Output, Proposal, ToLearner, leader};
+use super::{ConnId, Defect, FromLearner, Leader, Learner, Learners, Output, Proposal, ToLearner, leader};
 
 /// What a follower has for observers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -147,7 +147,10 @@ impl Learner {
         {
             match output {
                 leader::Output::Request(conn, request) => {
-                    if request.op == OpCode::Sync.code() && self.observers.syncs.len() >= self.options.syncs_max {
+                    if request.op == OpCode::Sync.code() && self.options.has(Defect::ObserverSyncUnasked) {
+                        master.relay_synced(now_ms, conn);
+                    } else if request.op == OpCode::Sync.code() && self.observers.syncs.len() >= self.options.syncs_max
+                    {
                         master.refuse_relay(now_ms, conn);
                     } else {
                         self.forward(Some(conn), request);

@@ -10,6 +10,7 @@
 //! | `answers` | a write that is no step behind what was acknowledged, an answer that is not its txn's, a read that goes back or shows anything but the committed state at its zxid, a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
+//! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
 
 mod answers;
@@ -17,6 +18,7 @@ mod history;
 mod lifetimes;
 mod model;
 mod queues;
+mod read_only;
 mod sessions;
 mod trees;
 mod watches;
