@@ -575,7 +575,7 @@ impl Node {
         let Some(consensus) = &mut self.consensus else { return ShardSet::default() };
         match output {
             learner::Output::Replay(zxid) | learner::Output::Commit(zxid) => self.pipeline.apply(now, shared, zxid),
-            learner::Output::Serve { .. } => self.pipeline.learn(now, shared),
+            learner::Output::Serve { epoch, .. } => self.pipeline.learn(now, shared, epoch),
             learner::Output::Revalidated { session, valid } => self.pipeline.revalidated(now, shared, session, valid),
             learner::Output::Synced => {
                 self.pipeline.synced(now, shared, 0, true, consensus.ensemble.member().log().committed())

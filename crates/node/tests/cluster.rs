@@ -1,6 +1,6 @@
 //! Whole nodes in an ensemble: what clients are told holds, whoever leads, and all trees become the same.
 
-#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may stop where it stands, and tell what it saw")]
 
 mod world;
 
@@ -11,7 +11,7 @@ use storage::names::FileName;
 use storage::snapshot::install::RECEIVED;
 use storage::{Dir, FileRef};
 use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
-use wire::{ErrorCode, OpCode, SessionId, Xid};
+use wire::{ErrorCode, OpCode, SessionId, Xid, Zxid};
 use world::World;
 use world::client::Client;
 use world::spoil::Change;
@@ -632,7 +632,7 @@ fn who_finds_no_leader_serves_those_who_can_do_with_reads() {
 fn a_leader_that_leaves_has_done_what_it_took() {
     for_seeds(4, |seed| {
         let mut world = started(seed, 2);
-        world.clients.iter_mut().for_each(|client| client.rests = true);
+        rest(&mut world);
         let leader = world.leader().unwrap();
         let followers: Vec<usize> = (0..3).filter(|&s| s != leader).collect();
         for (c, &follower) in followers.iter().enumerate() {
@@ -653,12 +653,87 @@ fn a_leader_that_leaves_has_done_what_it_took() {
         assert!(has(&world, "/taken"));
         world.run(5000);
         assert!(!has(&world, "/too-late"));
+        let places = [0, 1].map(|c| world.clients[c].place);
         world.kill(leader);
         world.until("others lead", |world| world.leader().is_some());
+        world.until("all are answered", |world| world.clients.iter().all(Client::is_idle));
+        assert_eq!([0, 1].map(|c| (world.clients[c].place, world.clients[c].doubtful)), places.map(|it| (it, 0)));
+        assert_eq!([0, 1].map(|c| world.clients[c].created.clone()), [["/taken"], ["/too-late"]]);
         finish(&mut world);
-        // The answer may have been on its way when the process ended.
-        assert!(world.dump(0).iter().any(|line| line.starts_with("/taken")));
-        assert!(!world.dump(0).iter().any(|line| line.starts_with("/too-late")));
-        assert_eq!(world.clients[1].doubtful, 1);
     });
+}
+
+/// Clients that do nothing of themselves, and don't give a server up soon.
+fn rest(world: &mut World) {
+    for client in &mut world.clients {
+        (client.rests, client.timeout_ms) = (true, 40_000);
+    }
+}
+
+/// When the znodes with such names were created.
+fn created(world: &World, name: &str) -> Vec<Zxid> {
+    let tree = world.servers[0].process.as_ref().unwrap().shared.tree.read();
+    let root = tree.get("/").unwrap();
+    let paths = root.children().map(|child| format!("/{}", str::from_utf8(child.name()).unwrap()));
+    let found = paths.filter(|path| path.starts_with(name));
+    found.map(|path| tree.get(&path).unwrap().stat_persisted().czxid).collect()
+}
+
+#[test]
+fn what_is_under_way_at_others_outlives_the_leader_and_is_done_once() {
+    const WRITES: usize = 6;
+    let (stayed, known, anew) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    for_seeds(30, |seed| {
+        let mut world = started(seed, 3);
+        rest(&mut world);
+        let leader = world.leader().unwrap();
+        let others: Vec<usize> = (0..4).filter(|&s| s != leader).collect();
+        for (c, &s) in others.iter().enumerate() {
+            world.connect(c, s);
+            world.until("connected", |world| world.clients[c].is_connected);
+        }
+        world.until("nothing is under way", World::is_quiet);
+        for n in 0..WRITES {
+            for c in 0..3 {
+                world.create(c, &format!("/n{c}-"), 2);
+                // It travels with the next write, and watches.
+                world.exists(c, "/");
+            }
+            if n == WRITES - 1 {
+                world.sync(1);
+            }
+            let steps = world.rng.below(60);
+            world.run(steps);
+        }
+        let steps = world.rng.below(300);
+        world.run(steps);
+        let epoch = world.applied(leader).epoch();
+        let answered: usize = world.clients.iter().map(|client| client.created.len()).sum();
+        let places: Vec<_> = world.clients.iter().map(|client| client.place).collect();
+        world.kill(leader);
+        world.until("another leads", |world| world.leader().is_some() && others.iter().all(|&s| world.is_serving(s)));
+        world.until("all are answered", |world| world.clients.iter().all(Client::is_idle));
+        // They are not called so.
+        let acknowledged: Vec<usize> =
+            world.clients.iter_mut().map(|client| std::mem::take(&mut client.created).len()).collect();
+        let now: Vec<_> = world.clients.iter().map(|client| (client.place, client.doubtful)).collect();
+        finish(&mut world);
+        let mut all = Vec::new();
+        for c in 0..3 {
+            let (client, there) = (&world.clients[c], created(&world, &format!("/n{c}-")));
+            assert_eq!((&client.errors[..], client.expired), (&[][..], 0));
+            assert!((acknowledged[c]..=WRITES).contains(&there.len()), "{there:?}, {}: {client:?}", acknowledged[c]);
+            if now[c] == (places[c], 0) {
+                assert_eq!((acknowledged[c], there.len()), (WRITES, WRITES));
+                stayed.set(stayed.get() + 1);
+            }
+            all.extend(there);
+        }
+        let of_old = all.iter().filter(|zxid| zxid.epoch() == epoch).count();
+        known.set(known.get() + of_old - answered);
+        anew.set(anew.get() + all.len() - of_old);
+    });
+    let (stayed, known, anew) = (stayed.get(), known.get(), anew.get());
+    println!("{stayed} connections stayed; {known} writes were known, {anew} done anew");
+    assert!(stayed >= 75 && known > 20 && anew > 20, "{stayed} stayed, {known} were known, {anew} were done anew");
 }

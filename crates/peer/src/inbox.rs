@@ -88,6 +88,8 @@ pub struct WriteRequest {
     pub identities: Identities,
     /// When, on the clock that never goes back.
     pub received_us: u64,
+    /// When its client took something that it was told, last before that, on the same clock in ms.
+    pub told_ms: i64,
     /// Reads of the same connection that came before it, behind another write: to be answered from the state just
     /// before this one.
     pub reads_before: Vec<ReadRequest>,

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use bytes::Bytes;
 use wire::{OpCode, SessionId, Xid, Zxid};
 
-use crate::inbox::{ConnId, ReadRequest};
+use crate::inbox::{ConnId, ReadRequest, WriteRequest};
 
 /// A proposal that is not applied yet.
 #[derive(Debug, Clone)]
@@ -60,6 +60,16 @@ impl Pending {
     pub(crate) fn answer(session: SessionId, origin: Origin, bytes: usize, received_us: u64) -> Self {
         let (zxid, entry, reads_before, proposed_us) = (Zxid::ZERO, Entry::NONE, Vec::new(), received_us);
         Self { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us }
+    }
+}
+
+impl WriteRequest {
+    /// This txn has come of it.
+    pub(crate) fn answered_by(self, pending: &mut Pending) {
+        pending.origin = Origin::Write { conn: self.conn, xid: self.xid, op: self.op };
+        pending.reads_before = self.reads_before;
+        pending.bytes = self.body.len();
+        pending.received_us = self.received_us;
     }
 }
 

@@ -25,7 +25,7 @@ use crate::held_back::HeldBack;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
-use crate::pipeline_roles::{ONLY_LEADS, Role, SyncWait, Wish};
+use crate::pipeline_roles::{ONLY_LEADS, Role, Wish};
 use crate::pipeline_sessions::LocalSessions;
 use crate::prep::Prep;
 use crate::quota::QuotaExceeded;
@@ -37,6 +37,7 @@ use crate::shared::{ShardSet, Shared};
 use crate::state::hash_text;
 use crate::sweep::{self, ContainerRules, Sweep};
 use crate::time::Now;
+use crate::unanswered::Unanswered;
 
 /// What a pipeline is told at its start.
 #[derive(Debug, Clone)]
@@ -121,6 +122,10 @@ pub struct Pipeline {
     pub(crate) wishes: Vec<Wish>,
     /// What came while nobody was served.
     pub(crate) held: Vec<Submission>,
+    /// What was asked for before, and has no answer.
+    pub(crate) unanswered: Unanswered,
+    /// Bytes of answers to reads that are held back until somebody is served.
+    pub(crate) held_answer_bytes: usize,
     /// Of a leader: bytes of learners' requests that are not applied.
     pub(crate) forwarded_bytes: usize,
     /// Of a leader: learners' requests that wait for room in the log.
@@ -134,7 +139,7 @@ pub struct Pipeline {
     /// Of a leader: whom a reconfig changes.
     pub(crate) members: Option<Members>,
     /// Syncs that the leader has answered, and that wait for what was committed before.
-    pub(crate) answered_syncs: VecDeque<(Zxid, SyncWait)>,
+    pub(crate) answered_syncs: VecDeque<(Zxid, WriteRequest)>,
     /// Did the txns lead to the digests that they carry?
     pub(crate) digest_check: DigestCheck,
 }
@@ -180,6 +185,8 @@ impl Pipeline {
             looking_ms: now.mono_ms(),
             wishes: Vec::new(),
             held: Vec::new(),
+            unanswered: Unanswered::default(),
+            held_answer_bytes: 0,
             members: None,
             forwarded_bytes: 0,
             held_back: HeldBack::default(),
@@ -253,7 +260,7 @@ impl Pipeline {
     /// Takes in submissions, in order. What they become is for [`take_unlogged`](Self::take_unlogged).
     pub fn process(&mut self, now: Now, shared: &Shared, submissions: &mut Vec<Submission>) -> ShardSet {
         if matches!(self.role, Role::Looking) && self.readers.is_none() {
-            self.hold(submissions);
+            self.hold(shared, submissions);
             return self.flush(shared);
         }
         shared.pipeline_stats.prep_queue.record(submissions.len().saturating_sub(1) as u64);
@@ -368,7 +375,7 @@ impl Pipeline {
             self.refuse(shared, tree, write);
             return;
         }
-        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
+        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before, .. } = write;
         let origin = Origin::Write { conn, xid, op };
         if op == OpCode::CloseSession {
             self.propose_close(now, tree, session, origin, xid, received_us, reads_before);
@@ -500,9 +507,9 @@ impl Pipeline {
         for (shard, entries) in self.outbox.iter_mut().enumerate() {
             if holds_events {
                 // What is applied before the epoch is established may yet be undone: nobody hears of it.
-                let (events, others) = entries.drain(..).partition(|entry| matches!(entry, InboxEntry::Event { .. }));
+                let (held, others) = entries.drain(..).partition(shows_state);
                 let mut others: Vec<InboxEntry> = others;
-                *entries = events;
+                *entries = held;
                 if !others.is_empty() {
                     shared.inboxes[shard].append(&mut others);
                     woken.insert(shard);
@@ -580,6 +587,7 @@ impl Pipeline {
         hash_text(&(self.round, self.waiting_for, self.round_began_ms, &self.sweep), hasher);
         hash_text(&(&self.expiring, self.connects_under_way, self.expiries_under_way, self.room, self.refuses), hasher);
         hash_text(&self.ahead, hasher);
+        hash_text(&self.unanswered, hasher);
         hash_text(&(&self.wishes, &self.held, &self.answered_syncs, &self.readers, &self.held_back), hasher);
     }
 
@@ -589,6 +597,11 @@ impl Pipeline {
         let sessions = self.sessions_of_txns();
         shared.tree.write().begin_cut(sessions, image_bytes_max)
     }
+}
+
+/// Does it show what was applied?
+fn shows_state(entry: &InboxEntry) -> bool {
+    matches!(entry, InboxEntry::Event { .. } | InboxEntry::Reply { .. } | InboxEntry::ReadReply { .. })
 }
 
 /// A body that is kept beyond its frame.

@@ -17,6 +17,7 @@ use crate::reads::ReadContext;
 use crate::shared::{ShardSet, Shared};
 use crate::tally;
 use crate::time::Now;
+use crate::unanswered::UNKNOWN;
 
 impl Pipeline {
     /// Everything up to `zxid` is durable here: commits, applies, answers. Returns the shards to wake.
@@ -73,8 +74,14 @@ impl Pipeline {
         mut pending: Pending,
         counted: Option<UsageCount>,
     ) {
-        if let Role::Learning(learning) = &mut self.role {
-            learning.find_origin(&mut pending);
+        match &mut self.role {
+            Role::Learning(learning) => learning.find_origin(&mut pending),
+            Role::Looking => {
+                if let Some(conn) = self.unanswered.find_origin(&mut pending) {
+                    self.close_unanswered(shared, pending.session, conn, UNKNOWN);
+                }
+            }
+            Role::Standalone(_) | Role::Leading(_) => {}
         }
         let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
         for read in &reads_before {
@@ -142,8 +149,13 @@ impl Pipeline {
                     );
                 }
                 if err == ErrorCode::SESSION_MOVED {
-                    // As Apache does it: the client is elsewhere.
-                    self.send(conn, InboxEntry::Close { conn, why: "its session has moved to another server" });
+                    // As Apache does it: the client is elsewhere, and so nothing behind this is done.
+                    let why = "its session has moved to another server";
+                    if matches!(self.role, Role::Looking) {
+                        self.close_unanswered(shared, session, conn, why);
+                    } else {
+                        self.send(conn, InboxEntry::Close { conn, why });
+                    }
                     return;
                 }
                 self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last });
@@ -201,6 +213,9 @@ impl Pipeline {
             work: Cell::new(0),
         };
         let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
+        if !shared.is_serving() {
+            self.held_answer_bytes += frame.len();
+        }
         self.send(conn, InboxEntry::ReadReply { conn, op: read.op, frame, watch, received_us: read.received_us });
     }
 }

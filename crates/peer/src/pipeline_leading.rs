@@ -185,8 +185,7 @@ impl Pipeline {
         true
     }
 
-    /// This leader is about to stop: what learners hand on from now on is nobody's. Their clients' connections are closed with
-    /// the role, as with any that ends.
+    /// This leader is about to stop: what learners hand on from now on is nobody's, and they hand it on anew to the next one.
     pub fn leave(&mut self) {
         self.is_leaving = true;
     }

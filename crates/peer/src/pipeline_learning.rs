@@ -12,15 +12,16 @@ use tree::Tree;
 use wire::quorum::{Forwarded, Touch};
 use wire::request::PathRequest;
 use wire::txn::TxnHeader;
-use wire::{Field, OpCode, Reader, SessionId, Xid};
+use wire::{Epoch, Field, OpCode, Reader, SessionId, Xid};
 
 use crate::inbox::{ConnId, InboxEntry, Submission, WriteRequest};
 use crate::pending::{Entry, Origin, Pending};
 use crate::pipeline::Pipeline;
-use crate::pipeline_roles::{Role, SyncWait, Wish};
-use crate::session_tracker::Scope;
+use crate::pipeline_roles::{Role, Wish};
+use crate::session_tracker::{Scope, SessionTracker};
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
+use crate::unanswered::Unanswered;
 
 /// A learner's.
 #[derive(Debug, Clone)]
@@ -38,13 +39,17 @@ pub(crate) struct Learning {
     questions: VecDeque<Question>,
     /// When the shards are asked next what they heard, on the clock that never goes back.
     pub collect_ms: i64,
+    /// The leader's.
+    epoch: Epoch,
 }
 
 /// Something that has no answer yet.
 #[derive(Debug, Clone)]
 enum InFlight {
-    /// It was forwarded under this number; the txn that comes of it is the answer.
-    Forwarded { cxid: Xid, op: OpCode, waits: Pending },
+    /// A client's, that was forwarded; the txn that comes of it is the answer.
+    Write(WriteRequest),
+    /// A session's beginning, that was.
+    Session(Pending),
     /// It is answered behind those before it, without a txn.
     Answer(Pending),
 }
@@ -53,7 +58,7 @@ enum InFlight {
 #[derive(Debug, Clone)]
 pub(crate) enum LearnersSync {
     /// A client.
-    Client(SyncWait),
+    Client(WriteRequest),
     /// A session that is [`unsure`](Learning::unsure).
     Unsure(SessionId),
 }
@@ -66,7 +71,7 @@ struct Question {
 }
 
 impl Learning {
-    pub(crate) fn new(now_ms: i64) -> Self {
+    pub(crate) fn new(now_ms: i64, epoch: Epoch) -> Self {
         Self {
             in_flight: BTreeMap::new(),
             syncs: VecDeque::new(),
@@ -74,6 +79,7 @@ impl Learning {
             unsure: BTreeMap::new(),
             questions: VecDeque::new(),
             collect_ms: now_ms,
+            epoch,
         }
     }
 
@@ -81,21 +87,20 @@ impl Learning {
     pub(crate) fn find_origin(&mut self, pending: &mut Pending) {
         let Some(queue) = self.in_flight.get_mut(&pending.session) else { return };
         let Ok(header) = Reader::new(&pending.entry).read::<TxnHeader>() else { return };
-        let is_it = |first: &mut InFlight| {
-            // An end that the leader decided has the number 0, as a beginning has.
-            matches!(first, InFlight::Forwarded { cxid, op, .. } if *cxid == header.cxid
-                && !(*op == OpCode::CreateSession && header.op == OpCode::CloseSession))
-        };
-        let Some(InFlight::Forwarded { waits, .. }) = queue.pop_front_if(is_it) else { return };
-        let entry = std::mem::replace(&mut pending.entry, Entry::NONE);
-        let (zxid, proposed_us) = (pending.zxid, pending.proposed_us);
-        *pending = Pending { zxid, entry, proposed_us, ..waits };
+        match queue.pop_front_if(|first| first.is_asked_by(header.cxid, header.op)) {
+            Some(InFlight::Write(write)) => write.answered_by(pending),
+            Some(InFlight::Session(waits)) => {
+                let entry = std::mem::replace(&mut pending.entry, Entry::NONE);
+                let (zxid, proposed_us) = (pending.zxid, pending.proposed_us);
+                *pending = Pending { zxid, entry, proposed_us, ..waits };
+            }
+            _ => {}
+        }
     }
 
-    /// Is a txn with this number what becomes of something that was forwarded in this session's name?
-    fn has_asked_for(&self, session: SessionId, cxid: Xid) -> bool {
-        let is_it = |it: &InFlight| matches!(it, InFlight::Forwarded { cxid: asked, .. } if *asked == cxid);
-        self.in_flight.get(&session).is_some_and(|queue| queue.iter().any(is_it))
+    /// Is a txn like this what becomes of something that was forwarded in this session's name?
+    fn has_asked_for(&self, session: SessionId, cxid: Xid, op: OpCode) -> bool {
+        self.in_flight.get(&session).is_some_and(|queue| queue.iter().any(|it| it.is_asked_by(cxid, op)))
     }
 
     /// Its client has gone, or has come again: what was to be written by its connection from an earlier role is not.
@@ -130,31 +135,81 @@ impl Learning {
         }
     }
 
-    /// The role is over: the connections that wait for something.
-    pub(crate) fn end(self, shared: &Shared, closed: &mut Vec<ConnId>) {
-        for found in self.in_flight.into_values().flatten() {
-            let (InFlight::Forwarded { waits, .. } | InFlight::Answer(waits)) = found;
-            match waits.origin {
-                Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
-                    shared.end_request(waits.bytes);
-                    closed.push(conn);
+    /// The role is over. `unanswered` gets what its clients wait for, and nobody knows what becomes of, `again` what is simply
+    /// asked for again, and `closed` the connections of others.
+    pub(crate) fn end(
+        self,
+        shared: &Shared,
+        tracker: &SessionTracker,
+        answered_syncs: impl Iterator<Item = WriteRequest>,
+        unanswered: &mut Unanswered,
+        closed: &mut Vec<ConnId>,
+        again: &mut Vec<Submission>,
+    ) {
+        unanswered.begin(self.epoch);
+        let has = |session, conn| tracker.get(session).is_some_and(|found| found.owner == Some(conn));
+        for (session, queue) in self.in_flight {
+            let is_kept = |it: &InFlight| matches!(it, InFlight::Write(write) if has(session, write.conn));
+            // All in their order, or none.
+            let are_kept = queue.iter().all(is_kept);
+            for it in queue {
+                match it {
+                    InFlight::Write(write) if are_kept => unanswered.keep(write, true),
+                    InFlight::Write(write) => closed.push(end_write(shared, &write)),
+                    InFlight::Session(waits) | InFlight::Answer(waits) => end_waiting(shared, waits, closed, again),
                 }
-                Origin::Connect { conn, .. } | Origin::Renew { conn, .. } => closed.push(conn),
-                Origin::Server | Origin::Elsewhere => {}
             }
         }
-        for sync in self.syncs {
-            if let LearnersSync::Client(sync) = sync {
-                shared.end_request(sync.body.len());
-                closed.push(sync.conn);
+        let lost: BTreeSet<ConnId> = closed.iter().copied().collect();
+        let syncs = self.syncs.into_iter().filter_map(|sync| match sync {
+            LearnersSync::Client(sync) => Some(sync),
+            LearnersSync::Unsure(_) => None,
+        });
+        // Each is the last of its connection.
+        for write in answered_syncs.chain(syncs).chain(self.unsure.into_values().flatten()) {
+            if has(write.session, write.conn) && !lost.contains(&write.conn) {
+                unanswered.keep(write, false);
+            } else {
+                closed.push(end_write(shared, &write));
             }
         }
-        for write in self.unsure.into_values().flatten() {
-            shared.end_request(write.body.len());
-            closed.push(write.conn);
-        }
-        closed.extend(self.questions.into_iter().filter_map(|question| question.conn));
+        let asked = self.questions.into_iter().filter_map(|it| Some((it.conn?, it.session, it.timeout_ms)));
+        again.extend(asked.map(|(conn, session, timeout_ms)| renewal(conn, session, timeout_ms)));
     }
+}
+
+impl InFlight {
+    fn is_asked_by(&self, cxid: Xid, op: OpCode) -> bool {
+        match self {
+            Self::Write(write) => write.is_asked_by(cxid, op),
+            Self::Session(_) => cxid == Xid(0) && op != OpCode::CloseSession,
+            Self::Answer(_) => false,
+        }
+    }
+}
+
+fn end_write(shared: &Shared, write: &WriteRequest) -> ConnId {
+    shared.end_request(write.body.len());
+    write.conn
+}
+
+fn end_waiting(shared: &Shared, waits: Pending, closed: &mut Vec<ConnId>, again: &mut Vec<Submission>) {
+    let Pending { origin, session, bytes, received_us, .. } = waits;
+    match origin {
+        Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
+            shared.end_request(bytes);
+            closed.push(conn);
+        }
+        Origin::Connect { conn, timeout_ms } => {
+            again.push(Submission::Connect { conn, timeout_ms, read_only: false, received_us });
+        }
+        Origin::Renew { conn, timeout_ms } => again.push(renewal(conn, session, timeout_ms)),
+        Origin::Server | Origin::Elsewhere => {}
+    }
+}
+
+fn renewal(conn: ConnId, session: SessionId, timeout_ms: i32) -> Submission {
+    Submission::Renew { conn, session, timeout_ms, read_only: false }
 }
 
 impl Pipeline {
@@ -182,9 +237,8 @@ impl Pipeline {
         }
     }
 
-    fn forward(&mut self, request: Forwarded, op: OpCode, waits: Pending) {
+    fn forward(&mut self, request: Forwarded, in_flight: InFlight) {
         if let Role::Learning(learning) = &mut self.role {
-            let in_flight = InFlight::Forwarded { cxid: request.cxid, op, waits };
             learning.in_flight.entry(request.session).or_default().push_back(in_flight);
             self.wishes.push(Wish::Request(request));
         }
@@ -194,22 +248,19 @@ impl Pipeline {
     /// knows that such exist.
     pub(crate) fn forward_write(&mut self, now: Now, write: WriteRequest) {
         self.upgrade_if_needed(now, write.session, write.op, &write.body);
-        let WriteRequest { conn, session, xid, op, body, identities, received_us, reads_before } = write;
-        if op == OpCode::CloseSession {
-            self.tracker.set_closing(session);
+        if write.op == OpCode::CloseSession {
+            self.tracker.set_closing(write.session);
         }
-        let mut waits = Pending::answer(session, Origin::Write { conn, xid, op }, body.len(), received_us);
-        waits.reads_before = reads_before;
-        let identities = Some(identities.as_slice().to_vec());
-        self.forward(Forwarded { session, cxid: xid, op: op.code(), body, identities }, op, waits);
+        let identities = Some(write.identities.as_slice().to_vec());
+        let (session, cxid, op, body) = (write.session, write.xid, write.op.code(), write.body.clone());
+        self.forward(Forwarded { session, cxid, op, body, identities }, InFlight::Write(write));
     }
 
     /// A session begins here, with an id of this server's.
     pub(crate) fn forward_session(&mut self, session: SessionId, timeout_ms: i32, origin: Origin, received_us: u64) {
-        let op = OpCode::CreateSession;
         let body = Bytes::from(timeout_ms.to_vec());
-        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body, identities: None };
-        self.forward(request, op, Pending::answer(session, origin, 0, received_us));
+        let request = Forwarded { session, cxid: Xid(0), op: OpCode::CreateSession.code(), body, identities: None };
+        self.forward(request, InFlight::Session(Pending::answer(session, origin, 0, received_us)));
     }
 
     /// Asks the leader for a session that somebody else made; `conn` waits for the answer.
@@ -288,10 +339,10 @@ impl Pipeline {
     }
 
     /// The log is given a txn in this session's name. Did its client ask for it elsewhere?
-    pub(crate) fn look_for_strayed(&mut self, shared: &Shared, session: SessionId, cxid: Xid) {
+    pub(crate) fn look_for_strayed(&mut self, shared: &Shared, session: SessionId, cxid: Xid, op: OpCode) {
         let Some(conn) = self.tracker.get(session).and_then(|s| s.owner) else { return };
         if let Role::Learning(learning) = &mut self.role {
-            if learning.has_asked_for(session, cxid) {
+            if learning.has_asked_for(session, cxid, op) {
                 return;
             }
             if learning.forget_unsure(shared, session) {
@@ -299,6 +350,8 @@ impl Pipeline {
                 self.tracker.disown(session);
                 return self.send(conn, InboxEntry::Close { conn, why: STRAYED });
             }
+        } else if self.unanswered.has_asked_for(session, cxid, op) {
+            return;
         }
         // The leader knows where it is; at the next one, nothing of it goes on here. It may be its write by an earlier
         // connection: an observer hears of the session's return before it hears of that.

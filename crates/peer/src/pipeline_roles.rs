@@ -15,10 +15,10 @@
 //! * A history that was cut below what is applied, or replaced by a snapshot, comes as another tree with
 //!   [`replace_tree`](Pipeline::replace_tree); one that was cut above with [`truncated`](Pipeline::truncated).
 //!
-//! When a role is over, connections that wait for a write, a sync or a session are closed, since nobody knows what becomes
-//! of it. The others stay, and go on with the next role: nothing that they were shown can be missing in it, because they were
-//! shown only what is committed. Those of sessions that were written to elsewhere since are closed
-//! (`go_on_with_sessions`).
+//! When a role is over, connections stay, and go on with the next one: nothing that they were shown can be missing in it, because
+//! they were shown only what is committed. What they had asked for at a learner is answered from the next leader's
+//! history, or done behind it (`unanswered`); who waits for a leader's own answer is closed, since nobody knows what
+//! becomes of it. So are those of sessions that were written to elsewhere since (`go_on_with_sessions`).
 
 use std::collections::VecDeque;
 
@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tree::Tree;
 use wire::quorum::{Forwarded, Touch};
 use wire::txn::{Txn, TxnEntry, TxnHeader};
-use wire::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
+use wire::{Epoch, ErrorCode, OpCode, Reader, SessionId, Zxid};
 use zab::Broadcast;
 
 use crate::digest_check::Verdict;
@@ -39,6 +39,7 @@ use crate::pipeline_learning::{LearnersSync, Learning};
 use crate::session_tracker::Expires;
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
+use crate::unanswered::has_waited;
 
 /// What the pipeline is at the moment.
 #[derive(Debug, Clone)]
@@ -59,19 +60,8 @@ pub(crate) struct Leading {
     /// The newest proposal.
     proposed: Zxid,
     /// Syncs that the leader has not answered.
-    pub syncs: VecDeque<(u64, SyncWait)>,
+    pub syncs: VecDeque<(u64, WriteRequest)>,
     last_tag: u64,
-}
-
-/// A sync that waits.
-#[derive(Debug, Clone)]
-pub(crate) struct SyncWait {
-    pub conn: ConnId,
-    pub session: SessionId,
-    pub xid: Xid,
-    pub body: Bytes,
-    pub received_us: u64,
-    pub reads_before: Vec<ReadRequest>,
 }
 
 /// What a member's pipeline asks its driver to do.
@@ -133,15 +123,21 @@ impl Pipeline {
             shared.set_serving(&mut tree, false);
         }
         let mut closed = self.tracker.end_role();
-        match std::mem::replace(&mut self.role, Role::Looking) {
-            Role::Learning(learning) => learning.end(shared, &mut closed),
-            Role::Leading(leading) => closed.extend(leading.syncs.into_iter().map(|(_, sync)| end_sync(shared, &sync))),
-            Role::Standalone(_) | Role::Looking => {}
-        }
-        closed.extend(self.answered_syncs.drain(..).map(|(_, sync)| end_sync(shared, &sync)));
         // What has no zxid yet goes on with another leader, unless its connection is closed below for what came before it.
         let mut waiting = Vec::from(std::mem::take(&mut self.ahead.waiting));
-        self.hold(&mut waiting);
+        let answered_syncs = std::mem::take(&mut self.answered_syncs).into_iter().map(|(_, sync)| sync);
+        match std::mem::replace(&mut self.role, Role::Looking) {
+            Role::Learning(learning) => {
+                let unanswered = &mut self.unanswered;
+                learning.end(shared, &self.tracker, answered_syncs, unanswered, &mut closed, &mut waiting);
+            }
+            Role::Leading(leading) => {
+                let syncs = leading.syncs.into_iter().map(|(_, sync)| sync);
+                closed.extend(syncs.chain(answered_syncs).map(|sync| end_sync(shared, &sync)));
+            }
+            Role::Standalone(_) | Role::Looking => {}
+        }
+        self.hold(shared, &mut waiting);
         for (number, mut pending) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             match std::mem::replace(&mut pending.origin, Origin::Elsewhere) {
                 Origin::Write { conn, .. } | Origin::Refused { conn, .. } => {
@@ -185,6 +181,7 @@ impl Pipeline {
         if self.only_leads() {
             woken = self.close_all(shared, ONLY_LEADS);
         }
+        self.hand_on_anew(now, shared, proposed.epoch());
         woken.extend(self.serve(now, shared));
         woken
     }
@@ -198,11 +195,13 @@ impl Pipeline {
         !self.leader_serves && matches!(self.role, Role::Leading(_))
     }
 
-    /// This server follows or observes a leader whose epoch is established.
-    pub fn learn(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        let learning = Learning::new(now.mono_ms());
+    /// This server follows or observes a leader whose epoch, this one, is established. All of the history with which that began
+    /// is applied.
+    pub fn learn(&mut self, now: Now, shared: &Shared, epoch: Epoch) -> ShardSet {
+        let learning = Learning::new(now.mono_ms(), epoch);
         self.begin(now, shared, Role::Learning(learning), Expires::Local);
         self.go_on_with_sessions();
+        self.hand_on_anew(now, shared, epoch);
         self.serve(now, shared)
     }
 
@@ -219,9 +218,10 @@ impl Pipeline {
 
     fn serve(&mut self, now: Now, shared: &Shared) -> ShardSet {
         let mut woken = {
-            // The events that were held back are in the inboxes before anybody can read.
+            // The events and answers that were held back are in the inboxes before anybody can read.
             let mut tree = shared.tree.write();
             shared.set_serving(&mut tree, true);
+            self.held_answer_bytes = 0;
             self.flush(shared)
         };
         let mut held = std::mem::take(&mut self.held);
@@ -232,10 +232,13 @@ impl Pipeline {
     }
 
     /// What came while nobody is served waits; of each connection that is one ConnectRequest at most.
-    pub(crate) fn hold(&mut self, submissions: &mut Vec<Submission>) {
+    pub(crate) fn hold(&mut self, shared: &Shared, submissions: &mut Vec<Submission>) {
         for submission in submissions.drain(..) {
             match submission {
-                Submission::Gone { conn, session } => self.tracker.on_gone(session, conn),
+                Submission::Gone { conn, session } => {
+                    self.unanswered.forget(shared, session, conn);
+                    self.tracker.on_gone(session, conn);
+                }
                 Submission::Slept { from_ms, to_ms } => self.tracker.slept(from_ms, to_ms),
                 // Of a round that is over.
                 Submission::Touches { .. } => {}
@@ -262,9 +265,9 @@ impl Pipeline {
         if entry.header.zxid != zxid {
             return Err(format!("what was proposed as txn {zxid} is txn {}", entry.header.zxid));
         }
-        let TxnHeader { session, cxid, .. } = entry.header;
+        let TxnHeader { session, cxid, op, .. } = entry.header;
         if !matches!(&entry.txn, Txn::Error(error) if is_of_elsewhere(error.err)) {
-            self.look_for_strayed(shared, session, cxid);
+            self.look_for_strayed(shared, session, cxid, op);
         }
         self.pending.push_back(Pending {
             zxid,
@@ -283,8 +286,9 @@ impl Pipeline {
     /// Applies everything up to `zxid`: committed and logged here, or the history that a role begins with.
     pub fn apply(&mut self, now: Now, shared: &Shared, zxid: Zxid) -> ShardSet {
         let woken = self.apply_up_to(now, shared, zxid);
-        if !shared.is_serving() && self.outbox.iter().map(Vec::len).sum::<usize>() > HELD_EVENTS_MAX {
-            self.outbox.iter_mut().for_each(Vec::clear);
+        let is_too_much = || self.outbox.iter().map(Vec::len).sum::<usize>() > HELD_ENTRIES_MAX;
+        if !shared.is_serving() && (self.held_answer_bytes > HELD_ANSWER_BYTES_MAX || is_too_much()) {
+            self.forget_held_entries();
             return self.close_all(shared, "it would have to be told too much at once");
         }
         woken
@@ -318,16 +322,23 @@ impl Pipeline {
         self.pending.clear();
         self.handed_over = 0;
         self.tracker.replace(sessions, now.mono_ms());
-        self.outbox.iter_mut().for_each(Vec::clear);
+        self.forget_held_entries();
         let woken = self.close_all(shared, "the history that it saw was replaced");
         let old = std::mem::replace(&mut *shared.tree.write(), tree);
         shared.tree.read().continue_cursors(&old);
         (woken, old)
     }
 
+    /// Nobody is told what was to be told when somebody is served.
+    fn forget_held_entries(&mut self) {
+        self.outbox.iter_mut().for_each(Vec::clear);
+        self.held_answer_bytes = 0;
+    }
+
     /// All connections are closed. What else comes by them is not done: what came before it may not have been.
     pub(crate) fn close_all(&mut self, shared: &Shared, why: &'static str) -> ShardSet {
         self.tracker.disown_everybody();
+        self.unanswered.forget_all(shared);
         for submission in std::mem::take(&mut self.held).into_iter().chain(std::mem::take(&mut self.ahead.waiting)) {
             if let Submission::Write(write) = submission {
                 shared.end_request(write.body.len());
@@ -382,30 +393,29 @@ impl Pipeline {
 
     /// A client wants to see what was committed before.
     pub(crate) fn submit_sync(&mut self, shared: &Shared, write: WriteRequest) {
-        let WriteRequest { conn, session, xid, body, received_us, reads_before, identities, .. } = write;
+        let (conn, session) = (write.conn, write.session);
         let is_here = self.tracker.get(session).is_some_and(|s| !s.closing && s.owner == Some(conn));
-        let wait = SyncWait { conn, session, xid, body, received_us, reads_before };
         match &mut self.role {
             _ if !is_here => {
-                end_sync(shared, &wait);
+                end_sync(shared, &write);
                 self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
             }
             Role::Leading(leading) => {
                 leading.last_tag += 1;
-                leading.syncs.push_back((leading.last_tag, wait));
+                leading.syncs.push_back((leading.last_tag, write));
                 self.wishes.push(Wish::Sync(leading.last_tag));
             }
             Role::Learning(learning) => {
                 self.wishes.push(Wish::Request(Forwarded {
                     session,
-                    cxid: xid,
+                    cxid: write.xid,
                     op: OpCode::Sync.code(),
-                    body: wait.body.clone(),
-                    identities: Some(identities.as_slice().to_vec()),
+                    body: write.body.clone(),
+                    identities: Some(write.identities.as_slice().to_vec()),
                 }));
-                learning.syncs.push_back(LearnersSync::Client(wait));
+                learning.syncs.push_back(LearnersSync::Client(write));
             }
-            Role::Standalone(_) | Role::Looking => self.answer_sync(shared, &shared.tree.read(), &wait),
+            Role::Standalone(_) | Role::Looking => self.answer_sync(shared, &shared.tree.read(), &write),
         }
     }
 
@@ -444,8 +454,8 @@ impl Pipeline {
         }
     }
 
-    fn answer_sync(&mut self, shared: &Shared, tree: &Tree, wait: &SyncWait) {
-        let &SyncWait { conn, session, xid, received_us, .. } = wait;
+    fn answer_sync(&mut self, shared: &Shared, tree: &Tree, wait: &WriteRequest) {
+        let &WriteRequest { conn, session, xid, received_us, .. } = wait;
         for read in &wait.reads_before {
             self.answer_read(shared, tree, conn, session, read);
         }
@@ -464,9 +474,10 @@ impl Pipeline {
     /// While nobody is served, each connection waits for half of its session's timeout. Clients go elsewhere when they have heard
     /// nothing for two thirds of it, and what they had sent here must not be done when they are there.
     pub(crate) fn tick_looking(&mut self, now: Now, shared: &Shared) -> ShardSet {
-        let waited_ms = now.mono_ms() - self.looking_ms;
         for (session, timeout_ms, conn) in self.tracker.connected() {
-            if waited_ms >= i64::from(timeout_ms) / 2 {
+            let told_ms = self.unanswered.told_ms(session).unwrap_or(self.looking_ms);
+            if has_waited(now, told_ms.min(self.looking_ms), timeout_ms) {
+                self.unanswered.forget(shared, session, conn);
                 self.tracker.disown(session);
                 self.send(
                     conn,
@@ -479,7 +490,7 @@ impl Pipeline {
 }
 
 /// A sync has its answer, or gets none.
-fn end_sync(shared: &Shared, wait: &SyncWait) -> ConnId {
+fn end_sync(shared: &Shared, wait: &WriteRequest) -> ConnId {
     shared.end_request(wait.body.len());
     wait.conn
 }
@@ -495,5 +506,7 @@ pub(crate) const ONLY_LEADS: &str = "this server leads, and leaderServes=no";
 /// pipeline.
 pub(crate) const HELD_MAX: usize = 1 << 16;
 
-/// The most events that are held back while nobody is served; beyond, all connections are closed instead.
-const HELD_EVENTS_MAX: usize = 1 << 16;
+/// The most events and answers that are held back while nobody is served, and the most bytes of reads' answers among them;
+/// beyond, all connections are closed instead.
+const HELD_ENTRIES_MAX: usize = 1 << 16;
+const HELD_ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -216,8 +216,9 @@ impl Shard {
     }
 
     /// Is there work that is done in pieces?
-    pub fn has_chores(&self) -> bool {
-        !self.setting.is_empty() || !self.leaving.is_empty() || self.unwatched.len() > CHORE_PATHS
+    pub fn has_chores(&self, shared: &Shared) -> bool {
+        let takes_back = shared.is_serving() && self.unwatched.len() > CHORE_PATHS;
+        !self.setting.is_empty() || !self.leaving.is_empty() || takes_back
     }
 
     /// The connection, if it is still there.

@@ -274,10 +274,10 @@ impl Shard {
     }
 
     /// Takes back the interest in some of the paths that nobody here watches any more. Only under a guard with an empty inbox: a
-    /// registration could be on its way.
+    /// registration could be on its way. Nor while nobody is served: it could be held back.
     pub(crate) fn take_back_interest(&mut self, tree: &Tree, shared: &Shared) {
         let shard = self.config.shard as usize;
-        if !shared.inboxes[shard].is_empty() {
+        if !shared.is_serving() || !shared.inboxes[shard].is_empty() {
             return;
         }
         let mut bytes = 0;

@@ -262,6 +262,7 @@ impl Shard {
                     body,
                     identities: found.identities.clone(),
                     received_us: now.mono_us,
+                    told_ms: found.took_ms,
                     reads_before,
                 };
                 if is_last {

@@ -206,7 +206,7 @@ fn a_learner_tells_its_leader_who_lives_however_full_its_own_disk_is() {
     let (client, session) = joined(&mut world, 0);
     let woken = world.pipeline.look(world.now, &world.shared);
     world.woken.extend(woken);
-    let woken = world.pipeline.learn(world.now, &world.shared);
+    let woken = world.pipeline.learn(world.now, &world.shared, wire::Epoch(1));
     world.woken.extend(woken);
     world.pipeline.set_room(Some(USED_UP));
     let mut wishes = Vec::new();

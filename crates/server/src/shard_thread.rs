@@ -254,7 +254,7 @@ impl Driver {
             dirty.clear();
         }
         let shard = self.shard.borrow();
-        if !self.in_pieces.get() && (shard.are_told() > 0 || shard.has_chores()) {
+        if !self.in_pieces.get() && (shard.are_told() > 0 || shard.has_chores(&self.core.shared)) {
             self.in_pieces.set(true);
             self.pieces.notify_one();
         }
@@ -279,10 +279,10 @@ impl Driver {
                 let more = {
                     let mut shard = self.shard.borrow_mut();
                     shard.take_told(TOLD_AT_ONCE, &mut told);
-                    if shard.has_chores() {
+                    if shard.has_chores(&self.core.shared) {
                         shard.chore(self.core.clock.now(), &self.core.shared);
                     }
-                    shard.are_told() > 0 || shard.has_chores()
+                    shard.are_told() > 0 || shard.has_chores(&self.core.shared)
                 };
                 self.write_all(&told);
                 told.clear();

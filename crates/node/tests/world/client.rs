@@ -14,6 +14,7 @@ use super::{Place, World};
 #[derive(Debug)]
 pub struct Client {
     pub name: String,
+    pub timeout_ms: i32,
     pub place: Option<Place>,
     pub session: SessionId,
     pub is_connected: bool,
@@ -44,6 +45,7 @@ impl Client {
     pub fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            timeout_ms: 4000,
             place: None,
             session: SessionId(0),
             is_connected: false,
@@ -139,7 +141,7 @@ impl World {
         let request = ConnectRequest {
             protocol_version: 0,
             last_zxid_seen: client.last_zxid,
-            timeout_ms: 4000,
+            timeout_ms: client.timeout_ms,
             session: client.session,
             password: Some(&password(client.session)),
             read_only: Some(client.may_only_read),

@@ -459,7 +459,7 @@ impl World {
                 shard.take_told(2, &mut dirty);
             }
             shard.take_resumed(&mut Vec::new());
-            if shard.has_chores() {
+            if shard.has_chores(&self.shared) {
                 shard.chore(self.now, &self.shared);
             }
         }
@@ -524,7 +524,7 @@ impl World {
                     || self.can_go_on(shard)
                     || shard.is_asked()
                     || shard.are_told() > 0
-                    || shard.has_chores()
+                    || shard.has_chores(&self.shared)
             })
             || !self.pipeline.is_idle()
             || (0..self.clients.len()).any(with_work)

@@ -328,7 +328,12 @@ impl World {
     }
 
     fn started(&mut self, s: usize, found: server::Found) {
-        let server::Found { process, last, epochs: (accepted, current), is_lost } = found;
+        #[cfg_attr(not(feature = "seeded-defects"), allow(unused_mut, reason = "nothing else changes it"))]
+        let server::Found { mut process, last, epochs: (accepted, current), is_lost } = found;
+        #[cfg(feature = "seeded-defects")]
+        if self.sabotage == Sabotage::DoesTwice {
+            process.node.pipeline.look_for_nothing();
+        }
         self.truth.on_started(s, last);
         self.words(s, Kind::Process, last.0 as u64, || {
             let lost = if is_lost { ", has lost its state" } else { "" };

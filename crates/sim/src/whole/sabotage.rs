@@ -34,6 +34,8 @@ pub enum Sabotage {
     ReadersWrite,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
+    /// What was under way when a leader went is handed to the next one, whatever became of it.
+    DoesTwice,
 }
 
 impl Sabotage {
@@ -52,6 +54,7 @@ impl Sabotage {
         (Self::SessionsEndEarly, &["lifetimes"]),
         (Self::AllTakeOld, &["read-only mode"]),
         (Self::ReadersWrite, &["read-only mode"]),
+        (Self::DoesTwice, &["session order"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];
 }

@@ -171,7 +171,7 @@ impl World {
                     process.unread.remove(&number);
                 }
             }
-            if it.has_chores() {
+            if it.has_chores(&process.shared) {
                 is_quiet = false;
                 it.chore(now, &process.shared);
             }
