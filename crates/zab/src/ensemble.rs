@@ -37,7 +37,7 @@ use crate::leader::{self, ConnId, LeaderOver, ToLearner};
 use crate::learner::{self, LearnerOver};
 use crate::member::{self, Member, Recovered, RoleOver};
 use crate::options::{Defect, Options};
-use crate::quorum_verifier::{MEMBERS_MAX, QuorumVerifier};
+use crate::quorum_verifier::QuorumVerifier;
 
 /// What happens to a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
