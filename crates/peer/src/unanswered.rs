@@ -127,7 +127,9 @@ impl Unanswered {
 
     /// Nor what waits anywhere.
     pub(crate) fn forget_all(&mut self, shared: &Shared) {
-        std::mem::take(&mut self.sessions).into_values().for_each(|waiting| waiting.end(shared));
+        for waiting in std::mem::take(&mut self.sessions).into_values() {
+            waiting.end(shared);
+        }
     }
 }
 
