@@ -66,7 +66,7 @@ use self::net::{ConnNumber, Net, Port, Who};
 use self::queue::Queue;
 use self::server::{NotStarted, Process, Server, Thread};
 use self::trace::Words;
-use crate::check::Truth;
+use crate::check::{Truth, Violation};
 use crate::disk::VirtualDisk;
 use crate::rng::Rng;
 
@@ -296,6 +296,19 @@ impl World {
         if self.truth.violation.is_none() {
             self.now_us = until_us.max(self.now_us);
         }
+    }
+
+    /// Another world that goes on from here: with the same past, and with other choices from now on.
+    pub fn fork(&self, seed: u64) -> Self {
+        let mut other = self.clone();
+        other.rng = Rng::new(seed);
+        other.net.reseed(Rng::new(other.rng.any()));
+        other
+    }
+
+    /// What is wrong, if something is.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.truth.violation.as_ref()
     }
 
     /// What time it is, in µs.

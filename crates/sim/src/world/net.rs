@@ -92,6 +92,11 @@ impl<M> Net<M> {
         number
     }
 
+    /// Other choices from now on.
+    pub(crate) fn reseed(&mut self, rng: Rng) {
+        self.rng = rng;
+    }
+
     /// How long a message is under way.
     pub(crate) fn latency(&mut self, setup: &Setup) -> u64 {
         let late = setup.late_per_mille > 0 && self.rng.chance(setup.late_per_mille);

@@ -30,19 +30,23 @@ pub struct Outcome {
 
 /// Runs this world. `change` sets what else is different with its servers.
 pub fn run(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Outcome {
-    let mut world = World::new(setup, keep, change);
-    let faults_us = world.setup.faults_us;
-    while world.truth.violation.is_none() && world.now_us < faults_us && world.tally.messages < MESSAGES_MAX {
-        world.run_until(faults_us.min(world.now_us + LOOK_US));
-    }
-    if world.truth.violation.is_none() {
-        world.come_together();
-    }
-    world.tally.reconfigs = world.truth.reconfigured;
-    Outcome { violation: world.truth.violation, tally: world.tally, trace: world.trace, simulated_us: world.now_us }
+    World::new(setup, keep, change).finish()
 }
 
 impl World {
+    /// Goes on to the end: the rest of the faults, then calm.
+    pub fn finish(mut self) -> Outcome {
+        let faults_us = self.setup.faults_us;
+        while self.truth.violation.is_none() && self.now_us < faults_us && self.tally.messages < MESSAGES_MAX {
+            self.run_until(faults_us.min(self.now_us + LOOK_US));
+        }
+        if self.truth.violation.is_none() {
+            self.come_together();
+        }
+        self.tally.reconfigs = self.truth.reconfigured;
+        Outcome { violation: self.truth.violation, tally: self.tally, trace: self.trace, simulated_us: self.now_us }
+    }
+
     /// Liveness: without faults, a leader is found, clients are answered, and all servers end with the same history.
     fn come_together(&mut self) {
         self.heal();
