@@ -1,10 +1,8 @@
-//! Integrity, total order, agreement, local and global primary order, primary integrity, prefix consistency: what servers
-//! deliver are prefixes of one history, which holds only what leaders proposed, in the order of zxids, without a gap. As
-//! the whole history is one chain of checksums, one comparison at a zxid compares all that comes before it, for all pairs.
+//! Total order, agreement, prefix consistency: what servers deliver are prefixes of one history. As the whole history is one
+//! chain of checksums, one comparison at a zxid compares all that comes before it, for all pairs.
 
 use wire::Zxid;
 use zab::Proposal;
-use zab::committed_log::follows;
 
 use super::Truth;
 use crate::store::history::Link;
@@ -17,19 +15,8 @@ impl Truth {
             let what = format!("server {} proposes {zxid}, but has not established that epoch", server + 1);
             self.wrong("leadership", what);
         }
-        if zxid.counter() == 0 {
-            self.wrong("integrity", format!("{zxid} was proposed"));
-        }
-        let link = Link::START.then(&proposal.txn);
-        if self.proposed.insert(zxid, link).is_some_and(|other| other != link) {
-            self.wrong("integrity", format!("two txns have the zxid {zxid}"));
-        }
+        self.check_is_new(proposal);
         self.sessions.on_proposed(proposal);
-    }
-
-    /// Is it the zxid of a txn?
-    pub(crate) fn was_proposed(&self, zxid: Zxid) -> bool {
-        self.proposed.contains_key(&zxid)
     }
 
     /// A server applies a committed txn; its chain is `link` then.
@@ -62,19 +49,9 @@ impl Truth {
     /// It is delivered for the first time.
     fn commit(&mut self, server: usize, zxid: Zxid, link: Link) {
         let (end, _) = self.end();
-        if !follows(end, zxid) {
-            self.wrong("primary order", format!("server {} delivers {zxid} behind {end}", server + 1));
-        }
-        if !self.proposed.contains_key(&zxid) {
-            self.wrong("integrity", format!("server {} delivers {zxid}, which nobody proposed", server + 1));
-        }
-        let later = self.initial.range(zxid.epoch()..).skip_while(|(epoch, _)| **epoch == zxid.epoch());
-        let lacks = |initial: Zxid| initial < zxid;
-        let mut later = later.filter(|(epoch, initial)| self.established.contains_key(epoch) && lacks(initial.0));
-        if let Some((epoch, _)) = later.next() {
-            let what = format!("server {} delivers {zxid}, without which epoch {epoch} began", server + 1);
-            self.wrong("primary integrity", what);
-        }
+        self.check_primary_order(server, end, zxid);
+        self.check_was_proposed(server, zxid);
+        self.check_primary_integrity(server, zxid);
         self.committed.push((zxid, link));
         if let Some(what) = self.sessions.on_committed(zxid) {
             self.wrong("session order", what);

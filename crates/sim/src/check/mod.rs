@@ -3,27 +3,44 @@
 //!
 //! | checker | what may never be seen |
 //! |---|---|
-//! | [`agreement`](self) | two servers that deliver different txns at one place, a txn that nobody proposed, or one out of order (integrity, total order, agreement, local and global primary order, primary integrity, prefix consistency) |
-//! | `leadership` | two leaders of one epoch, one that lacks what was committed, or one whose vote weighs nothing |
+//! | `agreement` | two servers that deliver different txns at one place (total order, agreement, prefix consistency) |
+//! | `integrity` | a txn that nobody proposed, or two with one zxid |
+//! | `primary_order` | a txn out of order, or behind a gap |
+//! | `primary_integrity` | an epoch that began without what is delivered of an earlier one |
+//! | `leadership` | two leaders of one epoch, or one whose vote weighs nothing |
+//! | `completeness` | a leader that lacks what was committed |
 //! | `epochs` | epoch files that go back, or stand for a history that is not there; an ACKEPOCH before `acceptedEpoch`; an epoch that is not later than those that its leader was told of; a server that counts for one twice |
-//! | `durability` | an ACK of what is not on the disk, a commit without a quorum of disks, one that is lost |
+//! | `acks` | an ACK of what is not on the disk |
+//! | `applied` | a txn that is applied, and not on the own disk |
+//! | `committed` | a commit without a quorum of disks, or one that is lost |
 //! | `recovery` | a crash after which a disk holds anything but what it was given |
-//! | `clients` | writes out of order, a read that goes back, a sync that misses what was acknowledged |
+//! | `reads` | a read that goes back, or shows what is not committed |
+//! | `writes` | writes out of order |
+//! | `syncs` | a sync that misses what was acknowledged |
 //! | `queues` | a queue that is longer than its bound says |
 //! | `read_only` | a server that serves reads without a leader, and has lost its state, logs, or has a role |
 //! | `snapshots` | a snapshot of what is not committed |
 //! | `sessions` | the writes of one connection committed in another order than they were sent |
 
+mod acks;
 mod agreement;
+mod applied;
 mod clients;
-mod durability;
+mod committed;
+mod completeness;
 mod epochs;
+mod integrity;
 mod leadership;
+mod primary_integrity;
+mod primary_order;
 mod queues;
 mod read_only;
+mod reads;
 mod recovery;
 mod sessions;
 mod snapshots;
+mod syncs;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

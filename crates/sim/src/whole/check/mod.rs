@@ -7,21 +7,25 @@
 //! | `model` | a committed txn that the plainest tree can't take: two creates of one znode, an ephemeral whose session is over or that outlives it, a version that is no step, a sequential name twice |
 //! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
 //! | `lifetimes` | a leader that ends a session of which it has just heard, or that never ends one that is silent; a write of a session behind its end, or a server that has applied the end and gives it again |
-//! | `answers` | a write that is no step behind what was acknowledged, an answer that is not its txn's, a read that goes back or shows anything but the committed state at its zxid, a sync that misses what was acknowledged |
+//! | `writes` | a write that is no step behind what was acknowledged, an answer that is not its txn's |
+//! | `reads` | a read that goes back, or shows anything but the committed state at its zxid |
+//! | `syncs` | a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
 //! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
 
-mod answers;
 mod history;
 mod lifetimes;
 mod model;
 mod queues;
 mod read_only;
+mod reads;
 mod sessions;
+mod syncs;
 mod trees;
 mod watches;
+mod writes;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +33,13 @@ use bytes::Bytes;
 use wire::{SessionId, Zxid};
 use zab::QuorumVerifier;
 
-pub(super) use self::answers::{Outcome, Read};
 use self::lifetimes::Lifetimes;
 pub(super) use self::lifetimes::{Heard, Leader};
 pub(super) use self::model::Model;
+pub(super) use self::reads::Read;
 use self::sessions::Sessions;
 pub(super) use self::watches::{Kind as WatchKind, Watches};
+pub(super) use self::writes::Outcome;
 use crate::check::Violation;
 
 /// What is true of a world.

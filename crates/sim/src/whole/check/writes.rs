@@ -1,25 +1,10 @@
-//! What clients are answered: writes are linearizable by zxid, and each answer is that of its own txn; a read shows the
-//! committed state at its zxid, and a client never goes back; a sync shows everything that was acknowledged to anybody when
-//! it was asked for.
+//! Writes are linearizable by zxid, and each answer is that of its own txn.
 
 use wire::jute::Field;
 use wire::txn::{MultiTxn, Txn, TxnEntry};
-use wire::{ErrorCode, OpCode, Reader, SessionId, Stat, Xid, Zxid};
+use wire::{ErrorCode, OpCode, Reader, SessionId, Xid, Zxid};
 
 use super::Truth;
-
-/// What a read showed.
-#[derive(Debug)]
-pub(in crate::whole) struct Read<'a> {
-    /// Of which znode.
-    pub(in crate::whole) path: &'a str,
-    /// Its Stat; `None`: it is not there.
-    pub(in crate::whole) stat: Option<Stat>,
-    /// Its data, if they were asked for.
-    pub(in crate::whole) data: Option<&'a [u8]>,
-    /// Its children's names, if they were.
-    pub(in crate::whole) children: Option<Vec<&'a str>>,
-}
 
 /// What a write came to.
 #[derive(Debug, Clone, Copy)]
@@ -37,50 +22,6 @@ pub(in crate::whole) struct Outcome<'a> {
 }
 
 impl Truth {
-    /// A client that saw `seen` is answered at `zxid`.
-    pub(in crate::whole) fn on_answer(&mut self, client: usize, seen: Zxid, zxid: Zxid) {
-        if zxid < seen {
-            self.wrong("reads", format!("client {client} saw {seen}, and is answered at {zxid}"));
-        }
-        self.on_shown_to(client, zxid);
-        if zxid > self.end() {
-            self.wrong("reads", format!("client {client} is answered at {zxid}, and {} is committed", self.end()));
-        }
-    }
-
-    /// A sync's answer.
-    pub(in crate::whole) fn on_synced(&mut self, client: usize, zxid: Zxid, floor: Zxid) {
-        if zxid < floor {
-            let what = format!("client {client}: {floor} was acknowledged before it asked, and its sync shows {zxid}");
-            self.wrong("sync", what);
-        }
-    }
-
-    /// A read's answer.
-    pub(in crate::whole) fn on_read(&mut self, client: usize, zxid: Zxid, read: &Read<'_>) {
-        let (path, is) = (read.path, self.model.at(read.path, zxid));
-        let (Some(stat), Some(is)) = (read.stat, is) else {
-            if read.stat.is_some() != is.is_some() {
-                let what = format!("client {client} at {zxid}: {path} is {:?}, and is shown as {:?}", is, read.stat);
-                self.wrong("reads", what);
-            }
-            return;
-        };
-        let children = self.model.children(path, zxid);
-        let shown =
-            (stat.czxid, stat.mzxid, stat.pzxid, stat.version, stat.ephemeral_owner, stat.num_children as usize);
-        let right = (is.czxid, is.mzxid, is.pzxid, is.version, is.owner.0, children.len());
-        let mut names = read.children.clone();
-        if let Some(names) = &mut names {
-            names.sort_unstable();
-        }
-        if shown != right || read.data.is_some_and(|it| it != is.data) || names.is_some_and(|it| it != children) {
-            let what =
-                format!("client {client} at {zxid}: {path} is {is:?} with {children:?}, and is shown as {read:?}");
-            self.wrong("reads", what);
-        }
-    }
-
     /// A write's answer.
     pub(in crate::whole) fn on_write(&mut self, client: usize, outcome: Outcome<'_>) {
         let Outcome { session, xid, zxid, err, created, results, floor } = outcome;

@@ -1,4 +1,4 @@
-//! An ACK implies durable; what is committed is on the disks of a quorum, and is never lost; what is applied is logged here.
+//! What is committed is on the disks of a quorum, and is never lost.
 
 use wire::{ServerId, Zxid};
 
@@ -6,27 +6,6 @@ use super::Truth;
 use crate::store::history::Link;
 
 impl Truth {
-    /// A server sends an ACK.
-    pub(crate) fn on_ack(&mut self, server: usize, zxid: Zxid) {
-        let has = if zxid.counter() == 0 {
-            self.has_epoch(server, zxid.epoch())
-        } else {
-            self.disks.floor(server) >= zxid && self.disks.has(server, zxid)
-        };
-        if !has {
-            let what = format!("server {} acknowledges {zxid}, and has not got it on its disk", server + 1);
-            self.wrong("ack implies durable", what);
-        }
-    }
-
-    /// A server is to apply up to `zxid`; its log is durable up to `durable`.
-    pub(crate) fn on_commit(&mut self, server: usize, zxid: Zxid, durable: Zxid) {
-        if zxid > durable {
-            let what = format!("server {} applies {zxid}, but its log is durable up to {durable}", server + 1);
-            self.wrong("applies only what it logged", what);
-        }
-    }
-
     /// A disk lost something, or was cut.
     pub(super) fn check_nothing_is_lost(&mut self) {
         let (end, link) = self.end();
