@@ -6,12 +6,18 @@
 //! in common with others (a connection that is made, the first packet on it, and the news that a connection ended come at
 //! once).
 
-#![allow(clippy::print_stdout, reason = "it tells what it found")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may panic, and tells what it found"
+)]
 
 mod world;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
+use std::time::Instant;
 
 use bytes::Bytes;
 use ostler_zab::{Defect, Options, Proposal, State};
@@ -145,6 +151,24 @@ fn explore(start: World, bounds: Bounds, states_max: usize) -> Explored {
     explored
 }
 
+fn number(name: &str, usual: usize) -> usize {
+    std::env::var(name).ok().and_then(|it| it.parse().ok()).unwrap_or(usual)
+}
+
+/// Explores all of it, and says how much that was.
+fn see_all(bounds: Bounds, states_max: usize) {
+    let began = Instant::now();
+    let explored = explore(begin(|_| ()), bounds, states_max);
+    let Explored { states, depth, is_complete, violation } = &explored;
+    let seconds = began.elapsed().as_secs();
+    println!("{bounds:?}: {states} states, depth {depth}, complete: {is_complete}, {seconds} s");
+    if let Some((what, path)) = violation {
+        let path: Vec<String> = path.iter().map(|it| format!("{it:?}")).collect();
+        panic!("{what}\n{}", path.join("\n"));
+    }
+    assert!(*is_complete, "{states_max} states are not enough");
+}
+
 #[test]
 fn every_order_of_one_sync_keeps_what_is_promised() {
     let bounds = [
@@ -152,17 +176,20 @@ fn every_order_of_one_sync_keeps_what_is_promised() {
         Bounds { elections: 2, txns: 1, crashes: 1 },
         Bounds { elections: 2, txns: 0, crashes: 2 },
     ];
-    let states_max = std::env::var("OSTLER_ZAB_STATES").ok().and_then(|it| it.parse().ok()).unwrap_or(1_000_000);
     for bounds in bounds {
-        let explored = explore(begin(|_| ()), bounds, states_max);
-        let Explored { states, depth, is_complete, violation } = &explored;
-        println!("{bounds:?}: {states} states, depth {depth}, complete: {is_complete}");
-        assert!(*is_complete || violation.is_some(), "{states_max} states are not enough");
-        if let Some((what, path)) = violation {
-            let path: Vec<String> = path.iter().map(|it| format!("{it:?}")).collect();
-            panic!("{what}\n{}", path.join("\n"));
-        }
+        see_all(bounds, number("OSTLER_ZAB_STATES", 1_000_000));
     }
+}
+
+/// Two epochs, two txns and two crashes, all together: `cargo test --release -p ostler-zab --test exhaustive -- --ignored
+/// --nocapture`. `OSTLER_ZAB_BOUNDS=2,1,2` has other bounds: elections, txns, crashes.
+#[test]
+#[ignore = "it takes long"]
+fn every_order_of_two_of_everything_keeps_what_is_promised() {
+    let asked = std::env::var("OSTLER_ZAB_BOUNDS").unwrap_or_else(|_| "2,2,2".to_owned());
+    let asked: Vec<usize> = asked.split(',').map(|it| it.parse().unwrap()).collect();
+    let [elections, txns, crashes] = asked[..] else { panic!("three numbers") };
+    see_all(Bounds { elections, txns, crashes }, number("OSTLER_ZAB_STATES", 100_000_000));
 }
 
 #[test]
