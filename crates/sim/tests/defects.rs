@@ -18,6 +18,9 @@ const QUICK: &[Defect] = &[
     Defect::HalfIsQuorum,
     Defect::OwnLogDecides,
     Defect::QueueHasNoBound,
+    Defect::GroupsIgnored,
+    Defect::InformBeforeCommit,
+    Defect::ReadOnlyGoesOn,
 ];
 
 /// All that these worlds can be given, and the numbers of the bugs in ZooKeeper that they stand for; some are mistakes that

@@ -66,6 +66,11 @@ impl Faults {
         self.reads.entry(file).or_default().push(bad);
     }
 
+    /// Is there anything that can't be read as it is?
+    pub fn has_bad_reads(&self) -> bool {
+        !self.reads.is_empty()
+    }
+
     /// Reading works again.
     pub fn heal_reads(&mut self) {
         self.reads.clear();

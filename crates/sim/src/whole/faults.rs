@@ -2,9 +2,9 @@
 
 use super::{Event, Message, START_US, World};
 use storage::FileName;
-use storage::disk::{Dir, Disk};
+use storage::disk::{Dir, Disk, FileRef};
 
-use crate::disk::{SECTOR, VirtualDisk};
+use crate::disk::{BadRead, SECTOR, VirtualDisk};
 use crate::world::later::{Armed, Later};
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
@@ -82,6 +82,13 @@ impl World {
                 return false;
             }
             Fault::Reset { connection } => return self.reset(connection),
+            Fault::Again { connection } => {
+                let Some(number) = self.nth_connection(connection) else { return false };
+                let again = self.net.again(number);
+                let Some((from, message)) = again else { return false };
+                self.send_from(number, from, message);
+            }
+            Fault::ReadOnlyDisk { server, for_us } => self.servers[server].make_read_only(self.now_us + for_us),
             Fault::HalfOpen { connection } => {
                 let conn = self.nth_connection(connection).and_then(|it| self.net.conns.get_mut(&it));
                 return conn.is_some_and(|conn| !std::mem::replace(&mut conn.is_dead, true));
@@ -123,12 +130,29 @@ impl World {
         // One in sixteen where the file begins: what that is damaged in is no log, or no snapshot, any more.
         let span = if place >> 60 == 0 { length.min(HEADER_BYTES) } else { length };
         let (at, sector) = (place / 64 % span.max(1), SECTOR as u64);
-        let in_sector = (length - at / sector * sector).min(sector) as usize;
-        disk.damage_sector(file, at / sector, &mut |block| match kind {
-            Damage::Rot => block[(at % sector) as usize] ^= 1 << (place % 8),
-            // No zeros: those may be what a write has not reached yet.
-            Damage::Astray => block[..in_sector].iter_mut().enumerate().for_each(|(i, it)| *it = b'a' + (i % 26) as u8),
-        });
+        match kind {
+            Damage::Rot => disk.damage_sector(file, at / sector, &mut |block| {
+                block[(at % sector) as usize] ^= 1 << (place % 8);
+            }),
+            Damage::Astray => {
+                let from = files.get((place >> 20) as usize % files.len()).unwrap_or(file);
+                let sectors = disk.length(from).unwrap_or(0).div_ceil(sector);
+                // No zeros: those may be what a write has not reached yet.
+                let is_record = |it: &[u8; SECTOR]| it.iter().any(|byte| *byte != 0);
+                let here = disk.sector(file, at / sector);
+                let mut others = (0..sectors).map(|it| (it + (place >> 32)) % sectors.max(1));
+                let other = others
+                    .find_map(|it| disk.sector(from, it).filter(|block| is_record(block) && Some(*block) != here));
+                let Some(other) = other else { return false };
+                disk.damage_sector(file, at / sector, &mut |block| *block = other);
+            }
+            Damage::Unreadable => {
+                // By the name by which it is opened.
+                let dir = if matches!(file.name, FileName::Snapshot(_)) { Dir::Data } else { Dir::Log };
+                let file = FileRef::new(dir, file.name.clone());
+                disk.faults.bad_read(file, BadRead::Error { sector: at / sector });
+            }
+        }
         let what = format!("{kind:?} at byte {at} of {file}");
         self.truth.on_damaged(s);
         self.words(s, Kind::Disk, at, || what);
@@ -294,6 +318,8 @@ impl World {
         for s in 0..self.servers.len() {
             let server = &mut self.servers[s];
             server.slow = None;
+            server.disk.faults.read_only_from = None;
+            server.disk.faults.heal_reads();
             server.power_off_in = None;
             server.power_off_in_recovery = None;
             server.error_in = None;

@@ -151,6 +151,7 @@ impl World {
             let mut disk = VirtualDisk::new(rng.chance(300));
             // A new database, and meant to be one.
             disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
+            setup.put_epochs(&mut disk);
             Server {
                 id: me,
                 options,
@@ -165,6 +166,7 @@ impl World {
                 power_off_in: None,
                 power_off_in_recovery: None,
                 error_in: None,
+                read_only_until_us: 0,
                 file: None,
                 clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
                 wall_off_ms: 0,
@@ -302,6 +304,7 @@ impl World {
         }
         server.is_on = true;
         server.read_file(now_us);
+        server.mend_file_system(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !is_calm);
         let now = server.now(now_us);
         let left = limit.map(|it| it.left);
@@ -315,6 +318,10 @@ impl World {
                 self.tally.crashed_in("recovery", limit.left);
                 self.tally.took_place(limit.name);
                 self.power_off(s, limit.what);
+            }
+            // Whoever looks after it sees that a disk can't be read.
+            (Err(NotStarted::Io), None) if self.servers[s].disk.faults.has_bad_reads() => {
+                self.set_aside(s, "a sector can't be read");
             }
             (Err(NotStarted::Io), None) => self.start_at(s, now_us + 1_000_000),
             (Err(NotStarted::Refused { why, is_mended_by_a_copy: true }), _) if self.truth.is_damaged(s) => {

@@ -1,5 +1,7 @@
 //! What goes wrong, and how it ends.
 
+use std::collections::BTreeMap;
+
 use super::later::{Armed, Later, POWER_OFF_IN_EPOCH};
 use super::message::Message;
 use super::net::{ConnNumber, Who};
@@ -86,6 +88,13 @@ impl World {
                 return false;
             }
             Fault::Reset { connection } => return self.reset(connection),
+            Fault::Again { connection } => {
+                let Some(number) = self.nth_connection(connection) else { return false };
+                let again = self.net.again(number);
+                let Some((from, message)) = again else { return false };
+                self.send_from(number, from, message);
+            }
+            Fault::ReadOnlyDisk { server, for_us } => self.servers[server].make_read_only(self.now_us + for_us),
             Fault::HalfOpen { connection } => {
                 let conn = self.nth_connection(connection).and_then(|it| self.net.conns.get_mut(&it));
                 return conn.is_some_and(|conn| !std::mem::replace(&mut conn.is_dead, true));
@@ -257,6 +266,24 @@ impl World {
         true
     }
 
+    /// A change of the static configurations that has begun is brought to its end.
+    fn end_of_configurations(&mut self) {
+        let mut last = BTreeMap::new();
+        for timed in &self.setup.schedule {
+            if let Fault::Configure { server, voters, .. } = timed.fault {
+                last.insert(server, voters);
+            }
+        }
+        for (s, voters) in last {
+            let verifier = verifier_of(voters, self.servers.len());
+            if self.servers[s].options.verifier != verifier {
+                self.servers[s].options.verifier = verifier.clone();
+                self.truth.on_configuration(verifier);
+                self.kill(s, START_US);
+            }
+        }
+    }
+
     /// No more faults: everything is healed, and everybody is started.
     pub(super) fn heal(&mut self) {
         self.is_calm = true;
@@ -270,9 +297,11 @@ impl World {
             self.setup.think = Span::new(300_000, 1_000_000);
             self.setup.pipelined = 1;
         }
+        self.end_of_configurations();
         for s in 0..self.servers.len() {
             let server = &mut self.servers[s];
             server.slow = None;
+            server.disk.faults.read_only_from = None;
             server.power_off_in = None;
             server.power_off_in_recovery = None;
             server.error_in = None;
@@ -302,6 +331,8 @@ impl Fault {
             Self::Block { .. } => "partition",
             Self::Reset { .. } => "reset",
             Self::HalfOpen { .. } => "half-open connection",
+            Self::Again { .. } => "election message once more",
+            Self::ReadOnlyDisk { .. } => "read-only file system",
             Self::SlowDisk { .. } => "slow disk",
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
@@ -313,6 +344,7 @@ impl Fault {
             Self::Reconfigure { .. } => "reconfig",
             Self::Damage { kind: Damage::Rot, .. } => "bit rot",
             Self::Damage { kind: Damage::Astray, .. } => "misdirected write",
+            Self::Damage { kind: Damage::Unreadable, .. } => "unreadable sector",
             Self::Configure { .. } => "configuration",
             Self::ClockJump { .. } => "clock jump",
             Self::Write { .. } => "write",

@@ -225,6 +225,7 @@ impl World {
             let mut disk = VirtualDisk::new(rng.chance(300));
             // A new database, and meant to be one.
             disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
+            setup.put_epochs(&mut disk);
             Server {
                 id: me,
                 options,
@@ -240,6 +241,7 @@ impl World {
                 power_off_in: None,
                 power_off_in_recovery: None,
                 error_in: None,
+                read_only_until_us: 0,
                 file: None,
                 clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
             }
@@ -395,6 +397,7 @@ impl World {
         }
         server.is_on = true;
         server.read_file(now_us);
+        server.mend_file_system(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !self.is_calm);
         let Server { disk, options, .. } = server;
         let found = server::start(disk, limit.map(|it| it.left), options);

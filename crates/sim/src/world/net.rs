@@ -57,6 +57,9 @@ pub(crate) struct Conn<M> {
     pub(crate) is_dead: bool,
     /// Its end by TCP's timeout is on its way.
     pub(crate) is_timing_out: bool,
+    /// Of an election connection: what was sent last each way, and may be sent once more.
+    last: [Option<M>; 2],
+    has_begun: bool,
 }
 
 /// All connections, and who reaches whom.
@@ -70,7 +73,7 @@ pub(crate) struct Net<M> {
     rng: Rng,
 }
 
-impl<M> Net<M> {
+impl<M: Clone> Net<M> {
     pub(crate) fn new(servers: usize, rng: Rng) -> Self {
         Self { conns: BTreeMap::new(), next: 1, servers, blocked: vec![0; servers * servers], rng }
     }
@@ -87,6 +90,8 @@ impl<M> Net<M> {
             last_arrival_us: [0; 2],
             is_dead: false,
             is_timing_out: false,
+            has_begun: false,
+            last: [None, None],
         };
         self.conns.insert(number, conn);
         number
@@ -116,8 +121,20 @@ impl<M> Net<M> {
         let conn = self.conns.get_mut(&number)?;
         let at_us = (now_us + latency).max(conn.last_arrival_us[from]);
         conn.last_arrival_us[from] = at_us;
+        // The first message says who connects, and comes once.
+        if conn.port == Port::Election && (from == 1 || conn.has_begun) {
+            conn.last[from] = Some(message.clone());
+        }
+        conn.has_begun = true;
         conn.flight[from].push_back(message);
         Some(at_us)
+    }
+
+    /// What may be sent once more on this connection, and from which end.
+    pub(crate) fn again(&self, number: ConnNumber) -> Option<(usize, M)> {
+        let conn = self.conns.get(&number)?;
+        let from = (0..2).find(|&it| conn.is_open[it] && conn.last[it].is_some())?;
+        Some((from, conn.last[from].clone()?))
     }
 
     /// Does nothing get from the first server to the second?

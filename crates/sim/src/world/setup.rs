@@ -3,8 +3,12 @@
 
 use std::fmt;
 
+use storage::disk::Disk;
+use storage::epoch::EpochFile;
+use wire::Epoch;
 use zab::Options;
 
+use crate::disk::VirtualDisk;
 use crate::rng::Rng;
 
 /// A span of time from which each case draws one, in µs.
@@ -104,6 +108,18 @@ pub enum Fault {
         /// How.
         kind: DiskError,
     },
+    /// The file system of its disk is read-only, for so long, and until its process is started again.
+    ReadOnlyDisk {
+        /// Whose.
+        server: usize,
+        /// For how long at least.
+        for_us: u64,
+    },
+    /// A message of an election connection is sent once more, as whoever connects again does with its last one.
+    Again {
+        /// Which of the connections that are there, modulo their number.
+        connection: u64,
+    },
     /// Whoever cuts its log next, or installs a snapshot, loses power while it does, or soon behind it.
     PowerOffInChange {
         /// How many effects are done before, from the beginning of the change on.
@@ -200,6 +216,7 @@ impl Fault {
             Self::Block { pairs, .. } => pairs.iter().all(|&(from, to)| from < servers && to < servers),
             Self::Reset { .. }
             | Self::HalfOpen { .. }
+            | Self::Again { .. }
             | Self::PowerOffInChange { .. }
             | Self::PowerOffInEpoch { .. }
             | Self::DiskErrorInChange { .. }
@@ -213,6 +230,7 @@ impl Fault {
             | Self::Pause { server, .. }
             | Self::SlowDisk { server, .. }
             | Self::DiskError { server, .. }
+            | Self::ReadOnlyDisk { server, .. }
             | Self::Wipe { server, .. }
             | Self::Damage { server, .. }
             | Self::Configure { server, .. }
@@ -288,8 +306,10 @@ pub enum DiskError {
 pub enum Damage {
     /// A bit at rest.
     Rot,
-    /// A sector holds what was written for another place.
+    /// A sector holds what was written for another place: what stands there, too.
     Astray,
+    /// A sector can't be read.
+    Unreadable,
 }
 
 impl fmt::Display for Fault {
@@ -315,6 +335,10 @@ impl fmt::Display for Fault {
                 write!(f, "nothing gets through {} for {}", pairs.join(" "), s(for_us))
             }
             Self::Reset { connection } => write!(f, "a connection is reset ({connection})"),
+            Self::Again { connection } => write!(f, "an election message is sent once more ({connection})"),
+            Self::ReadOnlyDisk { server, for_us } => {
+                write!(f, "server {}: the file system is read-only for {}", server + 1, s(for_us))
+            }
             Self::HalfOpen { connection } => write!(f, "a connection is dead, and nobody is told ({connection})"),
             Self::SlowDisk { server, sync_us, for_us } => {
                 write!(f, "server {}: a sync takes {} for {}", server + 1, s(sync_us), s(for_us))
@@ -412,6 +436,8 @@ pub struct Setup {
     pub committed_log_txns: usize,
     /// The counter behind which an epoch begins.
     pub initial_counter: u32,
+    /// The epoch that all servers have accepted and had before the world begins.
+    pub initial_epoch: i32,
     /// How fast each server's clock goes, in millionths of the world's.
     pub clock_ppm: Vec<u64>,
     /// Do packets between servers travel as bytes?
@@ -455,6 +481,7 @@ impl Setup {
             snap_count: 1000,
             committed_log_txns: 500,
             initial_counter: 0,
+            initial_epoch: 0,
             clock_ppm: vec![1_000_000; voters + observers],
             is_encoded: false,
             force_snapshot_sync: false,
@@ -474,6 +501,16 @@ impl Setup {
             options.learner_queue_bytes_max = (24 << 10) + 600 * requests + 1024 * self.committed_log_txns;
             options.sync_queue_bytes_max = (32 << 10) + 4096 * requests;
             options.syncs_max = requests + 8;
+        }
+    }
+
+    /// Epoch files as an older ensemble has left them.
+    pub(crate) fn put_epochs(&self, disk: &mut VirtualDisk) {
+        for file in [EpochFile::Accepted, EpochFile::Current].into_iter().filter(|_| self.initial_epoch > 0) {
+            for effect in file.write(Epoch(self.initial_epoch)) {
+                // A new disk takes everything.
+                let _ = disk.execute(&effect);
+            }
         }
     }
 

@@ -94,6 +94,7 @@ impl Search<'_> {
         self.change(|it| it.pipelined = 1);
         self.change(|it| it.late_per_mille = 0);
         self.change(|it| it.initial_counter = 0);
+        self.change(|it| it.initial_epoch = 0);
         self.change(|it| it.is_encoded = false);
         self.change(|it| it.force_snapshot_sync = false);
         self.change(|it| it.has_small_queues = false);
@@ -119,6 +120,9 @@ impl fmt::Display for Setup {
         writeln!(f, "  snapCount {snap_count}, commitLogCount {committed_log_txns}")?;
         if *late_per_mille > 0 {
             writeln!(f, "  {late_per_mille} of 1000 messages take {}", span(self.late))?;
+        }
+        if self.initial_epoch > 0 {
+            writeln!(f, "  servers come with epoch {}", self.initial_epoch)?;
         }
         if *initial_counter > 0 {
             writeln!(f, "  epochs begin behind counter {initial_counter:#x}")?;

@@ -71,9 +71,53 @@ impl Setup {
         if voters >= 3 && !setup.reconfig_enabled && rng.chance(150) {
             setup.draw_groups(&mut rng);
         }
+        if voters >= 2 && !setup.reconfig_enabled && setup.groups.is_empty() && rng.chance(100) {
+            setup.draw_static_changes(&mut rng);
+        }
+        if rng.chance(50) {
+            // So that there are as many left as a world may need.
+            setup.initial_epoch = i32::MAX - rng.between(5000, 10_000) as i32;
+        }
+        if rng.chance(200) {
+            setup.draw_rare(&mut rng);
+        }
+        setup.schedule.sort_by_key(|it| it.at_us);
         setup.observer_masters = setup.observers > 0 && rng.chance(400);
         setup.read_only = rng.chance(150);
         setup
+    }
+
+    /// The static configurations get one voter more, or less, as operators do it: server by server. None of the servers loses its
+    /// disk.
+    fn draw_static_changes(&mut self, rng: &mut Rng) {
+        let servers = self.servers();
+        let mut voters = self.voters;
+        let mut at_us = rng.below(2_000_000);
+        for _ in 0..rng.between(1, 3) {
+            voters = if voters < servers && (voters <= 2 || rng.chance(600)) { voters + 1 } else { voters - 1 }.max(1);
+            let pause_us = rng.between(1000, 3_000_000);
+            let first = rng.below(servers as u64) as usize;
+            for server in (0..servers).map(|it| (first + it) % servers) {
+                at_us += rng.between(1, pause_us);
+                let fault = Fault::Configure { server, voters, down_us: rng.between(1000, 500_000) };
+                self.schedule.push(Timed { at_us, fault });
+            }
+        }
+        self.schedule.retain(|it| !matches!(it.fault, Fault::Wipe { .. } | Fault::Damage { .. }));
+        self.hangs_at_last = None;
+    }
+
+    /// File systems that become read-only, and election messages that come twice.
+    fn draw_rare(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.between(1, 10) {
+            let (at_us, server) = (rng.below(self.faults_us), rng.below(self.servers() as u64) as usize);
+            let fault = if rng.chance(300) {
+                Fault::ReadOnlyDisk { server, for_us: rng.between(1000, 5_000_000) }
+            } else {
+                Fault::Again { connection: rng.any() }
+            };
+            self.schedule.push(Timed { at_us, fault });
+        }
     }
 
     /// Up to three groups, and weights, 0 among them. None of the servers loses its disk, and none hangs for good: which of them
@@ -114,7 +158,8 @@ impl Setup {
         let fragile = (self.voters as u64 - 1) / 2;
         for _ in 0..rng.between(1, 8) {
             let (at_us, server) = (rng.below(self.faults_us), rng.below(fragile.max(1)) as usize);
-            let kind = if rng.chance(500) { Damage::Rot } else { Damage::Astray };
+            let kind =
+                [Damage::Rot, Damage::Rot, Damage::Astray, Damage::Astray, Damage::Unreadable][rng.below(5) as usize];
             let place = rng.any();
             let then = rng.chance(600).then(|| Fault::Kill { server, down_us: rng.between(1000, 1_000_000) });
             if fragile > 0 {
