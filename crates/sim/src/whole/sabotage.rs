@@ -26,6 +26,8 @@ pub enum Sabotage {
     MultisNeverFail,
     /// Leaders never look whether a session has run out of time.
     SessionsNeverEnd,
+    /// Leaders end sessions some ticks before they have run out of time.
+    SessionsEndEarly,
     /// Clients say that they can do with a server without a leader, and can't.
     AllTakeOld,
     /// A client hears that a server without a leader has taken its write.
@@ -49,6 +51,7 @@ impl Sabotage {
         (Self::WrongPassword, &["sessions"]),
         (Self::MultisNeverFail, &["writes"]),
         (Self::SessionsNeverEnd, &["lifetimes"]),
+        (Self::SessionsEndEarly, &["lifetimes"]),
         (Self::AllTakeOld, &["read-only mode"]),
         (Self::ReadersWrite, &["read-only mode"]),
         (Self::DoesTwice, &["session order"]),

@@ -1,7 +1,7 @@
 //! Clients' connections at a server: what its shards' threads do.
 
 use bytes::Bytes;
-use peer::{ConnId, ShardSet};
+use peer::{ConnId, Now, ShardSet};
 
 use super::check::{Heard, Leader};
 use super::client::Phase;
@@ -27,6 +27,12 @@ impl World {
         let Some(process) = &mut server.process else { return };
         let woken = match self.sabotage {
             Sabotage::SessionsNeverEnd => ShardSet::default(),
+            Sabotage::SessionsEndEarly => {
+                let later = Now { mono_us: now.mono_us + self.setup.tick_ms * 6_000, ..now };
+                let mut woken = process.node.pipeline.tick(later, &process.shared);
+                woken.extend(process.node.tick(now, &process.shared));
+                woken
+            }
             _ => process.node.tick(now, &process.shared),
         };
         process.node.log.look_for_room(now.mono_ms());
