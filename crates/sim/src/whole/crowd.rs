@@ -321,7 +321,8 @@ impl World {
             return Ok(());
         }
         if client.only_reads {
-            return self.on_reply_to_reader(c, &asked.what, err);
+            self.on_reply_to_reader(c, &asked.what, err);
+            return Ok(());
         }
         let seen = client.seen;
         client.seen = zxid.max(seen);
@@ -395,7 +396,7 @@ impl World {
     }
 
     /// An answer of a server without a leader. What it shows may be old, or never be committed; but nothing is written.
-    fn on_reply_to_reader(&mut self, c: usize, what: &What, err: ErrorCode) -> Result<(), wire::DecodeError> {
+    fn on_reply_to_reader(&mut self, c: usize, what: &What, err: ErrorCode) {
         let err = if self.sabotage == Sabotage::ReadersWrite && err == ErrorCode::NOT_READ_ONLY {
             ErrorCode::OK
         } else {
@@ -415,7 +416,6 @@ impl World {
             What::SetWatches(_) => self.clients[c].phase = Phase::Served,
             What::Get { .. } | What::Exists { .. } | What::Children { .. } => {}
         }
-        Ok(())
     }
 
     fn watch(&mut self, c: usize, path: &str, kind: WatchKind, zxid: Zxid, is_set: bool) {

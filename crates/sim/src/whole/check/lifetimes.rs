@@ -175,6 +175,8 @@ impl Truth {
                 ));
             }
         }
-        over.into_iter().for_each(|what| self.wrong("lifetimes", what));
+        for what in over {
+            self.wrong("lifetimes", what);
+        }
     }
 }
