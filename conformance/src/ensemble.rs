@@ -153,7 +153,7 @@ impl Ensemble {
             member.client = lan.client(member.id, member.client.port());
         }
         ensemble.lan = Some(lan);
-        Ok(ensemble)
+        Ok(ensemble.cfg("clientPortAddress=0.0.0.0"))
     }
 
     /// The cables, if members have namespaces.

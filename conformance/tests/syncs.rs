@@ -21,10 +21,10 @@ const TXNS: u8 = 24;
 const BYTES: usize = 900_000;
 const STRANGER: i64 = 9;
 
-fn write(at: SocketAddr, names: &str, count: u8) {
+fn write(at: SocketAddr, names: &str, count: u8, bytes: usize) {
     let (mut session, _) = Connection::session(at).unwrap();
     for n in 0..count {
-        let reply = session.call(i32::from(n) + 1, 1, &create(&format!("/{names}-{n}"), &vec![n; BYTES], 0)).unwrap();
+        let reply = session.call(i32::from(n) + 1, 1, &create(&format!("/{names}-{n}"), &vec![n; bytes], 0)).unwrap();
         assert_eq!(reply.err, 0, "{names}-{n}");
     }
 }
@@ -62,7 +62,7 @@ fn it_is_told_how_far_a_sync_is() {
     }
     let leader = (1..=3).find(|&id| ensemble.mode(id) == "leader").unwrap();
     let (client, quorum) = (ensemble.member(leader).unwrap().client, ensemble.member(leader).unwrap().quorum);
-    write(client, "first", TXNS);
+    write(client, "first", TXNS, BYTES);
 
     let stream = stalled(quorum);
     let sync = || -> Option<Value> {
@@ -91,7 +91,8 @@ fn it_is_told_how_far_a_sync_is() {
     let follower = (1..=3).find(|&id| id != leader).unwrap();
     for (round, wiped) in [("away", false), ("wiped", true)] {
         ensemble.kill(follower).unwrap();
-        write(client, round, 2);
+        // So little is in the leader's memory.
+        write(client, round, 2, 10);
         if wiped {
             ensemble.wipe(follower).unwrap();
         }
@@ -99,11 +100,7 @@ fn it_is_told_how_far_a_sync_is() {
         ensemble.serving(follower).unwrap();
         assert_eq!(ensemble.mode(leader), "leader", "{round}");
     }
-    for line in [
-        format!("server {follower} has all up to "),
-        format!("server {follower} is in sync, after "),
-        "it got 2 txns, ".to_owned(),
-    ] {
+    for line in [format!("server {follower} has all up to "), format!("server {follower} is in sync, after ")] {
         ensemble.until(&line, || ensemble.log_contains(leader, &line)).unwrap();
     }
 }
