@@ -114,11 +114,9 @@ impl Moving {
 
         let last = changes.end()?;
         let mut versions = Vec::new();
-        for addr in &servers {
-            // Behind a sync.
-            let (mut connection, _) = Connection::session(*addr)?;
-            ensure!(connection.call(1, 9, &crate::script::path(CONFIG))?.err == 0, "a sync was refused");
-            versions.push(version_at(&mut connection)?);
+        for (addr, id) in servers.iter().zip(1..) {
+            let is_apache = (id == 1) == (self.leader == Kind::Ostler);
+            versions.push(version_behind_sync(*addr, is_apache).with_context(|| format!("server {id}, at {addr}"))?);
         }
         let same = versions.iter().all(|it| it == &versions[0]);
         ensure!(same && versions[0] >= last, "0x{last:x} was acknowledged, and the members have {versions:x?}");
@@ -208,6 +206,20 @@ fn change(addr: SocketAddr) -> Result<u64> {
     let reply = connection.call(7, RECONFIG, &body.long(-1).0)?;
     ensure!(reply.err == 0, "it is refused: {}", reply.err);
     version_at(&mut connection)
+}
+
+/// The version at this server, behind a sync.
+fn version_behind_sync(addr: SocketAddr, is_apache: bool) -> Result<u64> {
+    let ask = || -> Result<u64> {
+        let (mut connection, _) = Connection::session(addr)?;
+        ensure!(connection.call(1, 9, &crate::script::path(CONFIG))?.err == 0, "a sync was refused");
+        version_at(&mut connection)
+    };
+    match ask() {
+        // One of Apache's that has just taken a configuration may leave a new session without its answer: its client asks again.
+        Err(_) if is_apache => ask(),
+        version => version,
+    }
 }
 
 fn config_at(connection: &mut Connection) -> Result<String> {
