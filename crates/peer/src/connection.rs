@@ -11,6 +11,7 @@ use crate::inbox::{ConnId, ReadRequest};
 use crate::long_read::LongRead;
 use crate::set_watches::SetWatchesSteps;
 use crate::time::Now;
+use crate::travel::{Brings, UnderWay};
 use crate::unprocessed::Held;
 
 /// What a connection is doing.
@@ -29,11 +30,13 @@ pub enum Phase {
 /// A request that has not been answered, in the order of requests.
 #[derive(Debug, Clone)]
 pub(crate) enum Waiting {
-    /// With the pipeline: a write, or a read that travels with one.
-    Pipeline,
+    /// With the pipeline: a read that travels with a write.
+    Traveller,
+    /// With the pipeline.
+    Write(Brings),
     /// With the pipeline: a sync of a member of an ensemble. Nothing behind it is looked at before it is answered, since
     /// the leader does not answer it in the order of writes.
-    Sync,
+    Sync(Brings),
     /// Here, behind a write.
     Read(ReadRequest),
 }
@@ -73,6 +76,8 @@ pub struct Connection {
     pub(crate) waiting: VecDeque<Waiting>,
     /// Bytes of the bodies of the reads among them that wait here.
     pub(crate) waiting_bytes: usize,
+    /// What those may lead to that are with the pipeline.
+    pub(crate) under_way: UnderWay,
     /// When it was accepted, in ms of the clock that never goes back.
     opened_ms: i64,
     /// When it was last heard, in ms of the clock that never goes back.
@@ -127,6 +132,7 @@ impl Connection {
             long: None,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            under_way: UnderWay::default(),
             opened_ms: now_ms,
             heard_ms: now_ms,
             took_ms: now_ms,
@@ -142,6 +148,13 @@ impl Connection {
             received: 0,
             sent: 0,
             answers: Answers::new(now.wall_ms),
+        }
+    }
+
+    /// The oldest of the requests that are with the pipeline has its answer.
+    pub(crate) fn is_answered(&mut self) {
+        if let Some(Waiting::Write(write) | Waiting::Sync(write)) = self.waiting.pop_front() {
+            self.under_way.end(write);
         }
     }
 

@@ -207,6 +207,13 @@ pub enum InboxEntry {
     },
 }
 
+impl InboxEntry {
+    /// How many bytes it is, if it is the answer to a read.
+    pub(crate) fn answer_length(&self) -> usize {
+        if let Self::ReadReply { frame, .. } = self { frame.len() } else { 0 }
+    }
+}
+
 /// The body of a write's reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyBody {

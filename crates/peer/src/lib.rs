@@ -58,6 +58,7 @@ pub mod sweep;
 mod tally;
 pub mod throttle;
 pub mod time;
+mod travel;
 mod unanswered;
 mod unprocessed;
 mod watch_bound;

@@ -124,8 +124,8 @@ pub struct Pipeline {
     pub(crate) held: Vec<Submission>,
     /// What was asked for before, and has no answer.
     pub(crate) unanswered: Unanswered,
-    /// Bytes of answers to reads that are held back until somebody is served.
-    pub(crate) held_answer_bytes: usize,
+    /// Bytes of answers to reads in the outbox, where they are held back until somebody is served.
+    pub(crate) answer_bytes: usize,
     /// Of a leader: bytes of learners' requests that are not applied.
     pub(crate) forwarded_bytes: usize,
     /// Of a leader: learners' requests that wait for room in the log.
@@ -186,7 +186,7 @@ impl Pipeline {
             wishes: Vec::new(),
             held: Vec::new(),
             unanswered: Unanswered::default(),
-            held_answer_bytes: 0,
+            answer_bytes: 0,
             members: None,
             forwarded_bytes: 0,
             held_back: HeldBack::default(),
@@ -504,6 +504,9 @@ impl Pipeline {
     pub(crate) fn flush(&mut self, shared: &Shared) -> ShardSet {
         let mut woken = ShardSet::default();
         let holds_events = !shared.is_serving();
+        if !holds_events {
+            self.answer_bytes = 0;
+        }
         for (shard, entries) in self.outbox.iter_mut().enumerate() {
             if holds_events {
                 // What is applied before the epoch is established may yet be undone: nobody hears of it.

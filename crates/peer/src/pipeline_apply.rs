@@ -84,10 +84,8 @@ impl Pipeline {
             Role::Standalone(_) | Role::Leading(_) => {}
         }
         let Pending { zxid, entry, origin, reads_before, session, bytes, received_us, proposed_us } = pending;
-        for read in &reads_before {
-            if let Origin::Write { conn, .. } = origin {
-                self.answer_read(shared, tree, conn, session, read);
-            }
+        if let Origin::Write { conn, .. } = origin {
+            self.answer_reads(shared, tree, conn, session, &reads_before);
         }
         let mut r = Reader::with_limit(&entry, entry.len());
         let parsed: TxnEntry<'_> = match r.read() {
@@ -190,6 +188,7 @@ impl Pipeline {
         }
     }
 
+    /// Returns how many bytes the answer is.
     pub(crate) fn answer_read(
         &mut self,
         shared: &Shared,
@@ -197,7 +196,7 @@ impl Pipeline {
         conn: ConnId,
         session: SessionId,
         read: &ReadRequest,
-    ) {
+    ) -> usize {
         let mut frame = Vec::with_capacity(128);
         let context = ReadContext {
             tree,
@@ -213,10 +212,10 @@ impl Pipeline {
             work: Cell::new(0),
         };
         let watch = context.answer(read.xid, read.op, &read.body, &mut frame);
-        if !shared.is_serving() {
-            self.held_answer_bytes += frame.len();
-        }
+        let bytes = frame.len();
+        self.answer_bytes += bytes;
         self.send(conn, InboxEntry::ReadReply { conn, op: read.op, frame, watch, received_us: read.received_us });
+        bytes
     }
 }
 

@@ -221,7 +221,6 @@ impl Pipeline {
             // The events and answers that were held back are in the inboxes before anybody can read.
             let mut tree = shared.tree.write();
             shared.set_serving(&mut tree, true);
-            self.held_answer_bytes = 0;
             self.flush(shared)
         };
         let mut held = std::mem::take(&mut self.held);
@@ -287,7 +286,7 @@ impl Pipeline {
     pub fn apply(&mut self, now: Now, shared: &Shared, zxid: Zxid) -> ShardSet {
         let woken = self.apply_up_to(now, shared, zxid);
         let is_too_much = || self.outbox.iter().map(Vec::len).sum::<usize>() > HELD_ENTRIES_MAX;
-        if !shared.is_serving() && (self.held_answer_bytes > HELD_ANSWER_BYTES_MAX || is_too_much()) {
+        if !shared.is_serving() && (self.answer_bytes > HELD_ANSWER_BYTES_MAX || is_too_much()) {
             self.forget_held_entries();
             return self.close_all(shared, "it would have to be told too much at once");
         }
@@ -332,7 +331,7 @@ impl Pipeline {
     /// Nobody is told what was to be told when somebody is served.
     fn forget_held_entries(&mut self) {
         self.outbox.iter_mut().for_each(Vec::clear);
-        self.held_answer_bytes = 0;
+        self.answer_bytes = 0;
     }
 
     /// All connections are closed. What else comes by them is not done: what came before it may not have been.
@@ -456,9 +455,7 @@ impl Pipeline {
 
     fn answer_sync(&mut self, shared: &Shared, tree: &Tree, wait: &WriteRequest) {
         let &WriteRequest { conn, session, xid, received_us, .. } = wait;
-        for read in &wait.reads_before {
-            self.answer_read(shared, tree, conn, session, read);
-        }
+        self.answer_reads(shared, tree, conn, session, &wait.reads_before);
         // It is answered as the read that it is, from the state that it waited for.
         let read = ReadRequest {
             xid,

@@ -174,9 +174,7 @@ impl Pipeline {
 
     fn answer_local_close(&mut self, shared: &Shared, tree: &Tree, pending: &Pending) {
         let Origin::Write { conn, xid, op } = pending.origin else { return };
-        for read in &pending.reads_before {
-            self.answer_read(shared, tree, conn, pending.session, read);
-        }
+        self.answer_reads(shared, tree, conn, pending.session, &pending.reads_before);
         shared.end_request(pending.bytes);
         let (zxid, err, received_us) = (tree.last_processed(), ErrorCode::OK, pending.received_us);
         self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body: ReplyBody::None, received_us, last: true });

@@ -9,6 +9,7 @@ use crate::pipeline_roles::HELD_MAX;
 use crate::pipeline_sessions::EXPIRIES_UNDER_WAY_MAX;
 use crate::shard::Shard;
 use crate::shard_receive::{WAITING_BYTES_MAX, WAITING_MAX};
+use crate::travel::UNDER_WAY_BYTES_MAX;
 
 impl Pipeline {
     /// Shows them, between two inputs.
@@ -35,6 +36,8 @@ impl Shard {
             show("requests of a connection without an answer", conn.waiting.len(), WAITING_MAX);
             let waiting_max = WAITING_BYTES_MAX + config.frame_max;
             show("bytes of reads of a connection that wait", conn.waiting_bytes, waiting_max);
+            let under_way = conn.under_way.answers();
+            show("bytes of answers of a connection that are under way", under_way, UNDER_WAY_BYTES_MAX);
             let out_max = config.out_max + config.length_max;
             show("bytes to be sent to a connection", conn.unsent_behind_parts(), out_max);
         }

@@ -103,9 +103,7 @@ impl Pipeline {
             self.send(conn, InboxEntry::Close { conn, why: "its session is over or has moved" });
             return;
         }
-        for read in &reads_before {
-            self.answer_read(shared, tree, conn, session, read);
-        }
+        self.answer_reads(shared, tree, conn, session, &reads_before);
         let closes = op == OpCode::CloseSession;
         if closes {
             self.tracker.remove(session);

@@ -41,43 +41,6 @@ pub(crate) const fn is_about_watches(op: OpCode) -> bool {
     )
 }
 
-/// About how many bytes its answer has, counted no further than a little beyond `max`, if it may travel with a write: what
-/// looks at the shard's watch tables may not, nor what may be long in a way that nobody can foresee.
-pub(crate) fn travel_weight(tree: &Tree, op: OpCode, body: &[u8], max: usize) -> Option<usize> {
-    let answer = match op {
-        OpCode::Ping | OpCode::Sync | OpCode::Exists | OpCode::GetAcl | OpCode::Error => body.len(),
-        OpCode::GetData | OpCode::GetChildren | OpCode::GetChildren2 => {
-            let request: Option<ReadBody<'_>> = Reader::new(body).read().ok();
-            let node = request.as_ref().and_then(|r| r.path.as_deref()).and_then(|path| tree.get(path));
-            match op {
-                OpCode::GetData => node.map_or(0, NodeRef::data_length),
-                _ => node.map_or(0, |node| list_weight(node, max)),
-            }
-        }
-        _ => return None,
-    };
-    Some(100 + answer)
-}
-
-/// The same of a list of children: a name may be as long as a frame.
-fn list_weight(node: NodeRef<'_>, max: usize) -> usize {
-    let least = CHILD_WEIGHT * node.child_count() as usize;
-    if least > max {
-        return least;
-    }
-    let mut bytes = 0;
-    for child in node.children() {
-        bytes += CHILD_WEIGHT.max(4 + child.name().len());
-        if bytes > max {
-            break;
-        }
-    }
-    bytes
-}
-
-/// What a child counts for at least: it has to be looked up.
-const CHILD_WEIGHT: usize = 32;
-
 /// What a Stat counts for among the bytes read. Source: Apache `DataTree.STAT_OVERHEAD_BYTES`.
 pub(crate) const STAT_BYTES: usize = 68;
 

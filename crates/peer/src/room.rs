@@ -141,9 +141,7 @@ impl Pipeline {
         op: OpCode,
         pending: &Pending,
     ) {
-        for read in &pending.reads_before {
-            self.answer_read(shared, tree, conn, pending.session, read);
-        }
+        self.answer_reads(shared, tree, conn, pending.session, &pending.reads_before);
         shared.end_request(pending.bytes);
         let (zxid, err, received_us) = (tree.last_processed(), ErrorCode::SYSTEM_ERROR, pending.received_us);
         // A client that closes goes away whatever the answer is.

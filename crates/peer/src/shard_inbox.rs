@@ -107,7 +107,7 @@ impl Shard {
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
                 let before = found.out.len();
                 write_reply(&mut found.out, xid, zxid, err, &body);
-                found.waiting.pop_front();
+                found.is_answered();
                 if last {
                     found.phase = Phase::Closing;
                     found.closed_session = true;
@@ -121,14 +121,21 @@ impl Shard {
                 self.mark_dirty(conn.slot);
             }
             InboxEntry::ReadReply { conn, op, frame, watch, received_us } => {
+                let out_max = self.config.out_max;
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else {
                     // Nobody is left to watch, but the tree has a bit for it.
                     self.unwatched.extend(watch);
                     return;
                 };
+                found.is_answered();
+                // Only what others wrote while it was under way can make it so much, for somebody who does not read.
+                if found.unsent_behind_parts() + frame.len() > out_max {
+                    self.unwatched.extend(watch);
+                    self.drop_connection(conn);
+                    return;
+                }
                 let before = found.out.len();
                 found.out.extend_from_slice(&frame);
-                found.waiting.pop_front();
                 let header = Reader::new(frame.get(4..).unwrap_or_default()).read::<ReplyHeader>();
                 let (xid, zxid) = header.map_or((Xid(0), Zxid::ZERO), |header| (header.xid, header.zxid));
                 self.answered(now, shared, conn, Answered::Read(op), xid, zxid, received_us, before);

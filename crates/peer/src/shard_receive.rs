@@ -16,13 +16,13 @@ use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, ReadRequest, Submission, WriteRequest};
 use crate::long_read::may_be_long;
 use crate::pipeline::keep_body;
-use crate::reads::{ReadContext, is_about_watches, travel_weight};
+use crate::reads::{ReadContext, is_about_watches};
 use crate::shard::Shard;
 use crate::shard_limits::Throttled;
 use crate::shared::Shared;
 use crate::tally::Answered;
 use crate::time::Now;
-use crate::watch_bound::sets_watch;
+use crate::travel::{Blocked, Brings, take_waiting_reads};
 
 /// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
 pub(crate) const WAITING_MAX: usize = 4096;
@@ -33,10 +33,6 @@ pub(crate) const WAITING_BYTES_MAX: usize = 1 << 20;
 /// The work after which a guard of the tree is let go, roughly in bytes; a read counts [`READ_WORK`] beside its answer.
 pub(crate) const GUARD_WORK: usize = 128 * 1024;
 const READ_WORK: usize = 2048;
-
-/// The most reads that travel with a write, and the most bytes that their answers are expected to have.
-const TRAVELLERS_MAX: usize = 64;
-const TRAVELLERS_BYTES_MAX: usize = 256 * 1024;
 
 /// What one frame led to.
 pub(crate) enum Step {
@@ -167,7 +163,7 @@ impl Shard {
             Phase::Connecting | Phase::Closing => true,
             Phase::Established => {
                 !shared.is_serving()
-                    || matches!(found.waiting.back(), Some(Waiting::Sync))
+                    || matches!(found.waiting.back(), Some(Waiting::Sync(_)))
                     || found.long.is_some()
                     || found.setting.is_some()
                     || found.waiting.len() >= WAITING_MAX
@@ -246,13 +242,19 @@ impl Shard {
                     // One at a time: what it becomes is not known here, and would count for nothing.
                     return Step::Wait;
                 }
-                let reads_before = match take_waiting_reads(shared, found, may_watch) {
+                let mut brings = Brings::of(op, body);
+                let reads_before = match take_waiting_reads(shared, found, may_watch, &mut brings) {
                     Ok(reads) => reads,
                     Err(Blocked) => return Step::Wait,
                 };
                 let body = keep_body(body);
                 shared.begin_request(body.len());
-                found.waiting.push_back(if op == OpCode::Sync { Waiting::Sync } else { Waiting::Pipeline });
+                found.under_way.begin(brings);
+                found.waiting.push_back(if op == OpCode::Sync {
+                    Waiting::Sync(brings)
+                } else {
+                    Waiting::Write(brings)
+                });
                 let is_last = op == OpCode::CloseSession;
                 let write = WriteRequest {
                     conn,
@@ -370,43 +372,6 @@ impl Connection {
     pub(crate) fn unread_has_frame(&self, frame_max: usize) -> bool {
         self.unread.len() >= 4 && !matches!(frame::split(&self.unread, frame_max), Ok(None))
     }
-}
-
-struct Blocked;
-
-/// The reads that wait behind the last write, to travel with the next one. If they can't, or would be too many, the write
-/// has to wait until they are answered.
-fn take_waiting_reads(shared: &Shared, conn: &mut Connection, may_watch: bool) -> Result<Vec<ReadRequest>, Blocked> {
-    // They are the last ones: each write takes all that wait with it.
-    let first = conn.waiting.iter().rposition(|w| !matches!(w, Waiting::Read(_))).map_or(0, |at| at + 1);
-    if first == conn.waiting.len() {
-        return Ok(Vec::new());
-    }
-    let (mut travellers, mut bytes) = (0, 0);
-    let tree = shared.tree.read();
-    for waiting in conn.waiting.range(first..) {
-        let Waiting::Read(read) = waiting else { continue };
-        travellers += 1;
-        // Whether there is room for its watch is for its shard to say.
-        if !may_watch && sets_watch(read.op, &read.body) {
-            return Err(Blocked);
-        }
-        bytes += travel_weight(&tree, read.op, &read.body, TRAVELLERS_BYTES_MAX - bytes).ok_or(Blocked)?;
-        if travellers > TRAVELLERS_MAX || bytes > TRAVELLERS_BYTES_MAX {
-            return Err(Blocked);
-        }
-    }
-    drop(tree);
-    let mut reads = Vec::with_capacity(travellers);
-    for waiting in conn.waiting.range_mut(first..) {
-        if matches!(waiting, Waiting::Read(_))
-            && let Waiting::Read(read) = std::mem::replace(waiting, Waiting::Pipeline)
-        {
-            reads.push(read);
-        }
-    }
-    conn.waiting_bytes = 0;
-    Ok(reads)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -42,6 +42,8 @@ pub const SHARDS_MAX: usize = 8;
 pub struct Inbox {
     entries: Mutex<Vec<InboxEntry>>,
     filled: AtomicBool,
+    /// Bytes of the answers to reads in it.
+    answer_bytes: AtomicUsize,
 }
 
 impl Inbox {
@@ -54,6 +56,8 @@ impl Inbox {
     pub fn append(&self, entries: &mut Vec<InboxEntry>) {
         if !entries.is_empty() {
             let mut inbox = self.entries.lock();
+            let bytes = entries.iter().map(InboxEntry::answer_length).sum();
+            self.answer_bytes.fetch_add(bytes, Relaxed);
             if inbox.is_empty() {
                 std::mem::swap(&mut *inbox, entries);
             } else {
@@ -67,6 +71,7 @@ impl Inbox {
     pub fn take(&self, into: &mut Vec<InboxEntry>) {
         let mut inbox = self.entries.lock();
         std::mem::swap(&mut *inbox, into);
+        self.answer_bytes.store(0, Relaxed);
         self.filled.store(false, Release);
     }
 }
@@ -122,6 +127,11 @@ impl Shared {
             shard_stats: (0..shards).map(|_| ShardStats::default()).collect(),
             pipeline_stats: PipelineStats::default(),
         }
+    }
+
+    /// Bytes of answers to reads that travelled, in the inboxes.
+    pub(crate) fn answer_bytes(&self) -> usize {
+        self.inboxes.iter().map(|inbox| inbox.answer_bytes.load(Relaxed)).sum()
     }
 
     /// Are clients served? Exact under a guard of the tree; without one it may change the next moment.
