@@ -41,6 +41,13 @@ pub(crate) enum Waiting {
     Read(ReadRequest),
 }
 
+impl ReadRequest {
+    /// What it costs to let it wait: a ping has no body, and takes its place all the same.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        size_of::<Waiting>() + self.body.len()
+    }
+}
+
 /// A connection.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -74,7 +81,7 @@ pub struct Connection {
     pub(crate) long: Option<Box<LongRead>>,
     /// Requests without an answer. Those that wait here are behind all that are with the pipeline.
     pub(crate) waiting: VecDeque<Waiting>,
-    /// Bytes of the bodies of the reads among them that wait here.
+    /// Bytes of the reads among them that wait here: their bodies, and the place that each takes.
     pub(crate) waiting_bytes: usize,
     /// What those may lead to that are with the pipeline.
     pub(crate) under_way: UnderWay,

@@ -2,6 +2,7 @@
 
 use zab::Queue;
 
+use crate::connection::Waiting;
 use crate::held_back::{HELD_BACK_BYTES_MAX, HELD_BACK_MAX};
 use crate::pipeline::Pipeline;
 use crate::pipeline_leading::FORWARDED_BYTES_MAX;
@@ -34,7 +35,7 @@ impl Shard {
             let mut show = |what, length, max| visit(Queue { what, length, max });
             // One request more is taken while there is room, and one answer more is sent.
             show("requests of a connection without an answer", conn.waiting.len(), WAITING_MAX);
-            let waiting_max = WAITING_BYTES_MAX + config.frame_max;
+            let waiting_max = WAITING_BYTES_MAX + size_of::<Waiting>() + config.frame_max;
             show("bytes of reads of a connection that wait", conn.waiting_bytes, waiting_max);
             let under_way = conn.under_way.answers();
             show("bytes of answers of a connection that are under way", under_way, UNDER_WAY_BYTES_MAX);

@@ -204,7 +204,7 @@ impl Shard {
                 return;
             }
             let Some(Waiting::Read(read)) = found.waiting.pop_front() else { return };
-            found.waiting_bytes -= read.body.len();
+            found.waiting_bytes -= read.waiting_bytes();
             self.read(now, shared, tree, conn, read.xid, read.op, &read.body, read.received_us);
             self.mark_dirty(conn.slot);
         }

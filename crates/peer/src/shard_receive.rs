@@ -27,7 +27,7 @@ use crate::travel::{Blocked, Brings, take_waiting_reads};
 /// The most requests of one connection that wait for an answer; then it is not read until some have theirs.
 pub(crate) const WAITING_MAX: usize = 4096;
 
-/// Bytes of the bodies of reads of one connection that wait; beyond, it is not read.
+/// Bytes of reads of one connection that wait; beyond, it is not read.
 pub(crate) const WAITING_BYTES_MAX: usize = 1 << 20;
 
 /// The work after which a guard of the tree is let go, roughly in bytes; a read counts [`READ_WORK`] beside its answer.
@@ -285,7 +285,7 @@ impl Shard {
                 identities: found.identities.clone(),
                 received_us: now.mono_us,
             };
-            found.waiting_bytes += read.body.len();
+            found.waiting_bytes += read.waiting_bytes();
             found.waiting.push_back(Waiting::Read(read));
             return Step::Next;
         }

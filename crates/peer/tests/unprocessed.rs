@@ -88,6 +88,34 @@ fn small_things_are_not_counted_and_never_wait() {
     assert_eq!(ReplyHeader::from_slice(&reply).map(|header| header.err), Ok(ErrorCode::OK));
 }
 
+/// They have no bodies, and cost memory all the same.
+#[test]
+fn pings_that_wait_behind_a_write_are_counted() {
+    let mut world = world();
+    let (pinger, other) = (join(&mut world), join(&mut world));
+    world.holds_log = true;
+    world.request(pinger, 1, OpCode::Create, &create("/a", b"", AclVec::OPEN, 0));
+    for _ in 0..20 {
+        world.request(pinger, -2, OpCode::Ping, &[]);
+    }
+    (0..500).for_each(|_| world.step());
+    assert_eq!(held(&world), 0, "a few");
+    let mut many = Vec::new();
+    for _ in 0..1500 {
+        let start = frame::begin(&mut many);
+        RequestHeader { xid: Xid::PING, op: OpCode::Ping as i32 }.write(&mut many);
+        frame::finish(&mut many, start);
+    }
+    assert!(send(&mut world, pinger, &many));
+    assert!(held(&world) >= MAX, "{}", held(&world));
+    assert!(!send(&mut world, pinger, &many), "it is full");
+    assert!(send(&mut world, other, &large(1, 100)), "this one holds little");
+    world.holds_log = false;
+    world.settle();
+    assert_eq!(held(&world), 0);
+    assert_eq!((world.frames(pinger).len(), world.frames(other).len()), (1 + 1 + 1520, 2));
+}
+
 #[test]
 fn those_that_do_not_go_on_are_closed_the_longest_first_and_only_when_it_is_full() {
     let mut world = world();

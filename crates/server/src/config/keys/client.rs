@@ -72,7 +72,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
             "ostler.unprocessed.bytesMax",
             Kind::Decoded(1 << 20, 1 << 40),
             "268435456",
-            "Ostler's own. Bytes received from all clients together that are not processed: parts of requests, and requests that wait. Beyond, large requests wait, and connections that do not go on with theirs are closed.",
+            "Ostler's own. Bytes received from all clients together that are not processed: parts of requests, and requests that wait, with the memory that each takes. Beyond, large requests wait, and connections that do not go on with theirs are closed.",
         )
         .bare(),
         key(
