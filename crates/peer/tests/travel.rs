@@ -157,7 +157,7 @@ fn what_is_answered_counts_no_more() {
         assert_eq!(held.under_way(), 19);
         held.world.holds_log = false;
         // Sent, and written over or deleted.
-        held.send(OpCode::Create, &create(&name, &[7; 20_000], AclVec::OPEN, 0));
+        held.send(OpCode::Create, &create(&name, &vec![7; 20_000], AclVec::OPEN, 0));
         held.send(OpCode::Delete, &delete(&name, -1));
         held.world.settle();
     }
