@@ -1,13 +1,16 @@
 //! Which old files may go (`PurgeTxnLog`, `DatadirCleanupManager`).
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use wire::Zxid;
 
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
+use crate::log::truncate::TruncateError;
 use crate::names::{self, FileName, Numbered};
-use crate::recover::looks_valid;
+use crate::recover::{RecoverOptions, looks_valid};
 use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
+use crate::snapshot::install::first_behind;
 use crate::snapshot::stream::Compression;
 
 /// The least number of snapshots that are kept, as in Apache.
@@ -45,15 +48,69 @@ pub fn purgeable(
         .collect()
 }
 
-/// How these files are removed: logs first, oldest first, each for good before the next one. So there is never a hole between two
-/// logs, which nobody could see where one ends with an epoch; and a snapshot that came from a leader, which alone says that there
-/// may be one before it, stays for as long as anything older.
-pub fn removal(files: Vec<FileRef>) -> Vec<Effect> {
-    let is_log = |file: &FileRef| matches!(file.name, FileName::Log(_));
-    let (mut logs, others): (Vec<FileRef>, Vec<FileRef>) = files.into_iter().partition(is_log);
-    logs.sort_by_key(|file| if let FileName::Log(zxid) = file.name { zxid } else { Zxid(i64::MAX) });
-    let logs = logs.into_iter().flat_map(|log| [Effect::Remove(log), Effect::FsyncDir(Dir::Log)]);
-    logs.chain(others.into_iter().map(Effect::Remove)).collect()
+/// How these files are removed: from the oldest on, each for good before the next one, so that whatever a crash leaves is whole
+/// from its oldest file on. Two things are to be kept from, which nobody could see later where one epoch ends and another begins:
+///
+/// * a hole between two logs: so the oldest log goes first; and a snapshot that came from a leader, which alone says that there
+///   may be a hole before it, stays for as long as any log of before it;
+/// * a snapshot whose txns are gone, while later ones are still there: a start that falls back to it, or a TRUNC that goes back
+///   behind all others, would go on across the hole. So a snapshot goes before the log that has the txns behind it.
+///
+/// # Errors
+/// The disk's.
+pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, options: &RecoverOptions) -> io::Result<Vec<Effect>> {
+    let all_logs = names::numbered(&disk.list(Dir::Log)?, names::LOG);
+    let all_snapshots = names::numbered(&disk.list(Dir::Data)?, names::SNAPSHOT);
+    let goes = |dir: Dir, file: &Numbered| files.contains(&FileRef::new(dir, file.name.clone()));
+    let mut logs: VecDeque<&Numbered> = all_logs.iter().filter(|log| goes(Dir::Log, log)).collect();
+    let mut effects = Vec::new();
+    let mut gone = |dir: Dir, file: &Numbered| {
+        effects.extend([Effect::Remove(FileRef::new(dir, file.name.clone())), Effect::FsyncDir(dir)]);
+    };
+    for snapshot in all_snapshots.iter().filter(|file| goes(Dir::Data, file)) {
+        let next = all_logs.partition_point(|log| log.zxid <= snapshot.zxid);
+        let own = next.checked_sub(1).map(|at| &all_logs[at]);
+        let needed = match own {
+            Some(log) if goes(Dir::Log, log) && is_behind(disk, log, all_logs.get(next), snapshot.zxid, options)? => {
+                own
+            }
+            _ => None,
+        };
+        let is_older = |log: &&Numbered| log.zxid <= snapshot.zxid && needed.is_none_or(|it| it.zxid != log.zxid);
+        while let Some(log) = logs.pop_front_if(|log| is_older(log)) {
+            gone(Dir::Log, log);
+        }
+        gone(Dir::Data, snapshot);
+    }
+    logs.into_iter().for_each(|log| gone(Dir::Log, log));
+    let is_numbered = |file: &&FileRef| {
+        let is_in = |numbered: &[Numbered]| numbered.iter().any(|it| it.name == file.name);
+        is_in(&all_logs) || is_in(&all_snapshots)
+    };
+    effects.extend(files.iter().filter(|file| !is_numbered(file)).cloned().map(Effect::Remove));
+    Ok(effects)
+}
+
+/// Has `log`, the last one that is not named by a later txn than `zxid`, a txn behind it? `next` is the log behind it.
+fn is_behind(
+    disk: &dyn Disk,
+    log: &Numbered,
+    next: Option<&Numbered>,
+    zxid: Zxid,
+    options: &RecoverOptions,
+) -> io::Result<bool> {
+    match next {
+        Some(next) if next.zxid.0 == zxid.0 + 1 => return Ok(false),
+        // The ones between are nowhere else.
+        Some(next) if next.zxid.epoch() == zxid.epoch() => return Ok(true),
+        _ => {}
+    }
+    match first_behind(disk, &FileRef::new(Dir::Log, log.name.clone()), zxid, options) {
+        Ok(found) => Ok(found.is_some()),
+        Err(TruncateError::Io(error)) => Err(error),
+        // Where it can't be read nothing goes on across it.
+        Err(_) => Ok(true),
+    }
 }
 
 /// [`purgeable`] of a disk: what may go so that `retain` snapshots stay that were read whole just now. [`removal`] says how they

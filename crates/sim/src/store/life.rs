@@ -363,7 +363,8 @@ impl Life {
             Command::Purge => {
                 let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max)?;
                 if !files.is_empty() {
-                    self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, purge::removal(files)), ()));
+                    let effects = purge::removal(&self.disk, files, &self.setup.recover)?;
+                    self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));
                 }
             }
             Command::Truncate(txns) => {

@@ -3,7 +3,7 @@
 
 use node::{Input, Task, TaskError};
 use storage::disk::{Disk, Effect};
-use storage::{Stopped, purge};
+use storage::{RecoverOptions, Stopped, purge};
 use tree::cut::Chunk;
 use zab::{RoleId, learner, member};
 
@@ -245,10 +245,14 @@ impl World {
     fn purge(&mut self, s: usize) {
         let disk = &self.servers[s].disk;
         match purge::plan(disk, RETAIN, LENGTH_MAX) {
-            Ok(files) if !files.is_empty() => {
-                let effects = purge::removal(files);
-                self.begin(s, Thread::Purge, effects, Then::Purged);
-            }
+            Ok(files) if !files.is_empty() => match purge::removal(
+                disk,
+                files,
+                &RecoverOptions { length_max: LENGTH_MAX, ..RecoverOptions::default() },
+            ) {
+                Ok(effects) => self.begin(s, Thread::Purge, effects, Then::Purged),
+                Err(_) => self.purged(s),
+            },
             _ => self.purged(s),
         }
     }

@@ -123,13 +123,13 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
     let old_logs = logs.iter().filter(|log| log.zxid <= zxid).map(|log| FileRef::new(Dir::Log, log.name.clone()));
     let old_snapshots = snapshots.iter().filter(|it| it.zxid <= zxid && it.name != name);
     let old_snapshots = old_snapshots.map(|it| FileRef::new(Dir::Data, it.name.clone()));
-    effects.extend(purge::removal(old_logs.chain(old_snapshots).collect()));
+    effects.extend(purge::removal(disk, old_logs.chain(old_snapshots).collect(), options)?);
     effects.push(Effect::FsyncDir(Dir::Data));
     Ok(effects)
 }
 
 /// Where the first txn behind `zxid` begins in this file; `None` if it has none.
-fn first_behind(
+pub(crate) fn first_behind(
     disk: &dyn Disk,
     file: &FileRef,
     zxid: Zxid,
