@@ -82,7 +82,9 @@ pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, options: &RecoverOptions) -
         }
         gone(Dir::Data, snapshot);
     }
-    logs.into_iter().for_each(|log| gone(Dir::Log, log));
+    for log in logs {
+        gone(Dir::Log, log);
+    }
     let is_numbered = |file: &&FileRef| {
         let is_in = |numbered: &[Numbered]| numbered.iter().any(|it| it.name == file.name);
         is_in(&all_logs) || is_in(&all_snapshots)
