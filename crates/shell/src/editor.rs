@@ -18,6 +18,7 @@ use zookeeper_client::Client;
 use crate::command::{SPECS, Spec};
 use crate::path::join;
 use crate::printable::is_harmless;
+use crate::run::has_secrets;
 use crate::screen::Screen;
 use crate::session::Live;
 use crate::terminal;
@@ -97,7 +98,7 @@ impl LineEditor {
 
     /// Keeps a line, here and in the file; one with a password nowhere.
     pub fn keep(&mut self, line: &str) {
-        if line.split_whitespace().next().is_some_and(|it| it.trim_matches(['"', '\'']) == "addauth") {
+        if has_secrets(line) {
             return;
         }
         if matches!(self.editor.add_history_entry(line), Ok(true))

@@ -523,12 +523,22 @@ pub fn split(line: &str) -> Result<Vec<String>, Failure> {
     })
 }
 
+/// Is it a line with a password? The command may stand in quotes, and may be one that is not closed.
+pub fn has_secrets(line: &str) -> bool {
+    let line = line.trim_start_matches(|c: char| matches!(c, '"' | '\'') || c.is_whitespace());
+    line.strip_prefix("addauth").is_some_and(|rest| rest.starts_with(|c: char| !c.is_alphanumeric()))
+}
+
 /// A line without the password in it.
 pub fn without_secrets(line: &str) -> Cow<'_, str> {
-    let mut words = line.split_whitespace();
-    match (words.next(), words.next(), words.next()) {
-        (Some("addauth"), Some(scheme), Some(_)) => Cow::Owned(format!("addauth {scheme} ******")),
-        _ => Cow::Borrowed(line),
+    if !has_secrets(line) {
+        return Cow::Borrowed(line);
+    }
+    match crate::words::split(line).as_deref() {
+        Ok([_]) => Cow::Borrowed(line),
+        Ok([_, scheme]) if !scheme.contains(':') => Cow::Borrowed(line),
+        Ok([_, scheme, ..]) if !scheme.contains(':') => Cow::Owned(format!("addauth {scheme} ******")),
+        _ => Cow::Borrowed("addauth ******"),
     }
 }
 
@@ -638,4 +648,32 @@ fn help(name: Option<&str>) -> Result<Answer, Failure> {
     let list: Vec<Value> =
         SPECS.iter().map(|it| json!({ "name": it.name, "usage": it.usage, "about": it.about })).collect();
     Ok(Answer::text(text, json!({ "commands": list })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_history_shows_a_password() {
+        for line in [
+            "addauth digest u:p",
+            "  addauth\tdigest  u:p x",
+            "\"addauth\" digest u:p",
+            "'addauth' 'digest' 'u:p'",
+            "\"addauth\"digest u:p",
+        ] {
+            assert!(has_secrets(line), "{line}");
+            assert_eq!(without_secrets(line), "addauth digest ******", "{line}");
+        }
+        for line in
+            ["addauth u:p", "'addauth' u:p digest", "addauth digest 'u:p", "'addauth digest u:p", "addauth'digest' u:p"]
+        {
+            assert!(has_secrets(line), "{line}");
+            assert_eq!(without_secrets(line), "addauth ******", "{line}");
+        }
+        for line in ["ls /a", "addauths digest u:p", "get addauth", "addauth digest", "addauth"] {
+            assert_eq!(without_secrets(line), line);
+        }
+    }
 }
