@@ -4,6 +4,7 @@
 //! here is used by the server.
 //!
 //! * [`Server`] is a running server process; [`apache::Server`] and [`ostler::Server`] start one.
+//!   Their ports are [`ports`]'; Apache's start quickly with what [`jvm`] makes.
 //! * [`java`] runs the small Java programs in `conformance/java`: Apache's own reader of a data directory, and a
 //!   deterministic workload of Apache's own client.
 //! * [`python`] runs programs with kazoo, the Python client, [`c`] with the C client.

@@ -2,6 +2,7 @@
 //! of it: `cargo xtask soak --ensemble`). And members with two addresses, of which one is out of reach.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic, and tell what it counted")]
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
@@ -11,11 +12,13 @@ use ostler_conformance::netns::Lan;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, path, watch};
 
-/// Where there can be no namespaces, nothing is played.
+/// Where there can be no namespaces, nothing is played, and the summary of the tests says so.
 fn is_possible() -> bool {
     let lan = Lan::start(&[1]);
     if let Err(why) = &lan {
-        println!("not played: {why:#}");
+        // Past the harness, which swallows what a test prints that passes.
+        let mut out = std::io::stdout();
+        writeln!(out, "\ncovered: no members in network namespaces: {why:#}").unwrap();
     }
     lan.is_ok()
 }

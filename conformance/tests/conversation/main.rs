@@ -100,7 +100,7 @@ fn every_operation_answers_every_body_alike_with_ttl_znodes() {
 
 #[test]
 fn replies_to_anything_are_equal() {
-    let lines = converse(&[], Zxids::Equal, |talk| (1..=6).try_for_each(|seed| random::run(talk, seed, 1000)));
+    let lines = converse(NO_EXPIRY, Zxids::Equal, |talk| (1..=6).try_for_each(|seed| random::run(talk, seed, 1000)));
     assert!(lines.len() > 4000, "only {} lines", lines.len());
 }
 

@@ -95,9 +95,10 @@ impl UnderWay {
         self.answers -= write.answers;
         if write.body > LONG_BODY {
             self.long.pop_front();
-        }
-        if self.long.is_empty() {
-            self.long = VecDeque::new();
+            if self.long.is_empty() {
+                // Of many connections most have none.
+                self.long = VecDeque::new();
+            }
         }
     }
 

@@ -8,6 +8,9 @@
 //! * in a member of an ensemble, one for the ports between servers ([`quorum`]), two for what its machines want of the disk
 //!   beside the log ([`member`]), and one for each snapshot that comes or goes.
 //!
+//! Syncs that hang are told of by `disk_watch` (the log's batches) and [`sync_watch`] (all others); `elections` and `syncs` have
+//! what is told of votes, and of learners that are brought in sync.
+//!
 //! They meet in [`mod@core`]: the pipeline and the log under one lock that is never held across IO.
 
 pub mod clock;

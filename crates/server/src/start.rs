@@ -156,7 +156,7 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     };
     let syncs = SyncWatch::of_start(Duration::from_millis(storage.sync_warning_ms)).map_err(StartError::System)?;
     let mut disk = RealDisk::new(&storage.data_dir, &storage.data_log_dir).watched(&syncs);
-    // As long as the disk is.
+    // The disk has it: its thread looks for as long as the disk is there.
     drop(syncs);
     directories::look_for_lost(storage, &locks, &disk)?;
     // The log's is the last.

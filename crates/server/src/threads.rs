@@ -5,7 +5,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use storage::disk::is_no_room;
-use storage::{Disk, Effect, LogJob, RecoverOptions, Stopped};
+use storage::{Disk, Effect, LogJob, Stopped};
 
 use crate::core::{Core, GroupCommit};
 use crate::disk::RealDisk;
@@ -159,8 +159,7 @@ fn purge(
 ) -> io::Result<Option<usize>> {
     let Some(files) = storage::purge::plan_unless(disk, retain, length_max, is_in_the_way)? else { return Ok(None) };
     let count = files.len();
-    let options = RecoverOptions { length_max, ..RecoverOptions::default() };
-    let effects = storage::purge::removal(disk, files, &options)?;
+    let effects = storage::purge::removal(disk, files, length_max)?;
     effects.iter().try_for_each(|effect| disk.execute(effect))?;
     Ok(Some(count))
 }

@@ -10,17 +10,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
-use ostler_sim::store::check::{what_is_cut_is_kept, what_was_read_lasts};
+use ostler_sim::store::check::{Counts, ways_back_behind_a_purge, what_is_cut_is_kept, what_was_read_lasts};
 use ostler_sim::store::explore::{Report, Scenario};
-use ostler_sim::store::history::{Data, entry, snapshot};
-use ostler_sim::store::life::{self, Setup};
-use ostler_sim::store::sabotage::{Machine, OLDER_LOG, Sabotage, Site};
-use ostler_sim::store::scenarios::{self, directory};
-use ostler_sim::{Rng, VirtualDisk};
-use storage::log::record::{HEADER, encode};
-use storage::log::truncate;
-use storage::{Disk, FileRef, purge};
-use wire::Zxid;
+use ostler_sim::store::sabotage::{OLDER_LOG, Sabotage, Site};
+use ostler_sim::store::scenarios;
 
 /// Says what was covered, past the harness, which swallows what a test prints that passes.
 fn say(line: &str) {
@@ -44,13 +37,22 @@ fn every_crash_is_recovered_from() {
     for scenario in scenarios::all() {
         states += explore(&scenario).counts.states;
     }
-    let kept = what_is_cut_is_kept(&Sabotage::None).unwrap();
-    say(&format!("{:<28} {} moments, {} crash states: complete", "what is cut is kept", kept.moments, kept.states));
-    let lasts = what_was_read_lasts(&Sabotage::None).unwrap();
-    say(&format!("{:<28} {} moments, {} crash states: complete", "what was read lasts", lasts.moments, lasts.states));
-    assert_eq!(lasts.sampled, 0);
+    for (what, looked_at) in BY_THEMSELVES {
+        let Counts { moments, states, sampled, .. } = looked_at(&Sabotage::None).unwrap();
+        say(&format!("{what:<28} {moments} moments, {states} crash states: complete"));
+        assert!(sampled == 0 && states > 0, "{what}");
+    }
     say(&format!("covered: {states} crash states of {} scenarios: complete", scenarios::all().len()));
 }
+
+type LookedAt = fn(&Sabotage) -> Result<Counts, String>;
+
+/// What is looked at beside the scenarios.
+const BY_THEMSELVES: [(&str, LookedAt); 3] = [
+    ("what is cut is kept", what_is_cut_is_kept),
+    ("what was read lasts", what_was_read_lasts),
+    ("ways back behind a purge", ways_back_behind_a_purge),
+];
 
 /// Syncs of which nothing depends on their coming after what they follow.
 const MAY_BE_EARLY: &[(&str, &str)] = &[
@@ -72,39 +74,6 @@ const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[(
     "the log that it cuts is removed behind it, and for good; what comes back before that is this server's own history",
 )];
 
-/// A purge is cut short at any moment, and a leader takes back what came behind a txn before the snapshots that stay: that leads to
-/// the tree that this txn has made, or it is not possible.
-fn ways_back_behind_a_purge(sabotage: &Sabotage) -> Result<(), String> {
-    let setup = Setup::default();
-    let later = |counter: i64| Zxid(1 << 32 | counter);
-    let (mut disk, mut history) = directory(false, &[2, 2], &[0, 3]);
-    let mut bytes = HEADER.to_vec();
-    for counter in 1..=4 {
-        let txn = entry(later(counter), 20, Data::Text);
-        encode(&txn, &mut bytes);
-        history.push(later(counter), &txn);
-    }
-    disk.put(&FileRef::log(later(1)), &bytes);
-    for counter in 2..=4 {
-        let link = history.link(later(counter)).unwrap();
-        disk.put(&FileRef::snapshot(later(counter)), &snapshot(later(counter), link, 100));
-    }
-    let files = purge::plan(&disk, 3, 1 << 20).unwrap();
-    let effects = sabotage.apply(Machine::Purge, purge::removal(&disk, files, &setup.recover).unwrap());
-    for at in 0..=effects.len() {
-        disk.for_each_crash(&mut Rng::new(1), &mut |mut state: VirtualDisk| {
-            let Ok(plan) = truncate::plan(&state, later(1), &setup.recover) else { return Ok(()) };
-            plan.effects.iter().try_for_each(|effect| state.execute(effect)).unwrap();
-            let link = life::start(&mut state, &setup).map_err(|e| e.to_string())?.rebuilt.link;
-            if Some(link) == history.link(later(1)) { Ok(()) } else { Err("a TRUNC goes across a hole".to_owned()) }
-        })?;
-        if let Some(effect) = effects.get(at) {
-            disk.execute(effect).unwrap();
-        }
-    }
-    Ok(())
-}
-
 #[test]
 fn no_sync_can_be_left_out_or_come_too_early() {
     let all = scenarios::all();
@@ -125,9 +94,7 @@ fn no_sync_can_be_left_out_or_come_too_early() {
             let of_scenario = scenarios.iter().find_map(|(_, i)| all[*i].explore(&sabotage).err());
             let found = of_scenario
                 .map(|violation| violation.to_string())
-                .or_else(|| what_is_cut_is_kept(&sabotage).err())
-                .or_else(|| what_was_read_lasts(&sabotage).err())
-                .or_else(|| ways_back_behind_a_purge(&sabotage).err());
+                .or_else(|| BY_THEMSELVES.iter().find_map(|(_, looked_at)| looked_at(&sabotage).err()));
             let line = found.as_ref().and_then(|found| found.lines().next()).unwrap_or("NOT NOTICED");
             println!("{sabotage:?}: {line}");
             let is_early = matches!(sabotage, Sabotage::Early(_));

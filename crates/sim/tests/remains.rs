@@ -12,7 +12,6 @@ use ostler_sim::store::life::{self, Setup};
 use ostler_sim::store::scenarios::directory;
 use ostler_sim::{Rng, VirtualDisk};
 use storage::log::record::{HEADER, encode};
-use storage::log::truncate;
 use storage::snapshot::install::{SnapshotReceiver, plan};
 use storage::{Disk, Effect, FileRef, purge};
 use wire::Zxid;
@@ -139,41 +138,6 @@ fn a_leader_gives_no_part_of_a_log_across_a_snapshot_that_it_got() {
     }
 }
 
-/// A TRUNC to a txn, where it is possible, leads to the tree that this txn has made. Returns how often it was.
-fn check_ways_back(disk: &VirtualDisk, history: &History) -> usize {
-    let setup = Setup::default();
-    let all = history.between(Zxid(-1), history.last());
-    let possible = all.iter().filter(|(zxid, link)| {
-        let Ok(plan) = truncate::plan(disk, *zxid, &setup.recover) else { return false };
-        let mut disk = disk.clone();
-        plan.effects.iter().try_for_each(|effect| disk.execute(effect)).unwrap();
-        let start = life::start(&mut disk, &setup).unwrap();
-        assert_eq!((start.recovered.last_zxid, start.rebuilt.link), (*zxid, *link), "a TRUNC to {zxid}");
-        true
-    });
-    possible.count()
-}
-
-#[test]
-fn no_way_back_leads_across_what_a_purge_has_taken() {
-    for separate in [false, true] {
-        for (logs, snapshots) in DIRECTORIES {
-            // Behind the newest snapshot of one epoch are txns of it, and some of the next one before the first of that.
-            let (mut disk, mut history) = directory(separate, logs, snapshots);
-            put_log(&mut disk, &mut history, &[later(1), later(2), later(3)]);
-            put_log(&mut disk, &mut history, &[later(4), later(5)]);
-            (2..5).for_each(|counter| put_snapshot(&mut disk, &history, later(counter)));
-            let files = purge::plan(&disk, 3, 1 << 20).unwrap();
-            let effects = purge::removal(&disk, files, &Setup::default().recover).unwrap();
-            let mut possible = BTreeSet::new();
-            for disk in crashes(&disk, &effects) {
-                possible.insert(check_ways_back(&disk, &history));
-            }
-            assert!(possible.len() > 1 && !possible.contains(&0), "{possible:?}");
-        }
-    }
-}
-
 #[test]
 fn nor_when_a_purge_was_cut_short() {
     for separate in [false, true] {
@@ -185,7 +149,7 @@ fn nor_when_a_purge_was_cut_short() {
                 let last = history.last();
                 let files = purge::plan(&disk, 3, 1 << 20).unwrap();
                 assert!(!files.is_empty());
-                let effects = purge::removal(&disk, files, &Setup::default().recover).unwrap();
+                let effects = purge::removal(&disk, files, Setup::default().recover.length_max).unwrap();
                 for (disk, _) in recovered(&disk, &effects, &[last]) {
                     let served = check(&disk, &history, "purged");
                     assert!(served.contains(&later(3)) && served.contains(&later(4)), "{served:?}");

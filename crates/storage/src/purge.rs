@@ -6,7 +6,6 @@ use std::io::{self, Read};
 use wire::Zxid;
 
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
-use crate::log::truncate::TruncateError;
 use crate::names::{self, FileName, Numbered};
 use crate::recover::{RecoverOptions, looks_valid};
 use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
@@ -56,9 +55,11 @@ pub fn purgeable(
 /// * a snapshot whose txns are gone, while later ones are still there: a start that falls back to it, or a TRUNC that goes back
 ///   behind all others, would go on across the hole. So a snapshot goes before the log that has the txns behind it.
 ///
+/// `length_max` is that of [`RecoverOptions::length_max`].
+///
 /// # Errors
-/// The disk's.
-pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, options: &RecoverOptions) -> io::Result<Vec<Effect>> {
+/// The directories can't be listed.
+pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, length_max: usize) -> io::Result<Vec<Effect>> {
     let all_logs = names::numbered(&disk.list(Dir::Log)?, names::LOG);
     let all_snapshots = names::numbered(&disk.list(Dir::Data)?, names::SNAPSHOT);
     let goes = |dir: Dir, file: &Numbered| files.contains(&FileRef::new(dir, file.name.clone()));
@@ -69,13 +70,8 @@ pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, options: &RecoverOptions) -
     };
     for snapshot in all_snapshots.iter().filter(|file| goes(Dir::Data, file)) {
         let next = all_logs.partition_point(|log| log.zxid <= snapshot.zxid);
-        let own = next.checked_sub(1).map(|at| &all_logs[at]);
-        let needed = match own {
-            Some(log) if goes(Dir::Log, log) && is_behind(disk, log, all_logs.get(next), snapshot.zxid, options)? => {
-                own
-            }
-            _ => None,
-        };
+        let own = next.checked_sub(1).map(|at| &all_logs[at]).filter(|log| goes(Dir::Log, log));
+        let needed = own.filter(|log| is_behind(disk, log, all_logs.get(next), snapshot.zxid, length_max));
         let is_older = |log: &&Numbered| log.zxid <= snapshot.zxid && needed.is_none_or(|it| it.zxid != log.zxid);
         while let Some(log) = logs.pop_front_if(|log| is_older(log)) {
             gone(Dir::Log, log);
@@ -94,24 +90,17 @@ pub fn removal(disk: &dyn Disk, files: Vec<FileRef>, options: &RecoverOptions) -
 }
 
 /// Has `log`, the last one that is not named by a later txn than `zxid`, a txn behind it? `next` is the log behind it.
-fn is_behind(
-    disk: &dyn Disk,
-    log: &Numbered,
-    next: Option<&Numbered>,
-    zxid: Zxid,
-    options: &RecoverOptions,
-) -> io::Result<bool> {
+fn is_behind(disk: &dyn Disk, log: &Numbered, next: Option<&Numbered>, zxid: Zxid, length_max: usize) -> bool {
     match next {
-        Some(next) if next.zxid.0 == zxid.0 + 1 => return Ok(false),
+        Some(next) if next.zxid.0 == zxid.0 + 1 => false,
         // The ones between are nowhere else.
-        Some(next) if next.zxid.epoch() == zxid.epoch() => return Ok(true),
-        _ => {}
-    }
-    match first_behind(disk, &FileRef::new(Dir::Log, log.name.clone()), zxid, options) {
-        Ok(found) => Ok(found.is_some()),
-        Err(TruncateError::Io(error)) => Err(error),
-        // Where it can't be read nothing goes on across it.
-        Err(_) => Ok(true),
+        Some(next) if next.zxid.epoch() == zxid.epoch() => true,
+        _ => {
+            let options = RecoverOptions { length_max, ..RecoverOptions::default() };
+            let found = first_behind(disk, &FileRef::new(Dir::Log, log.name.clone()), zxid, &options);
+            // One that can't be read may have some, and nothing is read on across it.
+            found.map_or(true, |found| found.is_some())
+        }
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// From the effect with this number on, everything fails with EROFS.
     pub read_only_from: Option<u64>,
+    /// When that may be mended, in µs of the world that the disk is in.
+    pub(crate) read_only_until_us: u64,
     /// What happens to single effects, by number.
     pub at: BTreeMap<u64, Fault>,
     reads: BTreeMap<FileRef, Vec<BadRead>>,

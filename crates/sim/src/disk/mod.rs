@@ -150,6 +150,19 @@ impl VirtualDisk {
         self.effects
     }
 
+    /// Nothing can be written any more.
+    pub(crate) fn make_read_only(&mut self, until_us: u64) {
+        self.faults.read_only_from = Some(self.effects());
+        self.faults.read_only_until_us = until_us;
+    }
+
+    /// A server is about to start: its file system may have been mended.
+    pub(crate) fn mend_file_system(&mut self, now_us: u64) {
+        if now_us >= self.faults.read_only_until_us {
+            self.faults.read_only_from = None;
+        }
+    }
+
     /// How long the effects took, stalls and nothing else.
     pub fn elapsed_ms(&self) -> u64 {
         self.elapsed_ms

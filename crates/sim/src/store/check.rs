@@ -10,7 +10,9 @@ use std::rc::Rc;
 use storage::disk::{Dir, Disk, DiskRead, Effect, Entry, FileRef};
 use storage::epoch;
 use storage::log::record::HEADER;
+use storage::log::truncate;
 use storage::names::{self, FileName};
+use storage::purge;
 use storage::snapshot::decode::{Ignore, decode};
 use wire::Zxid;
 
@@ -383,6 +385,38 @@ pub fn what_was_read_lasts(sabotage: &Sabotage) -> Result<Counts, String> {
         }
     })?;
     counts.sampled = u64::from(covered == Coverage::Sampled);
+    Ok(counts)
+}
+
+/// A purge is cut short at any moment, and then a leader takes back what came behind some txn, as far as that is possible: that
+/// leads to the tree that this txn has made.
+pub fn ways_back_behind_a_purge(sabotage: &Sabotage) -> Result<Counts, String> {
+    let (mut disk, setup, history) = super::scenarios::two_epochs();
+    let length_max = setup.recover.length_max;
+    let plan = |disk: &VirtualDisk| purge::removal(disk, purge::plan(disk, setup.retain, length_max)?, length_max);
+    let effects = sabotage.apply(Machine::Purge, plan(&disk).map_err(|e| e.to_string())?);
+    let mut counts = Counts::default();
+    for at in 0..=effects.len() {
+        counts.moments += 1;
+        let covered = disk.for_each_crash(&mut Rng::new(1), &mut |state| {
+            counts.states += 1;
+            for &(zxid, link) in history.between(Zxid(-1), history.last()) {
+                let Ok(plan) = truncate::plan(&state, zxid, &setup.recover) else { continue };
+                let mut state = state.clone();
+                plan.effects.iter().try_for_each(|effect| state.execute(effect)).map_err(|e| e.to_string())?;
+                let start = life::start(&mut state, &setup).map_err(|e| format!("no start: {e}"))?;
+                counts.recoveries += 1;
+                if (start.recovered.last_zxid, start.rebuilt.link) != (zxid, link) {
+                    return Err(format!("a TRUNC to {zxid} leads to another tree: {}", describe(&state)));
+                }
+            }
+            Ok(())
+        })?;
+        counts.sampled += u64::from(covered == Coverage::Sampled);
+        if let Some(effect) = effects.get(at) {
+            disk.execute(effect).map_err(|e| e.to_string())?;
+        }
+    }
     Ok(counts)
 }
 

@@ -363,7 +363,7 @@ impl Life {
             Command::Purge => {
                 let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max)?;
                 if !files.is_empty() {
-                    let effects = purge::removal(&self.disk, files, &self.setup.recover)?;
+                    let effects = purge::removal(&self.disk, files, self.setup.recover.length_max)?;
                     self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));
                 }
             }

@@ -281,6 +281,27 @@ pub fn never_synced() -> (VirtualDisk, Setup, History) {
     (disk, Setup::default(), history)
 }
 
+/// Two epochs, of which the older one ends behind its newest snapshot and the younger one has as many snapshots as a purge leaves:
+/// the first of them is not at its first txn.
+pub fn two_epochs() -> (VirtualDisk, Setup, History) {
+    let (mut disk, mut history) = directory(true, &[2, 2], &[0, 3]);
+    let setup = Setup::default();
+    let later = |counter: usize| Zxid(1 << 32 | counter as i64);
+    let mut bytes = HEADER.to_vec();
+    for counter in 1..=setup.retain + 1 {
+        let txn = entry(later(counter), 20, Data::Text);
+        encode(&txn, &mut bytes);
+        history.push(later(counter), &txn);
+    }
+    disk.put(&FileRef::log(later(1)), &bytes);
+    for zxid in (2..=setup.retain + 1).map(later) {
+        if let Some(link) = history.link(zxid) {
+            disk.put(&FileRef::snapshot(zxid), &snapshot(zxid, link, 100));
+        }
+    }
+    (disk, setup, history)
+}
+
 /// A suspect tail that the operator gives up: the disk, the setup, and the bytes that are to be kept.
 pub fn suspect_tail() -> (VirtualDisk, Setup, Vec<u8>) {
     let (mut disk, _) = directory(true, &[2], &[0]);

@@ -166,7 +166,6 @@ impl World {
                 power_off_in: None,
                 power_off_in_recovery: None,
                 error_in: None,
-                read_only_until_us: 0,
                 file: None,
                 clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
                 wall_off_ms: 0,
@@ -304,7 +303,7 @@ impl World {
         }
         server.is_on = true;
         server.read_file(now_us);
-        server.mend_file_system(now_us);
+        server.disk.mend_file_system(now_us);
         let limit = server.power_off_in_recovery.take_if(|_| !is_calm);
         let now = server.now(now_us);
         let left = limit.map(|it| it.left);

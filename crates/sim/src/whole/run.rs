@@ -37,7 +37,7 @@ impl World {
     pub(super) fn look(&mut self, s: usize) {
         let Some(process) = &mut self.servers[s].process else { return };
         // What is read without a leader may never have been committed.
-        let shown = (process.shared.is_serving() && !process.is_read_only).then(|| process.applied());
+        let shown = process.serves_with_a_leader().then(|| process.applied());
         if std::mem::replace(&mut process.shown, shown) == shown {
             return;
         }
@@ -116,7 +116,7 @@ impl World {
     fn is_serving(&self) -> bool {
         (0..self.servers.len()).all(|s| {
             let process = self.servers[s].process.as_ref();
-            process.is_some_and(|it| it.shared.is_serving() && !it.is_read_only) || self.is_waiting_for_a_later_epoch(s)
+            process.is_some_and(|it| it.serves_with_a_leader()) || self.is_waiting_for_a_later_epoch(s)
         })
     }
 
@@ -136,15 +136,15 @@ impl World {
         let end = self.truth.end();
         let is_at_end = |s: usize| {
             let process = self.servers[s].process.as_ref();
-            process.is_some_and(|it| it.shared.is_serving() && !it.is_read_only && it.applied() == end)
+            process.is_some_and(|it| it.serves_with_a_leader() && it.applied() == end)
         };
         (0..self.servers.len()).all(|s| is_at_end(s) || self.is_waiting_for_a_later_epoch(s))
     }
 
     fn compare(&mut self) {
         let end = self.truth.end();
-        let mut serving = self.servers.iter().filter_map(|it| it.process.as_ref());
-        let mut serving = serving.by_ref().filter(|it| it.shared.is_serving() && !it.is_read_only);
+        let processes = self.servers.iter().filter_map(|it| it.process.as_ref());
+        let mut serving = processes.filter(|it| it.serves_with_a_leader());
         let Some(first) = serving.next() else { return };
         serving.for_each(|other| self.truth.compare(end, first, other));
     }

@@ -80,8 +80,6 @@ pub(super) struct Server {
     pub(super) power_off_in_recovery: Option<Armed<u64>>,
     /// An effect fails after so many others.
     pub(super) error_in: Option<Armed<DiskError>>,
-    /// Its file system is read-only; when a start may find it mended, in µs.
-    pub(super) read_only_until_us: u64,
     /// A configuration that is being written to its file, and when that is done.
     pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
@@ -94,19 +92,6 @@ impl Server {
     pub(super) fn now(&self, now_us: u64) -> Now {
         let mono_us = 1_000_000 + (u128::from(now_us) * u128::from(self.clock_ppm) / 1_000_000) as u64;
         Now { mono_us, wall_ms: BEGAN_MS + (now_us / 1000) as i64 + self.wall_off_ms }
-    }
-
-    /// Nothing can be written any more.
-    pub(super) fn make_read_only(&mut self, until_us: u64) {
-        self.disk.faults.read_only_from = Some(self.disk.effects());
-        self.read_only_until_us = until_us;
-    }
-
-    /// It is about to start: its file system may have been mended.
-    pub(super) fn mend_file_system(&mut self, now_us: u64) {
-        if now_us >= self.read_only_until_us {
-            self.disk.faults.read_only_from = None;
-        }
     }
 
     /// When its clock that never goes back shows `ms`, in µs of the world.
@@ -236,6 +221,11 @@ pub(super) struct Process {
 impl Process {
     pub(super) fn is_role(&self, role: RoleId) -> bool {
         self.role == Some(role)
+    }
+
+    /// Does it serve, and not only reads without a leader?
+    pub(super) fn serves_with_a_leader(&self) -> bool {
+        self.shared.is_serving() && !self.is_read_only
     }
 
     /// What is applied.

@@ -3,7 +3,7 @@
 
 use node::{Input, Task, TaskError};
 use storage::disk::{Disk, Effect};
-use storage::{RecoverOptions, Stopped, purge};
+use storage::{Stopped, purge};
 use tree::cut::Chunk;
 use zab::{RoleId, learner, member};
 
@@ -244,15 +244,9 @@ impl World {
     /// What goes is found now, and goes a file after the other.
     fn purge(&mut self, s: usize) {
         let disk = &self.servers[s].disk;
-        match purge::plan(disk, RETAIN, LENGTH_MAX) {
-            Ok(files) if !files.is_empty() => match purge::removal(
-                disk,
-                files,
-                &RecoverOptions { length_max: LENGTH_MAX, ..RecoverOptions::default() },
-            ) {
-                Ok(effects) => self.begin(s, Thread::Purge, effects, Then::Purged),
-                Err(_) => self.purged(s),
-            },
+        let files = purge::plan(disk, RETAIN, LENGTH_MAX).unwrap_or_default();
+        match purge::removal(disk, files, LENGTH_MAX) {
+            Ok(effects) if !effects.is_empty() => self.begin(s, Thread::Purge, effects, Then::Purged),
             _ => self.purged(s),
         }
     }

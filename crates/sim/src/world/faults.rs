@@ -94,7 +94,7 @@ impl World {
                 let Some((from, message)) = again else { return false };
                 self.send_from(number, from, message);
             }
-            Fault::ReadOnlyDisk { server, for_us } => self.servers[server].make_read_only(self.now_us + for_us),
+            Fault::ReadOnlyDisk { server, for_us } => self.servers[server].disk.make_read_only(self.now_us + for_us),
             Fault::HalfOpen { connection } => {
                 let conn = self.nth_connection(connection).and_then(|it| self.net.conns.get_mut(&it));
                 return conn.is_some_and(|conn| !std::mem::replace(&mut conn.is_dead, true));

@@ -76,8 +76,6 @@ pub(super) struct Server {
     pub(super) power_off_in_recovery: Option<Armed<u64>>,
     /// An effect fails after so many others.
     pub(super) error_in: Option<Armed<DiskError>>,
-    /// Its file system is read-only; when a start may find it mended, in µs.
-    pub(super) read_only_until_us: u64,
     /// A configuration that is on its way into the server's file, and when it is there, in µs. `options` has what the file holds.
     pub(super) file: Option<(u64, QuorumVerifier)>,
     pub(super) clock_ppm: u64,
@@ -101,19 +99,6 @@ impl Server {
 
     pub(super) fn is_running(&self) -> bool {
         self.process.is_some()
-    }
-
-    /// Nothing can be written any more.
-    pub(super) fn make_read_only(&mut self, until_us: u64) {
-        self.disk.faults.read_only_from = Some(self.disk.effects());
-        self.read_only_until_us = until_us;
-    }
-
-    /// It is about to start: its file system may have been mended.
-    pub(super) fn mend_file_system(&mut self, now_us: u64) {
-        if now_us >= self.read_only_until_us {
-            self.disk.faults.read_only_from = None;
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use storage::disk::{Disk, Effect, is_no_room};
 use storage::epoch::EpochFile;
 use storage::log::truncate;
 use storage::snapshot::write::SnapshotWriter;
-use storage::{LogWriter, RecoverOptions, purge};
+use storage::{LogWriter, purge};
 use wire::Zxid;
 use zab::{Command, ConnId, Logged, Proposal, RoleId, leader, learner, member};
 
@@ -277,11 +277,7 @@ impl World {
                 let plan = spoil::purge(&self.servers[s], plan);
                 if let Ok(files) = plan
                     && !files.is_empty()
-                    && let Ok(effects) = purge::removal(
-                        &self.servers[s].disk,
-                        files,
-                        &RecoverOptions { length_max: LENGTH_MAX, ..RecoverOptions::default() },
-                    )
+                    && let Ok(effects) = purge::removal(&self.servers[s].disk, files, LENGTH_MAX)
                 {
                     self.begin(s, Thread::Snapshot, effects, Then::Purged);
                 }

@@ -123,7 +123,7 @@ pub fn plan(disk: &dyn Disk, zxid: Zxid, options: &RecoverOptions) -> Result<Vec
     let old_logs = logs.iter().filter(|log| log.zxid <= zxid).map(|log| FileRef::new(Dir::Log, log.name.clone()));
     let old_snapshots = snapshots.iter().filter(|it| it.zxid <= zxid && it.name != name);
     let old_snapshots = old_snapshots.map(|it| FileRef::new(Dir::Data, it.name.clone()));
-    effects.extend(purge::removal(disk, old_logs.chain(old_snapshots).collect(), options)?);
+    effects.extend(purge::removal(disk, old_logs.chain(old_snapshots).collect(), options.length_max)?);
     effects.push(Effect::FsyncDir(Dir::Data));
     Ok(effects)
 }
