@@ -78,6 +78,7 @@ const ALL: &[(Defect, &[u32])] = &[
     (Defect::VoteToldOnce, &[1419, 4605]),
     (Defect::SettledNotBelieved, &[975, 1514]),
     (Defect::SettledWhileDraining, &[]),
+    (Defect::RoundOfNobodyIgnored, &[]),
     (Defect::OldConfigurationAlone, &[1699]),
     (Defect::OldConfigurationGoesOn, &[]),
     (Defect::SeenConfigurationForgotten, &[]),

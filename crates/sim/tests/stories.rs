@@ -41,6 +41,7 @@ const NOTICED: &[(&str, Defect)] = &[
     ("sync-behind-a-slow-disk", Defect::SyncBeforeOwnLog),
     ("lost-disk", Defect::EmptyIsNew),
     ("reconfig-unheard", Defect::OldConfigurationAlone),
+    ("reconfig-half-known", Defect::RoundOfNobodyIgnored),
     ("leader-removed", Defect::LeaderIgnoresItsRemoval),
     ("leader-removed", Defect::LooksBeforeDrained),
 ];

@@ -118,6 +118,8 @@ pub enum Defect {
     SettledNotBelieved,
     /// Whose role is over stays settled for those who look, for as long as its disk is not done with the role.
     SettledWhileDraining,
+    /// Who has no vote that it knows of is ignored whatever its round, as Apache does.
+    RoundOfNobodyIgnored,
     /// A reconfig, an election and an epoch ask only the old configuration (ZOOKEEPER-1699).
     OldConfigurationAlone,
     /// What is proposed behind a reconfig that is not committed is committed by the old configuration.

@@ -418,6 +418,40 @@ pub const STORIES: &[Story] = &[
         },
     },
     Story {
+        name: "reconfig-half-known",
+        about: "who is to vote by a reconfig does not know it yet, and is a round ahead of those that do: they join it, and there is a leader",
+        setup: || Setup {
+            tick_ms: 200,
+            spares: 1,
+            reconfig_enabled: true,
+            schedule: vec![
+                at(800, reconfig(Change::Whole { voters: vec![0, 2], observers: vec![1] })),
+                write(1200, 2),
+                at(1500, apart(&[0, 2], &[1, 3], 3000)),
+                at(1510, reconfig(Change::Whole { voters: vec![0, 1, 3], observers: vec![] })),
+                at(3500, off(0, 100)),
+                at(3500, off(2, 100)),
+            ],
+            ..quiet(3, 0)
+        },
+        until_ms: 8000,
+        ending: || Ending {
+            syncs: vec![
+                (2, Diff),
+                (4, Diff),
+                (1, Diff),
+                (2, Diff),
+                (4, Diff),
+                (1, Diff),
+                (2, Diff),
+                (1, Diff),
+                (3, Diff),
+            ],
+            in_vain: vec![1, 4, 2],
+            ..led(4, 3, &[1, 2, 3], zxid(1, 3))
+        },
+    },
+    Story {
         name: "leader-removed",
         about: "a reconfig removes the leader, with writes right behind it: it names who leads next, with all of them, and the old one follows",
         setup: || Setup {

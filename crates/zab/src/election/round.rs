@@ -114,6 +114,7 @@ impl Election {
     pub(super) fn on_vote(&mut self, now_ms: u64, from: ServerId, vote: Vote) {
         // Somebody to whom another configuration applies.
         if !self.quorums.is_voter(vote.proposal.leader) {
+            self.join_round_of(now_ms, vote);
             return;
         }
         match vote.state {
@@ -129,6 +130,25 @@ impl Election {
                     self.decide_for(vote, vote.election_epoch);
                 }
             }
+        }
+    }
+
+    /// A voter names somebody who has no vote here, or nobody: it has not heard of the reconfig that makes it one. Its vote
+    /// does not count, but its round is joined if it is a later one: this server's own vote would be of a round that is over
+    /// there, and if the reconfig can't be decided without that voter, there would never be a leader. In Apache there is none.
+    fn join_round_of(&mut self, now_ms: u64, vote: Vote) {
+        if self.settings.has(Defect::RoundOfNobodyIgnored) {
+            return;
+        }
+        let has_history = self.own.zxid != NO_HISTORY && vote.proposal.zxid != NO_HISTORY;
+        let own = self.own;
+        let Some(round) = &mut self.round else { return };
+        if vote.state == ServerState::Looking && vote.election_epoch > self.clock && has_history {
+            self.clock = vote.election_epoch;
+            round.received.clear();
+            round.finalize_at = None;
+            round.proposal = own;
+            self.vote(now_ms);
         }
     }
 

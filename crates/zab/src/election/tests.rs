@@ -371,6 +371,28 @@ fn both_configurations_of_a_reconfig_must_agree() {
     assert_eq!(decided(&after(&mut it, 700, Input::Timeout)), Some((Leading, 3)));
 }
 
+/// 4 is to vote, and does not know it, so it offers nobody; but without it there is no quorum of the new configuration.
+#[test]
+fn a_later_round_is_joined_though_its_giver_knows_of_no_vote_of_its_own() {
+    let newer = QuorumVerifier::of_participants([3, 4, 5].map(ServerId)).with_version(9);
+    let quorums = Quorums::new(of(3).committed().clone(), Some(newer.into()));
+    let mut it = Election::new(settings(3), quorums);
+    after(&mut it, 0, Input::Look(proposal(3, 7)));
+    after(&mut it, 0, says(1, Looking, proposal(3, 7), 1));
+    assert_eq!(sent(&after(&mut it, 10, says(4, Observing, Proposal::NOBODY, 8))), [], "who has a role is in no round");
+    assert_eq!(
+        sent(&after(&mut it, 10, says(9, Looking, Proposal::NOBODY, 8))),
+        [(9, Looking, 3, 1)],
+        "nor a stranger"
+    );
+    let all = [1, 2, 4, 5].map(|to| (to, Looking, 3, 5));
+    assert_eq!(sent(&after(&mut it, 10, says(4, Looking, Proposal::NOBODY, 5))), all);
+    assert_eq!(decided(&after(&mut it, 300, Input::Timeout)), None, "nobody has voted in this round");
+    after(&mut it, 300, says(1, Looking, proposal(3, 7), 5));
+    after(&mut it, 300, says(4, Looking, proposal(3, 7), 5));
+    assert_eq!(decided(&after(&mut it, 600, Input::Timeout)), Some((Leading, 3)));
+}
+
 /// Server `me`, which has seen a reconfig from three voters to seven, and looks for a leader.
 fn with_reconfig_seen(me: i64) -> Election {
     let newer = QuorumVerifier::of_participants((1..=7).map(ServerId)).with_version(9);
