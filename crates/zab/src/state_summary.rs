@@ -20,6 +20,14 @@ impl StateSummary {
     pub const NO_EPOCH: Epoch = Epoch(-1);
     /// The zxid of a server that has lost its state.
     pub const NO_HISTORY: Zxid = Zxid(-1);
+
+    /// Must who knows `other` not lead who knows this? Where both histories end with the same txn they are the same, whatever
+    /// the epochs: whoever proposed something in the later one, and had it acknowledged, left it in a quorum, of which
+    /// somebody shows it to the next leader. A leader that loses power before it has written its own `currentEpoch` would otherwise
+    /// have to wait for one that did as it said, also if that one can't be voted for. Apache compares the epochs first.
+    pub fn knows_more_than(&self, other: &Self) -> bool {
+        self.last != other.last && self > other
+    }
 }
 
 impl fmt::Display for StateSummary {

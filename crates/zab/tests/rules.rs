@@ -240,6 +240,44 @@ fn who_knows_more_is_not_led() {
     assert!(led.is_over(LeaderOver::NoQuorumForEpochAcks));
 }
 
+/// It had begun a later epoch with a leader that was gone before anything came of it.
+#[test]
+fn who_ends_with_the_same_txn_is_led_whatever_its_epoch() {
+    let mut led = Led::new(options(1));
+    led.give(In::Connected(A));
+    led.hear(A, Packet::FollowerInfo { zxid: z(2, 0), info: LearnerInfo::new(ServerId(2), 0) });
+    led.hear(A, Packet::AckEpoch { zxid: z(1, 2), current_epoch: Epoch(2) });
+    led.hear(A, Packet::Ack { zxid: z(3, 0) });
+    assert_eq!(led.closed(A), None);
+    assert_eq!(led.leader.established(), Some(Epoch(3)));
+    // With less, it has cut in that epoch what this leader still has.
+    let mut led = Led::new(options(1));
+    led.give(In::Connected(A));
+    led.hear(A, Packet::FollowerInfo { zxid: z(2, 0), info: LearnerInfo::new(ServerId(2), 0) });
+    led.hear(A, Packet::AckEpoch { zxid: z(1, 1), current_epoch: Epoch(2) });
+    assert!(matches!(led.closed(A), Some(CloseReason::Ahead { .. })));
+}
+
+/// 4 observes, and is to vote by a reconfig that it has not heard of.
+#[test]
+fn an_observer_that_is_to_vote_promises_the_epoch_and_has_no_say_in_what_is_committed() {
+    let newer = QuorumVerifier::of_participants([1, 4, 5].map(ServerId)).with_version(9);
+    let mut led = Led::new(Options { last_seen: Some(newer), reconfig_enabled: true, ..options(1) });
+    led.give(In::Connected(B));
+    led.hear(B, Packet::ObserverInfo { zxid: z(1, 0), info: LearnerInfo::new(ServerId(4), 0) });
+    led.give(In::Connected(A));
+    led.hear(A, Packet::FollowerInfo { zxid: z(1, 0), info: LearnerInfo::new(ServerId(2), 0) });
+    led.hear(A, Packet::AckEpoch { zxid: z(1, 2), current_epoch: Epoch(1) });
+    assert!(!led.said(A).iter().any(|it| matches!(it, Packet::NewLeader { .. })), "there is no quorum of 1, 4 and 5");
+    led.hear(B, Packet::AckEpoch { zxid: z(1, 1), current_epoch: Epoch(1) });
+    assert!(led.said(A).iter().any(|it| matches!(it, Packet::NewLeader { .. })));
+    led.hear(A, Packet::Ack { zxid: z(2, 0) });
+    led.hear(B, Packet::Ack { zxid: z(2, 0) });
+    assert_eq!(led.leader.established(), None, "an observer's history may be in its memory only");
+    led.join(ConnId(3), 5);
+    assert_eq!(led.leader.established(), Some(Epoch(2)));
+}
+
 #[test]
 fn the_new_epoch_is_later_than_all_that_were_accepted() {
     let observer = Member { role: Role::Observer, ..Member::participant(ServerId(9)) };

@@ -24,6 +24,8 @@ pub(super) struct Round {
     pub(super) send_at: u64,
     /// How long after that it is sent once more.
     interval_ms: u64,
+    /// Voters that lost their state: they propose nothing.
+    lost: BTreeSet<ServerId>,
     /// The votes of those who seemed not to know this server's, and were told it since it last told everybody: they are not
     /// told again for the same vote. Two servers that disagree on who votes would answer each other for ever.
     answered: BTreeMap<ServerId, Vote>,
@@ -51,10 +53,12 @@ impl Election {
         let received = of_round.map_or(0, |it| it.received.len());
         let settled = of_round.map_or(0, |it| it.settled.len());
         let answered = of_round.map_or(0, |it| it.answered.len());
+        let lost = of_round.map_or(0, |it| it.lost.len());
         for (what, length) in [
             ("votes in a round", received),
             ("votes of settled servers", settled),
             ("votes that were answered", answered),
+            ("voters without a state", lost),
             ("votes before the first round", self.heard.len()),
         ] {
             visit(Queue { what, length, max });
@@ -74,6 +78,7 @@ impl Election {
             proposal: self.own,
             received: BTreeMap::new(),
             settled: BTreeMap::new(),
+            lost: BTreeSet::new(),
             answered: BTreeMap::new(),
             send_at: now_ms.saturating_add(interval_ms),
             interval_ms,
@@ -154,12 +159,19 @@ impl Election {
 
     fn on_looking(&mut self, now_ms: u64, from: ServerId, vote: Vote) {
         // Who lost its state neither votes nor is voted for: a quorum of such servers would be a quorum of nothing.
-        if self.own.zxid == NO_HISTORY || vote.proposal.zxid == NO_HISTORY {
+        if self.own.zxid == NO_HISTORY {
             return;
         }
         let own = self.own;
         let verifier = self.quorums.committed();
         let Some(round) = &mut self.round else { return };
+        if vote.proposal.zxid == NO_HISTORY {
+            if round.lost.insert(from) {
+                self.conclude(now_ms);
+            }
+            return;
+        }
+        round.lost.remove(&from);
         if vote.election_epoch < self.clock {
             return;
         }
@@ -306,7 +318,8 @@ impl Election {
         let voters = self.quorums.voters();
         // Where an oracle stands in for somebody, that one may lead already, and needs a moment to say so.
         let is_whole = self.quorums.contain_quorum(|id| same(&id));
-        if self.settings.early_end && is_whole && voters.intersection(&self.up).all(same) {
+        let mut could_know_better = voters.intersection(&self.up).filter(|it| !round.lost.contains(it));
+        if self.settings.early_end && is_whole && could_know_better.all(same) {
             self.decide();
         } else if let Some(round) = &mut self.round {
             round.finalize_at.get_or_insert(now_ms.saturating_add(self.settings.finalize_wait_ms));

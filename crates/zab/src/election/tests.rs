@@ -131,7 +131,24 @@ fn the_wait_ends_when_nobody_connected_could_propose_better() {
     let mut gone = it.clone();
     assert_eq!(decided(&after(&mut it, 1, says(3, Looking, proposal(3, 0), 1))), None, "nor has it now");
     assert_eq!(decided(&after(&mut it, 2, says(3, Looking, proposal(2, 7), 1))), Some((Leading, 2)));
+    let mut lost = gone.clone();
     assert_eq!(decided(&after(&mut gone, 1, Input::Down(ServerId(3)))), Some((Leading, 2)));
+    let without_state = says(3, Looking, proposal(3, -1), 1);
+    assert_eq!(decided(&after(&mut lost, 1, without_state)), Some((Leading, 2)), "3 has nothing to propose");
+}
+
+/// 9 is to vote by a reconfig that it has not heard of, and has followed somebody into an epoch that came to nothing.
+#[test]
+fn who_can_not_be_voted_for_votes_for_who_has_its_history() {
+    let of_epoch = |leader, peer_epoch, zxid| Proposal { peer_epoch, ..proposal(leader, zxid) };
+    let mut it = election(9, 3);
+    after(&mut it, 0, Input::Look(of_epoch(9, 2, 7)));
+    after(&mut it, 0, says(1, Looking, of_epoch(1, 1, 6), 1));
+    assert_eq!(it.proposal().unwrap().leader, Proposal::NOBODY.leader, "1 has less");
+    after(&mut it, 0, says(1, Looking, of_epoch(1, 1, 7), 1));
+    assert_eq!(it.proposal(), Some(of_epoch(1, 1, 7)));
+    after(&mut it, 0, says(2, Looking, of_epoch(2, 0, 7), 1));
+    assert_eq!(it.proposal(), Some(of_epoch(1, 1, 7)), "the better of theirs");
 }
 
 #[test]

@@ -25,8 +25,14 @@ impl Proposal {
 
     /// Is it better than `other`? The newest epoch wins, then the longest history, then the largest id; but who weighs
     /// nothing never leads. Source: `totalOrderPredicate`.
+    ///
+    /// A server that can't be voted for has a vote for anybody with its history, whatever the epochs
+    /// ([`knows_more_than`](crate::StateSummary::knows_more_than)): if it is to vote by a reconfig, there may be no quorum without
+    /// it. In Apache it keeps its vote to itself.
     pub fn is_better_than(&self, other: &Self, verifier: &QuorumVerifier) -> bool {
-        verifier.weight(self.leader) != 0 && self.order() > other.order()
+        let is_nobody = other.leader == Self::NOBODY.leader && self.leader != Self::NOBODY.leader;
+        let has_as_much = is_nobody && self.zxid >= other.zxid;
+        verifier.weight(self.leader) != 0 && (has_as_much || self.order() > other.order())
     }
 
     fn order(&self) -> (i64, Zxid, ServerId) {

@@ -141,15 +141,17 @@ impl Leader {
             // The epoch has its quorum; whatever this one has beyond the history is not committed, and will be cut.
             return self.begin_sync(now_ms, conn, summary.last);
         };
-        if has_epoch && summary > self.summary && compare {
+        if has_epoch && summary.knows_more_than(&self.summary) && compare {
             let ours = self.summary;
             return self.close(now_ms, conn, CloseReason::Ahead { theirs: summary, ours });
         }
         handler.stage = Stage::AwaitEpochAcks { last: summary.last };
         handler.read_deadline_ms = u64::MAX;
+        // Who votes by a reconfig that it has not heard of observes, and counts here all the same: it has promised the epoch,
+        // and shown what it knows. That it has this leader's history is not counted: Apache's observers say so before it is on the disk.
         if counts
-            && handler.is_voter
             && let Some(server) = handler.server
+            && (handler.is_voter || self.options.is_voter(server))
         {
             acked.insert(server);
         }
