@@ -274,7 +274,7 @@ impl Options {
     }
 
     /// Is this server in a configuration that counts, with a vote or without?
-    pub(crate) fn is_member(&self, server: ServerId) -> bool {
+    pub fn is_member(&self, server: ServerId) -> bool {
         self.verifier.member(server).is_some() || self.newer().is_some_and(|it| it.member(server).is_some())
     }
 

@@ -1,5 +1,6 @@
 //! What travels arrives, or not.
 
+use wire::ServerId;
 use wire::election::InitialMessage;
 use wire::quorum::Packet;
 use zab::connections::{self, ConnectionId};
@@ -145,9 +146,11 @@ impl World {
             self.truth.on_leader_info(s, zxid.epoch());
         }
         let input = if from == 0 {
-            let is_its = self.servers[s].process.as_ref().is_some_and(|it| it.leads && it.is_role(leader_role));
-            if let Packet::FollowerInfo { zxid, .. } | Packet::ObserverInfo { zxid, .. } = packet
-                && is_its
+            let its = self.servers[s].process.as_ref().filter(|it| it.leads && it.is_role(leader_role));
+            // Who is in no configuration raises no epoch.
+            let is_member = |server: ServerId| its.is_some_and(|it| it.ensemble.member().options().is_member(server));
+            if let Packet::FollowerInfo { zxid, info } | Packet::ObserverInfo { zxid, info } = &packet
+                && info.server.is_some_and(is_member)
             {
                 self.truth.on_learner_info(s, zxid.epoch());
             }
