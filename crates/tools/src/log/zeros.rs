@@ -47,9 +47,9 @@ mod tests {
             fs::write(&log, [&HEADER[..], bytes].concat()).unwrap();
             behind_zeros(&log, HEADER.len() as u64).unwrap()
         };
-        assert_eq!(found(&[0; 3 * CHUNK]), None);
+        assert_eq!(found(&vec![0; 3 * CHUNK]), None);
         assert_eq!(found(&[0; 5]), None);
-        assert_eq!(found(&[&[0; 2 * CHUNK][..], &[1]].concat()), Some((HEADER.len() + 2 * CHUNK) as u64));
+        assert_eq!(found(&[vec![0; 2 * CHUNK], vec![1]].concat()), Some((HEADER.len() + 2 * CHUNK) as u64));
         // The zeros of an earlier look are gone.
         assert_eq!(found(&[&[0, 0, 0, 0, 7][..], &[0; 100], &[1]].concat()), None);
     }
