@@ -4,6 +4,9 @@
 //! others leave meanwhile; who does not get it goes on with other work. The lock is never held across IO: the disk thread
 //! takes a batch under it, lets go, writes and syncs, and takes it again to tell what is durable now.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -192,9 +195,8 @@ impl Core {
 
     /// Has the pipeline look at its clock: sessions that ran out of time, containers and TTL znodes that did.
     pub fn tick(&self) {
+        self.look_for_stalls();
         // Under load the lock is rarely free at the first try; what is due can wait for the next tick, but not for ever.
-        self.disk_watch.look_for_stall(self.clock.now().mono_us);
-        self.syncs.look();
         let Some(mut machines) = self.machines.try_lock_for(TICK_PATIENCE) else { return };
         let mut woken = machines.node.tick(self.clock.now(), &self.shared);
         woken.extend(self.drain(&mut machines));
@@ -213,6 +215,12 @@ impl Core {
         }
         self.tell_rejected_sessions();
         tell_mismatches(mismatches, told);
+    }
+
+    /// Says so if a write of the log or any sync hangs.
+    pub fn look_for_stalls(&self) {
+        self.disk_watch.look_for_stall(self.clock.now().mono_us);
+        self.syncs.look();
     }
 
     /// Goes on with the look for containers and TTL znodes whose time is up: a piece, some tens of µs. Is there more to be

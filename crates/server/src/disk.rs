@@ -1,14 +1,14 @@
 //! Real files under the effects of the storage machines.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, ReadDir};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::disk::{DiskRead, Entry};
-use storage::names::FileName;
+use storage::names::{FileName, LOG, zxid_of};
 use storage::{Dir, Disk, Effect, FileRef};
 
 use crate::denied::{explain, hint};
@@ -197,33 +197,11 @@ impl Disk for RealDisk {
 
     fn list(&self, dir: Dir) -> io::Result<Vec<Entry>> {
         let path = self.dir(dir);
-        let listing = match std::fs::read_dir(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(e) => return Err(explain("listing", &path, &e)),
-            Ok(listing) => listing,
-        };
-        let mut entries = Vec::new();
-        for entry in listing {
-            let entry = entry?;
-            // A name that is no text is none of ours.
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            // A link is as good as the file, so one that leads nowhere is a file that is missing.
-            let meta = match std::fs::metadata(entry.path()) {
-                Ok(meta) => meta,
-                Err(e) if is_history(&name) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
-                    return Err(explain("following the link", &entry.path(), &e));
-                }
-                // It has gone meanwhile.
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                // What can't be looked at is there: to go on without it would be to lose it.
-                Err(e) if is_history(&name) => return Err(explain("looking at", &entry.path(), &e)),
-                Err(_) => continue,
-            };
-            if meta.is_file() {
-                entries.push(Entry { name, length: meta.len() });
-            }
+        match std::fs::read_dir(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(e) => Err(explain("listing", &path, &e)),
+            Ok(listing) => files_of(listing),
         }
-        Ok(entries)
     }
 
     fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
@@ -251,6 +229,32 @@ impl Disk for RealDisk {
     }
 }
 
+/// The files of a folder, as a start sees them.
+pub fn files_of(listing: ReadDir) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for entry in listing {
+        let entry = entry?;
+        // A name that is no text is none of ours.
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // A link is as good as the file, so one that leads nowhere is a file that is missing.
+        let meta = match std::fs::metadata(entry.path()) {
+            Ok(meta) => meta,
+            Err(e) if is_history(&name) && entry.file_type().is_ok_and(|kind| kind.is_symlink()) => {
+                return Err(explain("following the link", &entry.path(), &e));
+            }
+            // It has gone meanwhile.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            // What can't be looked at is there: to go on without it would be to lose it.
+            Err(e) if is_history(&name) => return Err(explain("looking at", &entry.path(), &e)),
+            Err(_) => continue,
+        };
+        if meta.is_file() {
+            entries.push(Entry { name, length: meta.len() });
+        }
+    }
+    Ok(entries)
+}
+
 /// Renames a file to a name that nobody has: a log that is there is never replaced, whoever wrote it. The lock on the directory
 /// keeps other servers of ours from making one in between.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
@@ -267,9 +271,9 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
-/// Is that the name of a log or a snapshot? Other links are an operator's own matter.
+/// Is that the name of a log or a snapshot, as a start takes it? Other links are an operator's own matter.
 fn is_history(name: &str) -> bool {
-    matches!(FileName::parse(name), FileName::Log(_)) || name.starts_with("snapshot.")
+    zxid_of(name, LOG).is_some() || name.starts_with("snapshot.")
 }
 
 /// The sum of the lengths of the files in a directory, for `dirs` and `conf`.
@@ -435,7 +439,7 @@ mod tests {
         symlink("nowhere", version.join("notes")).unwrap();
         let disk = RealDisk::new(dir.path(), dir.path());
         assert_eq!(disk.list(Dir::Log).unwrap(), [Entry { name: "log.1".to_owned(), length: 5 }]);
-        for name in ["log.2", "snapshot.3.gz"] {
+        for name in ["log.2", "log.2.copy", "snapshot.3.gz"] {
             symlink("nowhere", version.join(name)).unwrap();
             let why = disk.list(Dir::Log).unwrap_err().to_string();
             assert!(why.contains("following the link") && why.contains(name), "{why}");

@@ -25,6 +25,7 @@ mod disk_watch;
 pub mod dynamic_files;
 mod elections;
 mod few_lines;
+mod file_sizes;
 pub mod four_letter;
 mod last_stop;
 pub mod listener;

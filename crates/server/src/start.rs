@@ -1,5 +1,8 @@
 //! From a configuration to a running server, and back down in order.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +32,7 @@ use crate::denied;
 use crate::descriptors;
 use crate::directories;
 use crate::disk::{DirLock, RealDisk};
+use crate::file_sizes;
 use crate::last_stop::{self, LastStop};
 use crate::listener::{self, Limits};
 use crate::member::{self, Member};
@@ -38,7 +42,7 @@ use crate::quorum::{self, Listening, QuorumThread};
 use crate::recovery::rebuild_or_begin_anew;
 use crate::shard_thread::{self, ShardOptions, TO_SHARD_MAX, ToShard};
 use crate::snapshots::{self, IMAGE_BYTES_MAX, SnapshotOptions};
-use crate::sync_watch::SyncWatch;
+use crate::sync_watch::{SyncWatch, keep_looking};
 use crate::threads::{self, LogThread};
 use crate::words::{StartTimes, Words};
 
@@ -130,6 +134,7 @@ pub const LAST_QUIET_STEP: &str = "sessions";
 pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> Result<Running, StartError> {
     let clock = Clock::default();
     let storage = &config.storage;
+    file_sizes::let_writes_fail().map_err(StartError::System)?;
     // A port that is taken should cost neither a replay nor a directory.
     let bound = listener::bind(&config.client).map_err(StartError::Listen)?;
     let ports = config.ensemble.as_ref().map(|ensemble| member_start::ports(config, ensemble));
@@ -491,6 +496,11 @@ impl Running {
     /// directory is left as Apache would leave it, and with an `ostler.lock`.
     pub fn stop(mut self) -> io::Result<()> {
         let drained = Instant::now();
+        // The shards go, and with them the ticks; a disk may hang all the same.
+        let looked_at = Arc::new(self.core.clone());
+        if let Err(e) = keep_looking(&looked_at, |core| core.look_for_stalls()) {
+            tracing::debug!("nobody looks whether the disk hangs while this server stops: {e}");
+        }
         for shard in &self.shards {
             // A shard that is gone has nothing to close.
             let _ = shard.blocking_send(ToShard::Drain);
@@ -523,7 +533,11 @@ impl Running {
         }
         match self.core.with(|machines| (machines.node.log.has_failed(), machines.node.log.close())) {
             (false, Some(effects)) => {
-                threads::execute(&mut self.log_disk, &effects)?;
+                threads::execute(&mut self.log_disk, &effects).inspect_err(|_| {
+                    if self.log_disk.has_failed_sync {
+                        leave_nothing(&Arc::downgrade(&self.lock));
+                    }
+                })?;
                 if let Some(lock) = self.lock.last() {
                     last_stop::leave(&LastStop::in_order(&self.log_disk, last_stop::boot())?, lock);
                 }

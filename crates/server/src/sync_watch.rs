@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use storage::log::stall::StallWatch;
 
-/// How often a start's are looked at.
+/// How often those of a start and of a stop are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// What is under way, of all threads.
@@ -57,14 +57,7 @@ impl SyncWatch {
     /// There is no thread to be had.
     pub fn of_start(warn_after: Duration) -> io::Result<Arc<Self>> {
         let watch = Arc::new(Self::new(warn_after));
-        let looked_at = Arc::downgrade(&watch);
-        std::thread::Builder::new().name("ostler-sync".to_owned()).spawn(move || {
-            while let Some(watch) = looked_at.upgrade() {
-                watch.look();
-                drop(watch);
-                std::thread::sleep(LOOK_EVERY);
-            }
-        })?;
+        keep_looking(&watch, Self::look)?;
         Ok(watch)
     }
 
@@ -123,10 +116,39 @@ impl SyncWatch {
     }
 }
 
+/// Looks again and again, on a thread of its own, for as long as it is there: where nobody ticks, at a start and at a stop.
+///
+/// # Errors
+/// There is no thread to be had.
+pub fn keep_looking<T: Send + Sync + 'static>(at: &Arc<T>, look: impl Fn(&T) + Send + 'static) -> io::Result<()> {
+    let looked_at = Arc::downgrade(at);
+    std::thread::Builder::new().name("ostler-sync".to_owned()).spawn(move || {
+        while let Some(it) = looked_at.upgrade() {
+            look(&it);
+            drop(it);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    })?;
+    Ok(())
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
+
+    #[test]
+    fn it_is_looked_at_again_and_again_and_not_any_more_when_it_is_gone() {
+        let (looked, looks) = channel();
+        let it = Arc::new(7);
+        keep_looking(&it, move |it| looked.send(*it).unwrap()).unwrap();
+        assert_eq!([(); 3].map(|()| looks.recv().unwrap()), [7; 3]);
+        drop(it);
+        // The thread ends, and with it what it sends with.
+        assert!(looks.iter().count() <= 2);
+    }
 
     #[test]
     fn one_that_hangs_is_told_of_while_it_does_and_when_it_is_over() {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use server::disk::files_of;
 use storage::disk::{Disk, DiskRead, Entry};
 use storage::{Dir, Effect, FileRef};
 
@@ -46,20 +47,7 @@ impl Disk for Folder {
         if !matches!(dir, Dir::Data | Dir::Log) {
             return Ok(Vec::new());
         }
-        let mut entries = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().into_string() else { continue };
-            let meta = match entry.metadata() {
-                Ok(meta) => meta,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(io::Error::new(e.kind(), format!("looking at {}: {e}", entry.path().display()))),
-            };
-            if meta.is_file() {
-                entries.push(Entry { name, length: meta.len() });
-            }
-        }
-        Ok(entries)
+        files_of(std::fs::read_dir(&self.path)?)
     }
 
     fn open(&self, file: &FileRef) -> io::Result<Box<dyn DiskRead + '_>> {
@@ -68,5 +56,27 @@ impl Disk for Folder {
 
     fn execute(&mut self, effect: &Effect) -> io::Result<()> {
         Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, format!("not done: {}", effect.describe())))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn what_a_start_reads_is_what_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let (version, elsewhere) = (dir.path().join(VERSION_DIR), dir.path().join("elsewhere"));
+        std::fs::create_dir(&version).unwrap();
+        std::fs::write(&elsewhere, b"12345").unwrap();
+        symlink(&elsewhere, version.join("log.1")).unwrap();
+        let folder = Folder::new(dir.path());
+        assert_eq!(folder.list(Dir::Log).unwrap(), [Entry { name: "log.1".to_owned(), length: 5 }]);
+        std::fs::remove_file(elsewhere).unwrap();
+        let why = folder.list(Dir::Log).unwrap_err().to_string();
+        assert!(why.starts_with("following the link ") && why.contains("log.1"), "{why}");
     }
 }

@@ -348,7 +348,7 @@ pub fn what_is_cut_is_kept(sabotage: &Sabotage) -> Result<Counts, String> {
     for effect in sabotage.apply(Machine::Recovery, recorder.effects) {
         disk.execute(&effect).map_err(|e| e.to_string())?;
         counts.moments += 1;
-        disk.for_each_crash(&mut Rng::new(1), &mut |state| {
+        let covered = disk.for_each_crash(&mut Rng::new(1), &mut |state| {
             counts.states += 1;
             let is_there =
                 state.files(Dir::Log).iter().filter(|file| !matches!(file.name, FileName::NextLog)).any(|file| {
@@ -356,6 +356,7 @@ pub fn what_is_cut_is_kept(sabotage: &Sabotage) -> Result<Counts, String> {
                 });
             if is_there { Ok(()) } else { Err(format!("what was cut is lost: {}", describe(&state))) }
         })?;
+        counts.sampled += u64::from(covered == Coverage::Sampled);
     }
     Ok(counts)
 }

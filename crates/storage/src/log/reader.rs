@@ -169,14 +169,16 @@ impl<R: Read> Window<R> {
             self.end -= self.start;
             self.start = 0;
         }
+        // All that is kept is moved each time, so there has to be room for as much again.
+        let is_tight = self.buffer.len() >= CHUNK && self.end > self.buffer.len() / 2;
         // Doubles only when the bytes have really come, whatever a length field promises.
-        if self.end == self.buffer.len() {
-            self.buffer.resize((2 * self.end).max(FIRST_CHUNK), 0);
+        if self.end == self.buffer.len() || is_tight {
+            self.buffer.resize((2 * self.buffer.len()).max(FIRST_CHUNK), 0);
         } else if was_full && self.buffer.len() < CHUNK {
             self.buffer.resize((4 * self.buffer.len()).min(CHUNK), 0);
         }
-        // Not more at a time than stays in the cache until it is looked at.
-        let to = self.buffer.len().min(self.end + CHUNK);
+        // Not more at a time than stays in the cache until it is looked at, nor much less than is moved for it.
+        let to = self.buffer.len().min(self.end + CHUNK.max(self.end / 4));
         match self.source.read(&mut self.buffer[self.end..to]) {
             Ok(0) => self.eof = true,
             Ok(n) => self.end += n,

@@ -12,6 +12,7 @@ use storage::{Dir, Disk};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
+use super::zeros::behind_zeros;
 use super::{Follow, RECORD_MAX, line};
 use crate::Outcome;
 use crate::folder::Folder;
@@ -24,7 +25,17 @@ const PATIENCE: u32 = 20;
 
 /// Runs until it is stopped.
 pub fn run(args: &Follow, out: &mut dyn Write) -> Result<Outcome> {
-    let (mut file, is_first) = newest(args)?;
+    let first = newest(args)?;
+    follow(args, first, &mut || input::logs(std::slice::from_ref(&args.folder)), out)
+}
+
+/// From this file on; true: it was waited for. `list` names the logs, oldest first.
+fn follow(
+    args: &Follow,
+    (mut file, is_first): (Input, bool),
+    list: &mut dyn FnMut() -> Result<Vec<Input>>,
+    out: &mut dyn Write,
+) -> Result<Outcome> {
     let mut last = Zxid::ZERO;
     let mut at = HEADER_LENGTH;
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -41,6 +52,8 @@ pub fn run(args: &Follow, out: &mut dyn Write) -> Result<Outcome> {
     }
     let mut stuck = 0;
     while left > 0 {
+        // Before it is read: a file is left for good once there is a newer one, so what is read then is all of it.
+        let following = list()?.into_iter().find(|log| is_newer(log, &file));
         let (next, end) = read_from(&file, at, &mut |offset, entry| {
             last = entry.header.zxid;
             if args.filter.takes(entry) {
@@ -59,18 +72,18 @@ pub fn run(args: &Follow, out: &mut dyn Write) -> Result<Outcome> {
         if left == 0 {
             break;
         }
-        // A file is left for good once a newer one exists; what was written to it before is read once more first.
-        let following = input::logs(std::slice::from_ref(&args.folder))?.into_iter().find(|log| is_newer(log, &file));
         match (following, end) {
-            (Some(log), End::Eof { .. } | End::Padding { .. }) if stuck > 0 => (file, at) = (log, HEADER_LENGTH),
+            (Some(log), End::Eof { .. } | End::Padding { .. }) => {
+                // What is left of an older file is a start's matter, but for whole txns.
+                no_txn_behind(&file, at, end, last)?;
+                (file, at) = (log, HEADER_LENGTH);
+            }
             // A server that runs finishes what it has begun to write.
             (_, End::Broken { flaw, .. }) if stuck > PATIENCE => {
                 bail!("{}: the record at byte {at} is broken, {flaw}: nothing behind it can be followed", file.shown());
             }
             (None, End::Padding { .. }) if stuck == PATIENCE => {
-                if let Some(zxid) = behind(&file, at, last)? {
-                    bail!("{}: there are zeros at byte {at}, and txn {zxid} behind them: it is damaged", file.shown());
-                }
+                no_txn_behind(&file, at, end, last)?;
                 std::thread::sleep(INTERVAL);
             }
             _ => std::thread::sleep(INTERVAL),
@@ -96,11 +109,20 @@ fn newest(args: &Follow) -> Result<(Input, bool)> {
     }
 }
 
-/// The first txn that is whole behind this place.
-fn behind(file: &Input, at: u64, last: Zxid) -> Result<Option<Zxid>> {
+/// Fails if the records of a file end with zeros, and a whole txn stands behind them.
+fn no_txn_behind(file: &Input, at: u64, end: End, last: Zxid) -> Result<()> {
+    if !matches!(end, End::Padding { .. }) || behind_zeros(&file.path, at).with_context(|| file.shown())?.is_none() {
+        return Ok(());
+    }
     let mut reader = open(file, at)?;
     reader.step().with_context(|| file.shown())?;
-    Ok(reader.look_behind(last).with_context(|| file.shown())?.record.map(|(_, zxid)| zxid))
+    let behind = reader.look_behind(last).with_context(|| file.shown())?;
+    match behind.record {
+        Some((_, zxid)) => {
+            bail!("{}: there are zeros at byte {at}, and txn {zxid} behind them: it is damaged", file.shown());
+        }
+        None => Ok(()),
+    }
 }
 
 /// Reads from a place on, as if the file began there.
@@ -143,5 +165,89 @@ fn read_from(file: &Input, at: u64, show: &mut dyn FnMut(u64, &TxnEntry<'_>) -> 
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+    use std::path::Path;
+
+    use storage::log::record::encode;
+    use wire::txn::{SetDataTxn, Txn, TxnHeader};
+    use wire::{OpCode, SessionId, Xid};
+
+    use super::*;
+    use crate::filter::TxnFilter;
+
+    /// The records of these txns.
+    fn records(zxids: &[i64]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for &zxid in zxids {
+            let header =
+                TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData };
+            let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data: None, version: 1 });
+            encode(&TxnEntry { header, txn, digest: None }.to_vec(), &mut bytes);
+        }
+        bytes
+    }
+
+    fn write(dir: &Path, name: &str, zxids: &[i64]) {
+        fs::write(dir.join(name), [&HEADER[..], &records(zxids)].concat()).unwrap();
+    }
+
+    /// Follows until so many txns were shown. `meanwhile` happens each time before the folder is looked at.
+    fn followed(dir: &Path, count: u64, meanwhile: &mut dyn FnMut()) -> Result<Vec<i64>> {
+        let args =
+            Follow { folder: dir.to_owned(), filter: TxnFilter::default(), json: true, all: true, count: Some(count) };
+        let first = input::logs(std::slice::from_ref(&args.folder))?.swap_remove(0);
+        let mut list = || {
+            meanwhile();
+            input::logs(std::slice::from_ref(&args.folder))
+        };
+        let mut out = Vec::new();
+        follow(&args, (first, false), &mut list, &mut out)?;
+        let lines = String::from_utf8(out).unwrap();
+        let zxid = |line: &str| {
+            let object: serde_json::Value = serde_json::from_str(line).unwrap();
+            i64::from_str_radix(object["zxid"].as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+        };
+        Ok(lines.lines().map(zxid).collect())
+    }
+
+    #[test]
+    fn what_is_written_just_before_a_file_is_left_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "log.1", &[1, 2]);
+        let mut looks = 0;
+        let mut meanwhile = || {
+            looks += 1;
+            // Nothing came for some time; then a txn, and at once the next file.
+            if looks == 4 {
+                write(dir.path(), "log.1", &[1, 2, 3]);
+                write(dir.path(), "log.4", &[4]);
+            }
+        };
+        assert_eq!(followed(dir.path(), 3, &mut meanwhile).unwrap(), [1, 2, 3]);
+    }
+
+    #[test]
+    fn no_file_is_left_behind_zeros_that_hide_a_txn() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, all) = (HEADER.len() + records(&[1]).len(), records(&[1, 2, 3]).len());
+        write(dir.path(), "log.4", &[4]);
+        write(dir.path(), "log.1", &[1, 2, 3]);
+        let mut bytes = fs::read(dir.path().join("log.1")).unwrap();
+        bytes[one..one + all / 3].fill(0);
+        fs::write(dir.path().join("log.1"), &bytes).unwrap();
+        let why = format!("{:#}", followed(dir.path(), 2, &mut || ()).unwrap_err());
+        let expected = format!("log.1: there are zeros at byte {one}, and txn 0x3 behind them: it is damaged");
+        assert!(why.ends_with(&expected), "{why}");
+        // Room that was made for what never came hides nothing.
+        bytes.truncate(one);
+        bytes.resize(9000, 0);
+        fs::write(dir.path().join("log.1"), bytes).unwrap();
+        assert_eq!(followed(dir.path(), 2, &mut || ()).unwrap(), [1, 4]);
     }
 }

@@ -6,6 +6,7 @@ mod follow;
 pub(crate) mod line;
 mod show;
 mod verify;
+mod zeros;
 
 use std::path::PathBuf;
 

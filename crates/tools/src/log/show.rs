@@ -10,6 +10,7 @@ use storage::names::{LOG, zxid_of};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
+use super::zeros::behind_zeros;
 use super::{RECORD_MAX, line};
 use crate::filter::TxnFilter;
 use crate::input::{self, Input};
@@ -54,13 +55,18 @@ pub fn run(paths: &[PathBuf], filter: &TxnFilter, as_json: bool, out: &mut dyn W
                 }
             }
         };
-        if let End::Broken { offset, flaw } = end {
+        let what = match end {
+            End::Eof { .. } => None,
+            End::Padding { offset } => {
+                let behind = behind_zeros(&file.path, offset).with_context(|| file.shown())?;
+                behind.map(|at| format!("there are zeros at byte {offset}, and something else at byte {at}"))
+            }
+            End::Broken { offset, flaw } => Some(format!("the record at byte {offset} is broken, {flaw}")),
+        };
+        if let Some(what) = what {
             outcome = Outcome::Bad;
             out.flush()?;
-            complain(&format!(
-                "{}: the record at byte {offset} is broken, {flaw}; what is behind it is not shown (see ostler log verify)",
-                file.shown()
-            ));
+            complain(&format!("{}: {what}; what is behind it is not shown (see ostler log verify)", file.shown()));
         }
     }
     bar.finish_and_clear();
@@ -89,4 +95,51 @@ fn needed(files: Vec<Input>, filter: &TxnFilter) -> Vec<Input> {
     };
     let keep: Vec<bool> = (0..files.len()).map(is_needed).collect();
     files.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(file, _)| file).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+    use std::fs;
+
+    use storage::log::record::{HEADER, encode};
+    use wire::txn::{SetDataTxn, Txn, TxnHeader};
+    use wire::{OpCode, SessionId, Xid};
+
+    use super::*;
+
+    #[test]
+    fn zeros_that_hide_something_are_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log.1");
+        let mut whole = HEADER.to_vec();
+        for zxid in 1..=3 {
+            let header =
+                TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData };
+            let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data: None, version: 1 });
+            encode(&TxnEntry { header, txn, digest: None }.to_vec(), &mut whole);
+        }
+        let record = (whole.len() - HEADER.len()) / 3;
+        let (first, second) = (HEADER.len() + record, HEADER.len() + 2 * record);
+        let exported = |bytes: &[u8]| {
+            fs::write(&log, bytes).unwrap();
+            let mut out = Vec::new();
+            let outcome = run(&[dir.path().to_owned()], &TxnFilter::default(), true, &mut out).unwrap();
+            (outcome, String::from_utf8(out).unwrap().lines().count())
+        };
+        assert_eq!(exported(&whole), (Outcome::Good, 3));
+        let mut padded = whole.clone();
+        padded.resize(1 << 20, 0);
+        assert_eq!(exported(&padded), (Outcome::Good, 3));
+        let mut holed = whole.clone();
+        holed[first..second].fill(0);
+        assert_eq!(exported(&holed), (Outcome::Bad, 1));
+        // The next checksum begins with zeros, too.
+        let found = behind_zeros(&log, first as u64).unwrap().unwrap();
+        assert!((second as u64 + 4..second as u64 + 8).contains(&found), "{found}");
+        // What is not even a record, far behind.
+        padded[second..].fill(0);
+        padded[(1 << 20) - 1] = 1;
+        assert_eq!(exported(&padded), (Outcome::Bad, 2));
+    }
 }

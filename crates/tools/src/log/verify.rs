@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use serde_json::json;
 use storage::Dir;
 use storage::disk::Disk;
 use storage::log::dir::is_next;
@@ -19,6 +20,7 @@ use storage::names::{LOG, SNAPSHOT, numbered};
 use wire::txn::TxnEntry;
 use wire::{Field, Reader, Zxid};
 
+use super::zeros::behind_zeros;
 use super::{RECORD_MAX, Verify, as_a_start};
 use crate::folder::Folder;
 use crate::input::{self, Input};
@@ -84,10 +86,7 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
     let (mut starts, mut in_use) = (Vec::new(), Vec::new());
     for folder in args.paths.iter().filter(|path| path.is_dir()).map(|path| Folder::new(path)) {
         if folder.is_in_use() {
-            in_use.push(format!(
-                "{}: a server is running there, so what its next start would say was not looked at",
-                folder.path().display()
-            ));
+            in_use.push(folder.path().display().to_string());
         } else {
             starts.push(as_a_start::read(&folder));
         }
@@ -99,6 +98,9 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         }
         for start in &starts {
             writeln!(out, "{}", serde_json::to_string(start)?)?;
+        }
+        for folder in &in_use {
+            writeln!(out, "{}", json!({ "folder": folder, "is_in_use": true }))?;
         }
     } else {
         let head = ["FILE", "TXNS", "FIRST", "LAST", "BYTES", "VERDICT"];
@@ -118,8 +120,8 @@ pub fn run(args: &Verify, out: &mut dyn Write) -> Result<Outcome> {
         for start in &starts {
             write!(out, "{start}")?;
         }
-        for told in &in_use {
-            writeln!(out, "{told}")?;
+        for folder in &in_use {
+            writeln!(out, "{folder}: a server is running there, so what its next start would say was not looked at")?;
         }
         if !is_bad {
             let txns: u64 = reports.iter().map(|report| report.txns).sum();
@@ -245,6 +247,10 @@ fn check(file: &Input, source: impl io::Read) -> Report {
         End::Broken { flaw, .. } => Some(flaw),
     };
     let offset = end.offset();
+    // A long end of zeros would be taken in, in case that it was a record.
+    if flaw.is_none() && matches!(behind_zeros(&file.path, offset), Ok(None)) {
+        return report;
+    }
     let behind = match reader.look_behind(last.unwrap_or(Zxid::ZERO)) {
         Ok(behind) => behind,
         Err(error) => return report.unreadable(reader.read_to(), &error),
@@ -381,11 +387,12 @@ mod tests {
     fn only_the_newest_log_of_a_folder_with_a_server_is_being_written() {
         let dir = tempfile::tempdir().unwrap();
         write_log(dir.path(), &[1, 2, 3]);
-        let verify = |path: &Path| {
+        let verify_as = |path: &Path, json| {
             let mut out = Vec::new();
-            let args = Verify { paths: vec![path.to_owned()], json: false };
+            let args = Verify { paths: vec![path.to_owned()], json };
             (run(&args, &mut out).unwrap(), String::from_utf8(out).unwrap())
         };
+        let verify = |path: &Path| verify_as(path, false);
         let tail = |name: &str| {
             let mut bytes = fs::read(dir.path().join("log.1")).unwrap();
             bytes.truncate(bytes.len() - 3);
@@ -399,6 +406,9 @@ mod tests {
             assert!(outcome == Outcome::Good && said.contains("being written\n"), "{said}");
             assert_eq!(said.contains("a server is running there, so what its next start"), path.is_dir(), "{said}");
         }
+        let last = verify_as(dir.path(), true).1.lines().last().unwrap().to_owned();
+        let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+        assert_eq!(last, json!({ "folder": dir.path().to_str().unwrap(), "is_in_use": true }));
         tail("log.1");
         let (_, said) = verify(dir.path());
         assert!(said.contains("torn end\n") && said.contains("being written\n"), "{said}");

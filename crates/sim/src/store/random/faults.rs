@@ -174,14 +174,16 @@ impl Play {
         for draw in 0..DRAWS {
             let mut left = before.clone();
             left.crash_random(&mut self.rng);
-            self.tally.crash_states += 1;
             if draw + 1 == DRAWS {
+                self.tally.crash_states += 1;
                 self.disk = left;
                 break;
             }
+            // What such a state must be is known only by what a start on it says, and one start is behind this.
             if self.damaged {
                 continue;
             }
+            self.tally.crash_states += 1;
             let mut disk = left.clone();
             disk.faults = Faults::default();
             match life::start(&mut disk, &self.knowing()) {
