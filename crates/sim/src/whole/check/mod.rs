@@ -3,7 +3,12 @@
 //!
 //! | checker | what may never be seen |
 //! |---|---|
-//! | `history` | two logs that have one txn and differ before it; a commit without a quorum of disks, or one that is lost; a disk that forgets; a server that applies what it has not logged |
+//! | `log_order` | a log whose zxids don't ascend |
+//! | `agreement` | two logs that have one txn and differ before it; servers that deliver different txns |
+//! | `integrity` | two txns with one zxid |
+//! | `committed` | a commit without a quorum of disks, or one that is lost |
+//! | `recovery` | a disk that forgets what was durable |
+//! | `applied` | a server that applies what it has not logged |
 //! | `model` | a committed txn that the plainest tree can't take: two creates of one znode, an ephemeral whose session is over or that outlives it, a version that is no step, a sequential name twice |
 //! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
 //! | `lifetimes` | a leader that ends a session of which it has just heard, or that never ends one that is silent; a write of a session behind its end, or a server that has applied the end and gives it again |
@@ -14,13 +19,21 @@
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
 //! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
+//!
+//! `history` has what the logs were given, for all of them.
 
+mod agreement;
+mod applied;
+mod committed;
 mod history;
+mod integrity;
 mod lifetimes;
+mod log_order;
 mod model;
 mod queues;
 mod read_only;
 mod reads;
+mod recovery;
 mod sessions;
 mod syncs;
 mod trees;
