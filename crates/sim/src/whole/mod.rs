@@ -7,7 +7,7 @@
 //!
 //! | room | job |
 //! |---|---|
-//! | `server` | a machine, its process, and how it starts |
+//! | `server` | a process, and how it starts |
 //! | `ports` | what the node wants of other servers, and what comes from them |
 //! | `deliver` | what travels arrives, or not |
 //! | `shards` | clients' connections at a server |
@@ -152,24 +152,7 @@ impl World {
             // A new database, and meant to be one.
             disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
             setup.put_epochs(&mut disk);
-            Server {
-                id: me,
-                options,
-                disk,
-                process: None,
-                processes: 0,
-                is_on: true,
-                start_call: 0,
-                paused_until_us: None,
-                held: Vec::new(),
-                slow: None,
-                power_off_in: None,
-                power_off_in_recovery: None,
-                error_in: None,
-                file: None,
-                clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
-                wall_off_ms: 0,
-            }
+            Server::new(options, disk, setup.clock_ppm.get(s).copied().unwrap_or(1_000_000))
         });
         let servers: Vec<Server> = servers.collect();
         let mut world = Self {
