@@ -13,11 +13,12 @@ use super::check::{Outcome, Read, WatchKind};
 use super::client::{Asked, Phase, What};
 use super::{Event, Message, Sabotage, World};
 use crate::world::Kind;
+use crate::world::common_faults::LAST_NUMBER;
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
 
 /// Directories that clients share, and names in them.
-const DIRECTORIES: u64 = 4;
+pub(super) const DIRECTORIES: u64 = 4;
 const NAMES: u64 = 3;
 /// The xid of a setWatches, in every client.
 const SET_WATCHES: Xid = Xid(-8);
@@ -327,7 +328,13 @@ impl World {
         let seen = client.seen;
         client.seen = zxid.max(seen);
         self.truth.on_answer(c, seen, zxid);
-        let session = client.session;
+        if err == ErrorCode::QUOTA_EXCEEDED {
+            match self.setup.changes_left {
+                Some(_) => self.tally.took_place(LAST_NUMBER),
+                None => self.truth.wrong("answers", format!("client {c} is refused a number, and there are many left")),
+            }
+        }
+        let session = self.clients[c].session;
         let mut write = |created: Option<&str>, results: &[ErrorCode]| {
             let floor = asked.floor;
             self.truth.on_write(c, Outcome { session, xid, zxid, err, created, results, floor });

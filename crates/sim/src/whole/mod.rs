@@ -7,6 +7,7 @@
 //!
 //! | room | job |
 //! |---|---|
+//! | `begun` | what was there before |
 //! | `server` | a process, and how it starts |
 //! | `ports` | what the node wants of other servers, and what comes from them |
 //! | `deliver` | what travels arrives, or not |
@@ -19,6 +20,7 @@
 //! | `sabotage` | lies that the checkers have to see |
 //! | `run` | from beginning to end |
 
+mod begun;
 mod check;
 mod client;
 mod crowd;
@@ -41,6 +43,7 @@ use wire::quorum::Packet;
 use zab::ensemble::Input;
 use zab::{CommittedLogLimits, Options, RoleId};
 
+use self::begun::Begun;
 use self::check::Truth;
 use self::client::Client;
 use self::server::{Metered, NotStarted, Server, Thread};
@@ -132,6 +135,7 @@ impl World {
     fn new(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
         let mut rng = Rng::new(setup.seed ^ 0x0a11_0a11);
         let verifier = verifier(&setup);
+        let begun = Begun::of(&setup);
         let servers = (0..setup.servers()).map(|s| {
             let me = ServerId(s as i64 + 1);
             let mut options = Options::new(me, verifier.clone());
@@ -149,18 +153,25 @@ impl World {
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
-            // A new database, and meant to be one.
-            disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
+            match &begun {
+                Some(begun) => begun.put(&mut disk),
+                // A new database, and meant to be one.
+                None => disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b""),
+            }
             setup.put_epochs(&mut disk);
             Server::new(options, disk, setup.clock_ppm.get(s).copied().unwrap_or(1_000_000))
         });
         let servers: Vec<Server> = servers.collect();
+        let mut truth = Truth::new(verifier, servers.len());
+        if let Some(begun) = begun {
+            truth.begin_with(begun.last(), begun.model());
+        }
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),
             net: Net::new(servers.len(), Rng::new(rng.any())),
             clients: (0..setup.clients).map(|_| Client::default()).collect(),
-            truth: Truth::new(verifier, servers.len()),
+            truth,
             servers,
             rng,
             trace: Trace::new(keep),

@@ -348,7 +348,7 @@ pub(super) fn start(
     let configuration = shared.tree.read().get(tree::CONFIG_PATH).and_then(|it| it.data().map(<[u8]>::to_vec));
     options.last_seen = configuration.and_then(|it| last_seen(&it, &options.verifier));
     let member = MemberConfig {
-        election: Settings::new(options.me),
+        election: Settings { initial_clock: setup.initial_round, ..Settings::new(options.me) },
         recovered: zab::Recovered {
             accepted: epochs.accepted,
             current: epochs.current,

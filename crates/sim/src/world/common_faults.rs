@@ -6,6 +6,13 @@ use super::machine::Machine;
 use super::net::{ConnNumber, Net};
 use super::setup::{Fault, Setup, Span};
 
+/// A role begins in the last round that there is. It and the others below are no faults of the schedule: they count when they come.
+pub(crate) const LAST_ROUND: &str = "election in the last round";
+/// The version behind a znode's last one.
+pub(crate) const LAST_VERSION: &str = "version behind the last one";
+/// A parent has no numbers left for sequential children.
+pub(crate) const LAST_NUMBER: &str = "no number left for a sequential znode";
+
 /// Begins a fault. `Some(false)`: it finds nothing to do, or waits for its moment and counts then. `None`: the world has to do it.
 pub(crate) fn begin<P, E, M: Clone>(
     fault: &Fault,

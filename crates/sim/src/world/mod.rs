@@ -179,6 +179,14 @@ impl Tally {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    /// A round of an election has led to a role.
+    pub(crate) fn elected(&mut self, round: i64) {
+        self.elections += 1;
+        if round == i64::MAX {
+            self.took_place(common_faults::LAST_ROUND);
+        }
+    }
+
     /// The power fails with some effects of each of these done.
     pub(crate) fn crashed_at(&mut self, points: &[(&'static str, u64)]) {
         self.crashes_in_work += u64::from(!points.is_empty());
@@ -421,7 +429,8 @@ impl World {
         let server = &mut self.servers[s];
         server.processes += 1;
         let now_ms = server.local_ms(self.now_us);
-        let (mut options, settings) = (server.options.clone(), Settings::new(server.id));
+        let settings = Settings { initial_clock: self.setup.initial_round, ..Settings::new(server.id) };
+        let mut options = server.options.clone();
         options.last_seen.clone_from(&found.configuration);
         #[cfg(feature = "seeded-defects")]
         if options.has(zab::Defect::SeenConfigurationForgotten) {

@@ -438,6 +438,11 @@ pub struct Setup {
     pub initial_counter: u32,
     /// The epoch that all servers have accepted and had before the world begins.
     pub initial_epoch: i32,
+    /// The round behind which each process begins to elect: 0, but where rounds are to come to their end.
+    pub initial_round: i64,
+    /// The znodes that clients share as directories are there before the world begins, and so many changes are left before their
+    /// versions, and the numbers of their children, come to their end. Worlds of whole servers have it, others pass over it.
+    pub changes_left: Option<i32>,
     /// How fast each server's clock goes, in millionths of the world's.
     pub clock_ppm: Vec<u64>,
     /// Do packets between servers travel as bytes?
@@ -482,6 +487,8 @@ impl Setup {
             committed_log_txns: 500,
             initial_counter: 0,
             initial_epoch: 0,
+            initial_round: 0,
+            changes_left: None,
             clock_ppm: vec![1_000_000; voters + observers],
             is_encoded: false,
             force_snapshot_sync: false,

@@ -84,6 +84,13 @@ impl Setup {
         setup.schedule.sort_by_key(|it| it.at_us);
         setup.observer_masters = setup.observers > 0 && rng.chance(400);
         setup.read_only = rng.chance(150);
+        if rng.chance(60) {
+            setup.initial_round = i64::MAX - rng.below(6) as i64;
+        }
+        if setup.initial_counter == 0 && setup.initial_epoch == 0 && rng.chance(120) {
+            // What they hold is of an epoch.
+            (setup.changes_left, setup.initial_epoch) = (Some(rng.below(6) as i32), 1);
+        }
         setup
     }
 

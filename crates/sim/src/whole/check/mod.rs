@@ -48,7 +48,7 @@ use zab::QuorumVerifier;
 
 use self::lifetimes::Lifetimes;
 pub(super) use self::lifetimes::{Heard, Leader};
-pub(super) use self::model::Model;
+pub(super) use self::model::{Model, Znode};
 pub(super) use self::reads::Read;
 use self::sessions::Sessions;
 pub(super) use self::watches::{Kind as WatchKind, Watches};
@@ -109,6 +109,14 @@ impl Truth {
             acknowledged: Zxid::ZERO,
             violation: None,
         }
+    }
+
+    /// Before the world begins all servers have a history that ends so, and has come to this.
+    pub(super) fn begin_with(&mut self, last: Zxid, model: Model) {
+        self.committed.push(last);
+        self.appended.fill(last);
+        self.durable.fill(last);
+        self.model = model;
     }
 
     /// The first thing that is wrong counts.
