@@ -7,7 +7,7 @@ mod abreast;
 use std::time::Instant;
 
 use ostler_sim::whole::{Sabotage, run, run_sabotaged};
-use ostler_sim::world::{Fault, Keep, Setup};
+use ostler_sim::world::{Fault, Keep, Setup, Timed};
 
 /// The worlds that every test run tries; `cargo xtask soak --whole` tries others. `OSTLER_SIM_SEEDS` sets another number,
 /// `OSTLER_SIM_FIRST` the first seed.
@@ -86,6 +86,21 @@ fn the_same_seed_gives_the_same_trace() {
     }
     let hash = |seed| run(Setup::of_seed(seed), Keep::Hash, &|_| ()).trace.hash();
     assert_ne!(hash(3), hash(8));
+}
+
+#[test]
+fn a_leader_says_in_one_line_who_has_come_back_with_an_old_copy() {
+    let at = |at_us, fault| Timed { at_us, fault };
+    let schedule = vec![
+        at(8_000_000, Fault::BackUp { server: 0 }),
+        at(16_000_000, Fault::Restore { server: 0, down_us: 100_000 }),
+    ];
+    let outcome = run(Setup { schedule, faults_us: 30_000_000, ..Setup::calm(1, 3, 0, 3) }, Keep::Lines, &|_| ());
+    assert_eq!(outcome.violation, None);
+    assert_eq!(outcome.tally.faults.get("old copy of a disk"), Some(&1));
+    let lines: Vec<String> = outcome.trace.lines().iter().map(ToString::to_string).collect();
+    let told: Vec<&String> = lines.iter().filter(|it| it.contains("server 1 has come back with a history up to")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// The most worlds that a lie may take to be seen.

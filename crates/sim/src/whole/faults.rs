@@ -3,9 +3,10 @@
 use super::{Event, Message, START_US, World};
 use storage::FileName;
 use storage::disk::{Dir, Disk, FileRef};
+use wire::{Epoch, Zxid};
 
 use crate::disk::{BadRead, SECTOR, VirtualDisk};
-use crate::world::common_faults;
+use crate::world::common_faults::{self, RESTORED};
 use crate::world::later::Later;
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
@@ -73,6 +74,17 @@ impl World {
                 self.servers[server].disk = VirtualDisk::new(false);
                 self.truth.on_wiped(server);
             }
+            Fault::BackUp { server } => {
+                if self.servers[server].back_up(&mut self.rng) {
+                    self.truth.on_backed_up(server);
+                }
+                return false;
+            }
+            Fault::Restore { server, down_us } => {
+                self.power_off(server, down_us);
+                self.servers[server].is_to_be_restored = true;
+                return false;
+            }
             Fault::Damage { server, kind, place } => return self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
             // Clients write by themselves here, stories are not told, and the others have begun.
@@ -130,6 +142,21 @@ impl World {
         self.servers[s].disk = VirtualDisk::new(false);
         self.truth.on_wiped(s);
         self.start_at(s, self.now_us + START_US);
+    }
+
+    /// A server is about to start. If its files are to be an old copy of them, they are that now; unless what it knew alone, or
+    /// would not know any more together with others, may count.
+    pub(super) fn restore_if_due(&mut self, s: usize) {
+        let Some(copy) = self.servers[s].copy_to_restore() else { return };
+        let of = |disk: &VirtualDisk| storage::epoch::read(disk, Zxid::ZERO).ok().map(|it| (it.accepted, it.current));
+        let epochs: Vec<Option<(Epoch, Epoch)>> = self.servers.iter().map(|it| of(&it.disk)).collect();
+        if self.truth.may_restore(s, &epochs) {
+            self.servers[s].disk = copy;
+            if self.truth.on_restored(s) {
+                self.tally.took_place(RESTORED);
+            }
+            self.words(s, Kind::Disk, 0, || "has an old copy of its files".to_owned());
+        }
     }
 
     /// Everything of the process is gone, and perhaps what was not synced; nobody is told.

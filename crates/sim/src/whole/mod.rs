@@ -291,10 +291,12 @@ impl World {
     fn on_start(&mut self, s: usize, call: u32) {
         let now_us = self.now_us;
         let (seed, is_calm) = (self.rng.any(), self.is_calm);
-        let server = &mut self.servers[s];
+        let server = &self.servers[s];
         if server.start_call != call || server.process.is_some() {
             return;
         }
+        self.restore_if_due(s);
+        let server = &mut self.servers[s];
         server.is_on = true;
         server.read_file(now_us);
         server.disk.mend_file_system(now_us);

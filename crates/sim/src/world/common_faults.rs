@@ -6,6 +6,8 @@ use super::machine::Machine;
 use super::net::{ConnNumber, Net};
 use super::setup::{Fault, Setup, Span};
 
+/// A server has come back with an old copy of its files.
+pub(crate) const RESTORED: &str = "old copy of a disk";
 /// A role begins in the last round that there is. It and the others below are no faults of the schedule: they count when they come.
 pub(crate) const LAST_ROUND: &str = "election in the last round";
 /// The version behind a znode's last one.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::common_faults;
+use super::common_faults::{self, RESTORED};
 use super::later::{Later, POWER_OFF_IN_EPOCH};
 use super::message::Message;
 use super::net::{ConnNumber, Who};
@@ -78,6 +78,17 @@ impl World {
                 self.power_off(server, down_us);
                 self.servers[server].disk = VirtualDisk::new(false);
                 self.truth.on_wiped(server);
+            }
+            Fault::BackUp { server } => {
+                if self.servers[server].back_up(&mut self.rng) {
+                    self.truth.on_backed_up(server);
+                }
+                return false;
+            }
+            Fault::Restore { server, down_us } => {
+                self.power_off(server, down_us);
+                self.servers[server].is_to_be_restored = true;
+                return false;
             }
             Fault::Configure { server, voters, down_us } => {
                 let verifier = verifier_of(voters, self.servers.len());
@@ -185,6 +196,19 @@ impl World {
         true
     }
 
+    /// A server is about to start. If its files are to be an old copy of them, they are that now; unless what it knew alone, or
+    /// would not know any more together with others, may count.
+    pub(super) fn restore_if_due(&mut self, s: usize) {
+        let Some(copy) = self.servers[s].copy_to_restore() else { return };
+        if self.truth.may_restore(s) {
+            self.servers[s].disk = copy;
+            if self.truth.on_restored(s) {
+                self.tally.took_place(RESTORED);
+            }
+            self.words(s, Kind::Disk, 0, || "has an old copy of its files".to_owned());
+        }
+    }
+
     /// A change of the static configurations that has begun is brought to its end.
     fn end_of_configurations(&mut self) {
         let mut last = BTreeMap::new();
@@ -247,6 +271,8 @@ impl Fault {
             Self::SlowDisk { .. } => "slow disk",
             Self::DiskError { .. } => "disk error",
             Self::Wipe { .. } => "wiped disk",
+            Self::BackUp { .. } => "copy of a disk",
+            Self::Restore { .. } => RESTORED,
             Self::PowerOffInChange { .. } => "power off in a change of history",
             Self::PowerOffInEpoch { .. } => POWER_OFF_IN_EPOCH,
             Self::DiskErrorInChange { .. } => "disk error in a change of history",

@@ -5,7 +5,8 @@ use zab::{Options, QuorumVerifier};
 
 use super::later::Armed;
 use super::setup::DiskError;
-use crate::disk::VirtualDisk;
+use crate::disk::{Faults, VirtualDisk};
+use crate::rng::Rng;
 
 /// A machine on which a process `P` runs, and which events `E` wait for.
 #[derive(Debug, Clone)]
@@ -13,6 +14,10 @@ pub(crate) struct Machine<P, E> {
     pub(crate) id: ServerId,
     pub(crate) options: Options,
     pub(crate) disk: VirtualDisk,
+    /// The last copy of it.
+    backup: Option<VirtualDisk>,
+    /// When it is started next, its disk is that copy.
+    pub(crate) is_to_be_restored: bool,
     pub(crate) process: Option<P>,
     /// The number of the last process.
     pub(crate) processes: u32,
@@ -46,6 +51,8 @@ impl<P, E> Machine<P, E> {
             id: options.me,
             options,
             disk,
+            backup: None,
+            is_to_be_restored: false,
             process: None,
             processes: 0,
             is_on: true,
@@ -100,5 +107,22 @@ impl<P, E> Machine<P, E> {
         self.power_off_in = None;
         self.power_off_in_recovery = None;
         self.error_in = None;
+        self.is_to_be_restored = false;
+    }
+
+    /// Its files are copied as a power failure would leave them now. False: it is not running.
+    pub(crate) fn back_up(&mut self, rng: &mut Rng) -> bool {
+        if self.process.is_some() {
+            let mut copy = self.disk.clone();
+            copy.faults = Faults::default();
+            copy.crash_random(rng);
+            self.backup = Some(copy);
+        }
+        self.process.is_some()
+    }
+
+    /// What its disk is to be from now on.
+    pub(crate) fn copy_to_restore(&mut self) -> Option<VirtualDisk> {
+        self.backup.clone().filter(|_| std::mem::take(&mut self.is_to_be_restored))
     }
 }

@@ -263,12 +263,15 @@ impl World {
             leader::Output::Commit(zxid) => self.commit(s, zxid),
             leader::Output::Request(_, forwarded) => self.propose(s, forwarded.session, forwarded.cxid),
             leader::Output::Synced(tag, true) => self.synced(s, tag),
+            leader::Output::Forgot { server, acknowledged, has } => self.words(s, Kind::Role, 5, || {
+                let has = if has < Zxid::ZERO { "nothing".to_owned() } else { format!("a history up to {has}") };
+                format!("{server} has come back with {has}, and had acknowledged {acknowledged}")
+            }),
             leader::Output::Synced(..)
             | leader::Output::Touch(_)
             | leader::Output::Revalidate { .. }
             | leader::Output::Disk(_)
             | leader::Output::Configured(_)
-            | leader::Output::Forgot { .. }
             | leader::Output::SyncBegins(_)
             | leader::Output::SyncEnds { .. }
             | leader::Output::Over(_) => {}

@@ -167,6 +167,19 @@ pub enum Fault {
         /// After how long it is back.
         down_us: u64,
     },
+    /// Nothing wrong: somebody copies all files of a running server, as they would be behind a power failure at that moment.
+    BackUp {
+        /// Whose.
+        server: usize,
+    },
+    /// The power of a machine fails, and it comes back with the last copy of its files. Not if that might lose what counts: see
+    /// `may_restore` of both kinds of worlds.
+    Restore {
+        /// Whose.
+        server: usize,
+        /// After how long it is back.
+        down_us: u64,
+    },
     /// A log or a snapshot is not what was written any more. Worlds of whole servers have it, others pass over it.
     Damage {
         /// Whose.
@@ -232,6 +245,8 @@ impl Fault {
             | Self::DiskError { server, .. }
             | Self::ReadOnlyDisk { server, .. }
             | Self::Wipe { server, .. }
+            | Self::BackUp { server }
+            | Self::Restore { server, .. }
             | Self::Damage { server, .. }
             | Self::Configure { server, .. }
             | Self::Write { server }
@@ -368,6 +383,10 @@ impl fmt::Display for Fault {
             }
             Self::Wipe { server, down_us } => {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
+            }
+            Self::BackUp { server } => write!(f, "server {}: its files are copied", server + 1),
+            Self::Restore { server, down_us } => {
+                write!(f, "server {} comes back with an old copy of its files in {}", server + 1, s(down_us))
             }
             Self::Damage { server, kind, place } => write!(f, "server {}: {kind:?} on its disk ({place})", server + 1),
             Self::Write { server } => write!(f, "a client of server {} writes", server + 1),

@@ -20,10 +20,11 @@
 //! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
 //!
-//! `history` has what the logs were given, for all of them.
+//! `history` has what the logs were given, for all of them; `backups` says when a disk may be an old copy of itself.
 
 mod agreement;
 mod applied;
+mod backups;
 mod committed;
 mod history;
 mod integrity;
@@ -72,6 +73,8 @@ pub(super) struct Truth {
     durable: Vec<Zxid>,
     /// Servers that have lost their disk.
     wiped: BTreeSet<usize>,
+    /// Copies of servers' files.
+    backups: BTreeMap<usize, backups::Backup>,
     /// Servers whose disk holds something else than was written.
     damaged: BTreeSet<usize>,
     /// The one committed history.
@@ -99,6 +102,7 @@ impl Truth {
             appended: vec![Zxid::ZERO; servers],
             durable: vec![Zxid::ZERO; servers],
             wiped: BTreeSet::new(),
+            backups: BTreeMap::new(),
             damaged: BTreeSet::new(),
             committed: Vec::new(),
             digests: BTreeMap::new(),
