@@ -78,6 +78,9 @@ impl World {
         self.truth.on_role(s, is_read_only && process.role.is_some());
         if was != is_read_only {
             self.tally.read_onlys += u64::from(is_read_only);
+            if is_read_only && let Some(process) = &self.servers[s].process {
+                self.truth.on_alone(s, process.number, process.applied());
+            }
             let what = if is_read_only { "begins" } else { "ends" };
             self.words(s, Kind::Role, 3 + u64::from(is_read_only), || {
                 format!("{what} to serve reads without a leader")

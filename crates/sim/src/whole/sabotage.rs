@@ -32,6 +32,10 @@ pub enum Sabotage {
     AllTakeOld,
     /// A client hears that a server without a leader has taken its write.
     ReadersWrite,
+    /// A client takes what a server without a leader shows for the state behind it.
+    OldAnswersRunAhead,
+    /// A client misreads what a server without a leader shows.
+    OldAnswersAreWrong,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
     /// What was under way when a leader went is handed to the next one, whatever became of it.
@@ -54,6 +58,8 @@ impl Sabotage {
         (Self::SessionsEndEarly, &["lifetimes"]),
         (Self::AllTakeOld, &["read-only mode"]),
         (Self::ReadersWrite, &["read-only mode"]),
+        (Self::OldAnswersRunAhead, &["old reads"]),
+        (Self::OldAnswersAreWrong, &["old reads"]),
         (Self::DoesTwice, &["session order"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];

@@ -14,6 +14,7 @@
 //! | `lifetimes` | a leader that ends a session of which it has just heard, or that never ends one that is silent; a write of a session behind its end, or a server that has applied the end and gives it again |
 //! | `writes` | a write that is no step behind what was acknowledged, an answer that is not its txn's |
 //! | `reads` | a read that goes back, or shows anything but the committed state at its zxid |
+//! | `old_reads` | a server without a leader that shows anything but one state of its own log, or goes back |
 //! | `syncs` | a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
@@ -31,6 +32,7 @@ mod integrity;
 mod lifetimes;
 mod log_order;
 mod model;
+mod old_reads;
 mod queues;
 mod read_only;
 mod reads;
@@ -51,6 +53,7 @@ use self::lifetimes::Lifetimes;
 pub(super) use self::lifetimes::{Heard, Leader};
 pub(super) use self::model::{Model, Znode};
 pub(super) use self::reads::Read;
+use self::old_reads::OldReads;
 use self::sessions::Sessions;
 pub(super) use self::watches::{Kind as WatchKind, Watches};
 pub(super) use self::writes::Outcome;
@@ -84,6 +87,7 @@ pub(super) struct Truth {
     pub(super) model: Model,
     pub(super) sessions: Sessions,
     pub(super) lifetimes: Lifetimes,
+    old_reads: OldReads,
     /// Sessions whose end somebody has proposed.
     closing: BTreeSet<SessionId>,
     /// The last zxid that was acknowledged to any client.
@@ -109,6 +113,7 @@ impl Truth {
             model: Model::default(),
             sessions: Sessions::default(),
             lifetimes: Lifetimes::default(),
+            old_reads: OldReads::default(),
             closing: BTreeSet::new(),
             acknowledged: Zxid::ZERO,
             violation: None,
@@ -120,6 +125,7 @@ impl Truth {
         self.committed.push(last);
         self.appended.fill(last);
         self.durable.fill(last);
+        self.old_reads.begun = model.clone();
         self.model = model;
     }
 
