@@ -404,11 +404,6 @@ impl World {
         if let Some(Who::Server(s, process)) = client.conn.and_then(|it| self.net.conns.get(&it)).map(|it| it.ends[1]) {
             self.truth.on_old_answer(c, (s, process), seen, zxid);
         }
-        let err = if self.sabotage == Sabotage::ReadersWrite && err == ErrorCode::NOT_READ_ONLY {
-            ErrorCode::OK
-        } else {
-            err
-        };
         match what {
             What::Create | What::Write | What::Multi | What::Reconfig | What::Sync => {
                 self.truth.on_reader_writes(c, err);

@@ -333,8 +333,11 @@ impl World {
         #[cfg_attr(not(feature = "seeded-defects"), allow(unused_mut, reason = "nothing else changes it"))]
         let server::Found { mut process, last, epochs: (accepted, current), is_lost } = found;
         #[cfg(feature = "seeded-defects")]
-        if self.sabotage == Sabotage::DoesTwice {
-            process.node.pipeline.look_for_nothing();
+        match self.sabotage {
+            Sabotage::DoesTwice => process.node.pipeline.look_for_nothing(),
+            Sabotage::ReadersStay => process.node.pipeline.spoil_read_only(peer::ReadOnlyDefect::GoesOn),
+            Sabotage::ReadersWrite => process.node.pipeline.spoil_read_only(peer::ReadOnlyDefect::TakesWrites),
+            _ => {}
         }
         self.truth.on_started(s, last);
         self.words(s, Kind::Process, last.0 as u64, || {
