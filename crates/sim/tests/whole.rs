@@ -99,7 +99,8 @@ fn a_leader_says_in_one_line_who_has_come_back_with_an_old_copy() {
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.tally.faults.get("old copy of a disk"), Some(&1));
     let lines: Vec<String> = outcome.trace.lines().iter().map(ToString::to_string).collect();
-    let told: Vec<&String> = lines.iter().filter(|it| it.contains("server 1 has come back with a history up to")).collect();
+    let told: Vec<&String> =
+        lines.iter().filter(|it| it.contains("server 1 has come back with a history up to")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
 }
 

@@ -31,9 +31,7 @@ impl Truth {
         let must_have = [self.end(), (floor, at_floor)];
         let has_all = |id: ServerId| {
             let other = (id.0 - 1) as usize;
-            let has = |(zxid, link): (Zxid, _)| {
-                self.disks.floor(other) >= zxid && !self.disks.lacks(other, zxid, link)
-            };
+            let has = |(zxid, link): (Zxid, _)| self.disks.floor(other) >= zxid && !self.disks.lacks(other, zxid, link);
             other != server && !self.epochs[other].is_before(&files) && must_have.into_iter().all(has)
         };
         self.verifiers.iter().all(|it| it.contains_quorum(has_all))

@@ -177,7 +177,9 @@ impl Model {
                     return Err(format!("the sequential name {path} is given a second time"));
                 }
                 if cversion == i32::MAX || number != format!("{cversion:010}") {
-                    return Err(format!("the sequential name {path} is given, and the cversion of its parent is {cversion}"));
+                    return Err(format!(
+                        "the sequential name {path} is given, and the cversion of its parent is {cversion}"
+                    ));
                 }
             }
             if parent_cversion != cversion.saturating_add(1) {

@@ -39,22 +39,22 @@ impl Truth {
 
 /// What of it is not as it was at `zxid`.
 pub(super) fn wrong_in(model: &Model, client: usize, zxid: Zxid, read: &Read<'_>) -> Option<String> {
-        let (path, is) = (read.path, model.at(read.path, zxid));
-        let (Some(stat), Some(is)) = (read.stat, is) else {
-            let differs = read.stat.is_some() != is.is_some();
-            return differs
-                .then(|| format!("client {client} at {zxid}: {path} is {is:?}, and is shown as {:?}", read.stat));
-        };
-        let children = model.children(path, zxid);
-        let shown = (stat.czxid, stat.mzxid, stat.pzxid, stat.version, stat.ephemeral_owner);
-        let right = (is.czxid, is.mzxid, is.pzxid, is.version, is.owner.0);
-        // What is shown as cversion counts deletions, too, and goes round where that is more than there is.
-        let cversion = is.cversion.wrapping_mul(2).wrapping_sub(children.len() as i32);
-        let is_right = shown == right && (stat.num_children as usize, stat.cversion) == (children.len(), cversion);
-        let mut names = read.children.clone();
-        if let Some(names) = &mut names {
-            names.sort_unstable();
-        }
-        let differs = !is_right || read.data.is_some_and(|it| it != is.data) || names.is_some_and(|it| it != children);
-        differs.then(|| format!("client {client} at {zxid}: {path} is {is:?} with {children:?}, and is shown as {read:?}"))
+    let (path, is) = (read.path, model.at(read.path, zxid));
+    let (Some(stat), Some(is)) = (read.stat, is) else {
+        let differs = read.stat.is_some() != is.is_some();
+        return differs
+            .then(|| format!("client {client} at {zxid}: {path} is {is:?}, and is shown as {:?}", read.stat));
+    };
+    let children = model.children(path, zxid);
+    let shown = (stat.czxid, stat.mzxid, stat.pzxid, stat.version, stat.ephemeral_owner);
+    let right = (is.czxid, is.mzxid, is.pzxid, is.version, is.owner.0);
+    // What is shown as cversion counts deletions, too, and goes round where that is more than there is.
+    let cversion = is.cversion.wrapping_mul(2).wrapping_sub(children.len() as i32);
+    let is_right = shown == right && (stat.num_children as usize, stat.cversion) == (children.len(), cversion);
+    let mut names = read.children.clone();
+    if let Some(names) = &mut names {
+        names.sort_unstable();
+    }
+    let differs = !is_right || read.data.is_some_and(|it| it != is.data) || names.is_some_and(|it| it != children);
+    differs.then(|| format!("client {client} at {zxid}: {path} is {is:?} with {children:?}, and is shown as {read:?}"))
 }
