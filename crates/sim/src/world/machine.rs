@@ -123,6 +123,6 @@ impl<P, E> Machine<P, E> {
 
     /// What its disk is to be from now on.
     pub(crate) fn copy_to_restore(&mut self) -> Option<VirtualDisk> {
-        self.backup.clone().filter(|_| std::mem::take(&mut self.is_to_be_restored))
+        if std::mem::take(&mut self.is_to_be_restored) { self.backup.clone() } else { None }
     }
 }
