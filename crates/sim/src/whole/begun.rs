@@ -10,7 +10,7 @@ use crate::disk::VirtualDisk;
 use crate::world::Setup;
 
 /// The last txn before the world begins: of the first epoch.
-const LAST: Zxid = Zxid::new(Epoch(1), 7);
+pub(super) const LAST: Zxid = Zxid::new(Epoch(1), 7);
 
 /// The znodes that are there.
 #[derive(Debug)]
@@ -31,11 +31,6 @@ impl Begun {
             (format!("/k{n}"), stat)
         });
         Some(Self { directories: directories.collect() })
-    }
-
-    /// The last txn.
-    pub(super) fn last(&self) -> Zxid {
-        LAST
     }
 
     /// Every server has a snapshot of it, and nothing else.

@@ -163,8 +163,8 @@ impl World {
         });
         let servers: Vec<Server> = servers.collect();
         let mut truth = Truth::new(verifier, servers.len());
-        if let Some(begun) = begun {
-            truth.begin_with(begun.last(), begun.model());
+        if let Some(begun) = &begun {
+            truth.begin_with(begun::LAST, begun.model());
         }
         let mut world = Self {
             now_us: 0,

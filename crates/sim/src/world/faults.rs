@@ -6,6 +6,7 @@ use super::common_faults::{self, RESTORED};
 use super::later::{Later, POWER_OFF_IN_EPOCH};
 use super::message::Message;
 use super::net::{ConnNumber, Who};
+use super::server::Process;
 use super::setup::{Damage, Fault};
 use super::trace::{Kind, Words};
 use super::{Event, START_US, World, verifier_of};
@@ -114,7 +115,7 @@ impl World {
     /// Everything of the process is gone, and perhaps what was not synced; nobody is told.
     pub(super) fn power_off(&mut self, s: usize, down_us: u64) {
         let server = &mut self.servers[s];
-        let points = server.process.as_ref().map(|it| it.crash_points()).unwrap_or_default();
+        let points = server.process.as_ref().map(Process::crash_points).unwrap_or_default();
         self.tally.crashed_at(&points);
         server.disk.crash_random(&mut self.rng);
         server.is_on = false;

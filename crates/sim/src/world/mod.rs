@@ -190,7 +190,9 @@ impl Tally {
     /// The power fails with some effects of each of these done.
     pub(crate) fn crashed_at(&mut self, points: &[(&'static str, u64)]) {
         self.crashes_in_work += u64::from(!points.is_empty());
-        points.iter().for_each(|&(work, effects)| self.crashed_in(work, effects));
+        for &(work, effects) in points {
+            self.crashed_in(work, effects);
+        }
     }
 
     /// The power fails with some effects of this work done.
