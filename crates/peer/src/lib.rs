@@ -70,6 +70,8 @@ pub use long_read::StepLimits;
 pub use pipeline::{Pipeline, PipelineConfig};
 pub use pipeline_roles::Wish;
 pub use pipeline_sessions::LocalSessions;
+#[cfg(feature = "seeded-defects")]
+pub use read_only::ReadOnlyDefect;
 pub use reconfig::Members;
 pub use room::LogRoom;
 pub use shard::{Shard, ShardConfig};

@@ -132,6 +132,8 @@ pub struct Pipeline {
     pub(crate) held_back: HeldBack,
     /// Of a member without a leader that serves reads: the sessions of those who read.
     pub(crate) readers: Option<Readers>,
+    #[cfg(feature = "seeded-defects")]
+    pub(crate) read_only_defect: Option<crate::read_only::ReadOnlyDefect>,
     /// `leaderServes`: a leader takes clients.
     pub(crate) leader_serves: bool,
     /// A leader that is about to stop takes no requests of learners any more.
@@ -193,6 +195,8 @@ impl Pipeline {
             is_leaving: false,
             leader_serves: true,
             readers: None,
+            #[cfg(feature = "seeded-defects")]
+            read_only_defect: None,
             answered_syncs: VecDeque::new(),
             digest_check: DigestCheck::default(),
             config,

@@ -21,6 +21,16 @@ use crate::session_tracker::Expires;
 use crate::shared::{ShardSet, Shared};
 use crate::time::Now;
 
+/// A mistake that can be switched on, to see that the simulator finds it.
+#[cfg(feature = "seeded-defects")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadOnlyDefect {
+    /// Who only read stays connected when there is a leader, and its session goes on.
+    GoesOn,
+    /// A write of those who only read is acknowledged, and nothing is done.
+    TakesWrites,
+}
+
 /// The sessions of those who only read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Readers(BTreeSet<SessionId>);
@@ -44,6 +54,11 @@ impl Pipeline {
         let Some(Readers(sessions)) = self.readers.take() else { return ShardSet::default() };
         let mut tree = shared.tree.write();
         shared.set_serving(&mut tree, false);
+        #[cfg(feature = "seeded-defects")]
+        if self.read_only_defect == Some(ReadOnlyDefect::GoesOn) {
+            self.looking_ms = now.mono_ms();
+            return ShardSet::default();
+        }
         for session in sessions {
             self.tracker.remove(session);
         }
@@ -51,6 +66,12 @@ impl Pipeline {
         (self.round, self.waiting_for) = (self.round + 1, ShardSet::default());
         self.looking_ms = now.mono_ms();
         self.close_all(shared, "it only read, and there is a leader now")
+    }
+
+    /// A mistake, from now on.
+    #[cfg(feature = "seeded-defects")]
+    pub fn spoil_read_only(&mut self, defect: ReadOnlyDefect) {
+        self.read_only_defect = Some(defect);
     }
 
     pub(crate) fn forget_reader(&mut self, session: SessionId) {
@@ -110,6 +131,8 @@ impl Pipeline {
             self.forget_reader(session);
         }
         let err = if closes { ErrorCode::OK } else { ErrorCode::NOT_READ_ONLY };
+        #[cfg(feature = "seeded-defects")]
+        let err = if self.read_only_defect == Some(ReadOnlyDefect::TakesWrites) { ErrorCode::OK } else { err };
         let (zxid, body) = (tree.last_processed(), ReplyBody::None);
         self.send(conn, InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last: closes });
     }

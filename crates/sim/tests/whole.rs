@@ -4,10 +4,11 @@
 
 mod abreast;
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use ostler_sim::whole::{Sabotage, run, run_sabotaged};
-use ostler_sim::world::{Fault, Keep, Setup};
+use ostler_sim::world::{Fault, Keep, Setup, Timed};
 
 /// The worlds that every test run tries; `cargo xtask soak --whole` tries others. `OSTLER_SIM_SEEDS` sets another number,
 /// `OSTLER_SIM_FIRST` the first seed.
@@ -19,11 +20,22 @@ const DAMAGED: usize = 8;
 /// How many more worlds there are whose members change.
 const RECONFIGURED: usize = 10;
 
+/// How many more worlds there are whose znodes come to the end of their numbers, and with old copies of disks.
+const ENDING: usize = 6;
+const RESTORED: usize = 6;
+
+/// What must have taken place in these.
+const PLAYED: &[&str] = &["version behind the last one", "no number left for a sequential znode", "old copy of a disk"];
+
 /// Worlds that have found something, with the members that it took: a leader that a reconfig removes, with writes behind it.
 const FOUND: &[u64] = &[292, 379];
 
 fn has_damage(setup: &Setup) -> bool {
     setup.schedule.iter().any(|it| matches!(it.fault, Fault::Damage { .. }))
+}
+
+fn has_old_copies(setup: &Setup) -> bool {
+    setup.schedule.iter().any(|it| matches!(it.fault, Fault::Restore { .. }))
 }
 
 fn number(name: &str) -> Option<u64> {
@@ -48,18 +60,22 @@ fn no_promise_is_broken() {
     };
     more("OSTLER_SIM_DAMAGED", DAMAGED, &has_damage);
     more("OSTLER_SIM_RECONFIGURED", RECONFIGURED, &|setup| setup.reconfig_enabled);
+    more("OSTLER_SIM_ENDING", ENDING, &|setup| setup.changes_left.is_some());
+    more("OSTLER_SIM_RESTORED", RESTORED, &has_old_copies);
     all.extend(FOUND);
     let outcomes = abreast::each(&all, |&seed| {
         let outcome = run(Setup::of_seed(seed), Keep::Hash, &|_| ());
-        (outcome.simulated_us, outcome.tally.answers, outcome.tally.reconfigs, outcome.violation)
+        (outcome.simulated_us, outcome.tally, outcome.violation)
     });
     let (mut broken, mut simulated_us, mut answers, mut reconfigs) = (Vec::new(), 0, 0, 0);
+    let mut played = BTreeSet::new();
     for (seed, outcome) in all.iter().zip(outcomes) {
         match outcome {
-            Some((us, answered, changed, violation)) => {
+            Some((us, tally, violation)) => {
                 simulated_us += us;
-                answers += answered;
-                reconfigs += changed;
+                answers += tally.answers;
+                reconfigs += tally.reconfigs;
+                played.extend(tally.faults.into_keys());
                 broken.extend(violation.map(|it| format!("seed {seed}: {it}")));
             }
             None => broken.push(format!("seed {seed}: an assertion")),
@@ -72,6 +88,8 @@ fn no_promise_is_broken() {
         all.len()
     );
     let has_reconfigs = all.iter().any(|&seed| Setup::of_seed(seed).reconfig_enabled);
+    let missing: Vec<_> = PLAYED.iter().filter(|it| !played.contains(*it)).collect();
+    assert!(seeds < SEEDS || missing.is_empty(), "these never took place: {missing:?}");
     assert!(reconfigs > 0 || !has_reconfigs, "no reconfig was committed");
     assert!(broken.is_empty(), "{} of {seeds}:\n{}", broken.len(), broken.join("\n"));
 }
@@ -86,6 +104,22 @@ fn the_same_seed_gives_the_same_trace() {
     }
     let hash = |seed| run(Setup::of_seed(seed), Keep::Hash, &|_| ()).trace.hash();
     assert_ne!(hash(3), hash(8));
+}
+
+#[test]
+fn a_leader_says_in_one_line_who_has_come_back_with_an_old_copy() {
+    let at = |at_us, fault| Timed { at_us, fault };
+    let schedule = vec![
+        at(8_000_000, Fault::BackUp { server: 0 }),
+        at(16_000_000, Fault::Restore { server: 0, down_us: 100_000 }),
+    ];
+    let outcome = run(Setup { schedule, faults_us: 30_000_000, ..Setup::calm(1, 3, 0, 3) }, Keep::Lines, &|_| ());
+    assert_eq!(outcome.violation, None);
+    assert_eq!(outcome.tally.faults.get("old copy of a disk"), Some(&1));
+    let lines: Vec<String> = outcome.trace.lines().iter().map(ToString::to_string).collect();
+    let told: Vec<&String> =
+        lines.iter().filter(|it| it.contains("server 1 has come back with a history up to")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 /// The most worlds that a lie may take to be seen.

@@ -73,6 +73,8 @@ pub struct Settings {
     pub notification_interval_ms_min: u64,
     /// See [`NOTIFICATION_INTERVAL_MS_MAX`].
     pub notification_interval_ms_max: u64,
+    /// Where the logical clock begins: 0, but where a test wants to reach its end.
+    pub initial_clock: i64,
     /// May the wait end early, when no connected voter is left that could propose better?
     pub early_end: bool,
     /// `reconfigEnabled`: is a newer configuration of a peer followed?
@@ -92,6 +94,7 @@ impl Settings {
             finalize_wait_ms: FINALIZE_WAIT_MS,
             notification_interval_ms_min: NOTIFICATION_INTERVAL_MS_MIN,
             notification_interval_ms_max: NOTIFICATION_INTERVAL_MS_MAX,
+            initial_clock: 0,
             early_end: true,
             reconfig_enabled: false,
             text_rules: TextRules::default(),
@@ -208,10 +211,10 @@ impl Election {
         let own = Proposal { leader: settings.me, ..Proposal::NOBODY };
         Self {
             config: text_of(&quorums),
+            clock: settings.initial_clock,
             settings,
             quorums,
             state: ServerState::Looking,
-            clock: 0,
             current: Vote::looking(own, NO_ROUND),
             own,
             round: None,
@@ -237,7 +240,7 @@ impl Election {
             Input::Configured(quorums) => {
                 self.config = text_of(&quorums);
                 self.quorums = quorums;
-                self.clock = 0;
+                self.clock = self.settings.initial_clock;
                 self.heard.clear();
                 if self.round.is_some() {
                     self.look(now_ms, self.own);

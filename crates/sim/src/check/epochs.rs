@@ -22,6 +22,13 @@ pub(crate) struct Files {
     heard: Epoch,
 }
 
+impl Files {
+    /// Is one of them older than the other server's?
+    pub(super) fn is_before(&self, other: &Self) -> bool {
+        self.accepted < other.accepted || self.current < other.current
+    }
+}
+
 impl Truth {
     /// A leader takes an epoch with what it has.
     pub(crate) fn on_initial_history(&mut self, server: usize, epoch: Epoch) {

@@ -21,10 +21,13 @@
 //! | `read_only` | a server that serves reads without a leader, and has lost its state, logs, or has a role |
 //! | `snapshots` | a snapshot of what is not committed |
 //! | `sessions` | the writes of one connection committed in another order than they were sent |
+//!
+//! `backups` says when a disk may be an old copy of itself.
 
 mod acks;
 mod agreement;
 mod applied;
+mod backups;
 mod clients;
 mod committed;
 mod completeness;
@@ -92,6 +95,8 @@ pub struct Truth {
     pub(crate) sessions: Sessions,
     /// Servers that have lost their disk.
     wiped: BTreeSet<usize>,
+    /// Copies of servers' files.
+    backups: BTreeMap<usize, backups::Backup>,
     /// The last zxid that was acknowledged to any client.
     pub(crate) acknowledged: Zxid,
     /// What is wrong.
@@ -112,6 +117,7 @@ impl Truth {
             disks: Disks::new(servers),
             sessions: Sessions::default(),
             wiped: BTreeSet::new(),
+            backups: BTreeMap::new(),
             acknowledged: Zxid::ZERO,
             violation: None,
         }

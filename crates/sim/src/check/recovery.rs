@@ -14,8 +14,9 @@ pub(crate) struct Disks {
     gone: Vec<Ledger>,
 }
 
+/// What one of them was given.
 #[derive(Debug, Clone, Default)]
-struct Ledger {
+pub(super) struct Ledger {
     /// All that was appended, and not taken back.
     history: History,
     /// Where it begins to be known: what is before came in a snapshot.
@@ -49,6 +50,20 @@ impl Disks {
 
     pub(super) fn wipe(&mut self, server: usize) {
         self.gone.push(std::mem::take(&mut self.now[server]));
+    }
+
+    pub(super) fn ledger(&self, server: usize) -> &Ledger {
+        &self.now[server]
+    }
+
+    /// The disk is an old copy of itself.
+    pub(super) fn restore(&mut self, server: usize, ledger: Ledger) {
+        self.gone.push(std::mem::replace(&mut self.now[server], ledger));
+    }
+
+    /// The chain of what it was given, at this zxid.
+    pub(super) fn link(&self, server: usize, zxid: Zxid) -> Option<Link> {
+        if zxid == Zxid::ZERO { Some(Link::START) } else { self.now[server].history.link(zxid) }
     }
 
     pub(crate) fn on_append(&mut self, server: usize, proposal: &Proposal) {

@@ -72,6 +72,8 @@ pub(super) struct Client {
     pub(super) asked: VecDeque<Asked>,
     /// Goes on through all its connections.
     pub(super) last_xid: i32,
+    /// The last zxid that a server without a leader showed it on this connection.
+    pub(super) seen_alone: Zxid,
     /// The last zxid that it saw.
     pub(super) seen: Zxid,
     pub(super) watches: Watches,
@@ -93,6 +95,7 @@ impl Client {
         self.phase = Phase::Away;
         self.received.clear();
         self.asked.clear();
+        self.seen_alone = Zxid::ZERO;
         if std::mem::take(&mut self.only_reads) {
             // Nobody else knows it.
             self.forget_session();

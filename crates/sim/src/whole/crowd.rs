@@ -7,17 +7,18 @@ use wire::multi::MultiHeader;
 use wire::request::{CreateRequest, DeleteRequest, PathRequest, ReadRequest, SetDataRequest, SetWatches};
 use wire::response::{GetChildren2Response, GetDataResponse, PathResponse, StatResponse};
 use wire::watcher::{EventType, WatcherEvent};
-use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, Xid, Zxid};
+use wire::{AclVec, ErrorCode, Field, OpCode, Reader, SessionId, Stat, Xid, Zxid};
 
 use super::check::{Outcome, Read, WatchKind};
 use super::client::{Asked, Phase, What};
 use super::{Event, Message, Sabotage, World};
 use crate::world::Kind;
+use crate::world::common_faults::LAST_NUMBER;
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
 
 /// Directories that clients share, and names in them.
-const DIRECTORIES: u64 = 4;
+pub(super) const DIRECTORIES: u64 = 4;
 const NAMES: u64 = 3;
 /// The xid of a setWatches, in every client.
 const SET_WATCHES: Xid = Xid(-8);
@@ -321,13 +322,18 @@ impl World {
             return Ok(());
         }
         if client.only_reads {
-            self.on_reply_to_reader(c, &asked.what, err);
-            return Ok(());
+            return self.on_reply_to_reader(c, &asked.what, header, r);
         }
         let seen = client.seen;
         client.seen = zxid.max(seen);
         self.truth.on_answer(c, seen, zxid);
-        let session = client.session;
+        if err == ErrorCode::QUOTA_EXCEEDED {
+            match self.setup.changes_left {
+                Some(_) => self.tally.took_place(LAST_NUMBER),
+                None => self.truth.wrong("answers", format!("client {c} is refused a number, and there are many left")),
+            }
+        }
+        let session = self.clients[c].session;
         let mut write = |created: Option<&str>, results: &[ErrorCode]| {
             let floor = asked.floor;
             self.truth.on_write(c, Outcome { session, xid, zxid, err, created, results, floor });
@@ -368,40 +374,36 @@ impl World {
                     self.truth.wrong("watches", format!("client {c}: {what}"));
                 }
             }
-            What::Get { path, watch } => {
-                let response: Option<GetDataResponse<'_>> = if is_ok { Some(r.read()?) } else { None };
-                let stat = response.as_ref().map(|it| it.stat);
-                let data = response.as_ref().map(|it| it.data.unwrap_or_default());
-                self.truth.on_read(c, zxid, &Read { path, stat, data, children: None });
-                self.watch(c, path, WatchKind::Data, zxid, *watch && is_ok);
-            }
-            What::Exists { path, watch } => {
-                let response: Option<StatResponse> = if is_ok { Some(r.read()?) } else { None };
-                let stat = response.map(|it| it.stat);
-                self.truth.on_read(c, zxid, &Read { path, stat, data: None, children: None });
-                let kind = if is_ok { WatchKind::Data } else { WatchKind::Exist };
-                self.watch(c, path, kind, zxid, *watch);
-            }
-            What::Children { path, watch } => {
-                let response: Option<GetChildren2Response<'_>> = if is_ok { Some(r.read()?) } else { None };
-                let stat = response.as_ref().map(|it| it.stat);
-                let names = response.iter().flat_map(|it| it.children.iter().flatten().flatten());
-                let children = is_ok.then(|| names.map(|it| &**it).collect());
-                self.truth.on_read(c, zxid, &Read { path, stat, data: None, children });
-                self.watch(c, path, WatchKind::Child, zxid, *watch && is_ok);
+            What::Get { path, watch } | What::Exists { path, watch } | What::Children { path, watch } => {
+                read_of(&asked.what, is_ok, r, |read| self.truth.on_read(c, zxid, read))?;
+                let kind = match asked.what {
+                    What::Children { .. } => WatchKind::Child,
+                    What::Exists { .. } if !is_ok => WatchKind::Exist,
+                    _ => WatchKind::Data,
+                };
+                self.watch(c, path, kind, zxid, *watch && (is_ok || kind == WatchKind::Exist));
             }
         }
         self.check_shown(c, zxid);
         Ok(())
     }
 
-    /// An answer of a server without a leader. What it shows may be old, or never be committed; but nothing is written.
-    fn on_reply_to_reader(&mut self, c: usize, what: &What, err: ErrorCode) {
-        let err = if self.sabotage == Sabotage::ReadersWrite && err == ErrorCode::NOT_READ_ONLY {
-            ErrorCode::OK
-        } else {
-            err
-        };
+    /// An answer of a server without a leader. What it shows may be old, or never be committed; but it is what that server has,
+    /// and nothing is written.
+    fn on_reply_to_reader(
+        &mut self,
+        c: usize,
+        what: &What,
+        header: ReplyHeader,
+        r: &mut Reader<'_>,
+    ) -> Result<(), wire::DecodeError> {
+        let ReplyHeader { zxid, err, .. } = header;
+        let zxid = if self.sabotage == Sabotage::OldAnswersRunAhead { Zxid(zxid.0 + 1) } else { zxid };
+        let client = &mut self.clients[c];
+        let seen = std::mem::replace(&mut client.seen_alone, zxid);
+        if let Some(Who::Server(s, process)) = client.conn.and_then(|it| self.net.conns.get(&it)).map(|it| it.ends[1]) {
+            self.truth.on_old_answer(c, (s, process), seen, zxid);
+        }
         match what {
             What::Create | What::Write | What::Multi | What::Reconfig | What::Sync => {
                 self.truth.on_reader_writes(c, err);
@@ -414,8 +416,15 @@ impl World {
                 }
             }
             What::SetWatches(_) => self.clients[c].phase = Phase::Served,
-            What::Get { .. } | What::Exists { .. } | What::Children { .. } => {}
+            What::Get { .. } | What::Exists { .. } | What::Children { .. } => {
+                let is_lie = self.sabotage == Sabotage::OldAnswersAreWrong;
+                read_of(what, err == ErrorCode::OK, r, |read| {
+                    let stat = read.stat.map(|it| Stat { version: it.version ^ i32::from(is_lie), ..it });
+                    self.truth.on_old_read(c, zxid, &Read { stat, ..read.clone() });
+                })?;
+            }
         }
+        Ok(())
     }
 
     fn watch(&mut self, c: usize, path: &str, kind: WatchKind, zxid: Zxid, is_set: bool) {
@@ -433,6 +442,36 @@ impl World {
             self.truth.wrong("watches", format!("client {c}: {what}"));
         }
     }
+}
+
+/// Looks at what the answer to a read shows.
+fn read_of(
+    what: &What,
+    is_ok: bool,
+    r: &mut Reader<'_>,
+    look: impl FnOnce(&Read<'_>),
+) -> Result<(), wire::DecodeError> {
+    match what {
+        What::Get { path, .. } => {
+            let response: Option<GetDataResponse<'_>> = if is_ok { Some(r.read()?) } else { None };
+            let stat = response.as_ref().map(|it| it.stat);
+            let data = response.as_ref().map(|it| it.data.unwrap_or_default());
+            look(&Read { path, stat, data, children: None });
+        }
+        What::Exists { path, .. } => {
+            let response: Option<StatResponse> = if is_ok { Some(r.read()?) } else { None };
+            look(&Read { path, stat: response.map(|it| it.stat), data: None, children: None });
+        }
+        What::Children { path, .. } => {
+            let response: Option<GetChildren2Response<'_>> = if is_ok { Some(r.read()?) } else { None };
+            let stat = response.as_ref().map(|it| it.stat);
+            let names = response.iter().flat_map(|it| it.children.iter().flatten().flatten());
+            let children = is_ok.then(|| names.map(|it| &**it).collect());
+            look(&Read { path, stat, data: None, children });
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// What became of each operation of a multi.

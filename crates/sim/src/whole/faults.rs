@@ -3,12 +3,14 @@
 use super::{Event, Message, START_US, World};
 use storage::FileName;
 use storage::disk::{Dir, Disk, FileRef};
+use wire::{Epoch, Zxid};
 
 use crate::disk::{BadRead, SECTOR, VirtualDisk};
-use crate::world::later::{Armed, Later};
+use crate::world::common_faults::{self, RESTORED};
+use crate::world::later::Later;
 use crate::world::net::{ConnNumber, Port, Who};
 use crate::world::trace::Words;
-use crate::world::{Damage, Fault, Kind, Span};
+use crate::world::{Damage, Fault, Kind};
 
 impl World {
     pub(super) fn on_fault(&mut self, number: usize) {
@@ -18,36 +20,26 @@ impl World {
         let Some(timed) = self.setup.schedule.get(number) else { return };
         let (fault, name) = (timed.fault.clone(), timed.fault.name());
         self.trace.event(self.now_us, Kind::Fault, [number as u64, 0, 0], || Words::world(format!("-- {fault}")));
-        if self.begin_fault(number, fault) {
+        let begun = common_faults::begin(&fault, self.now_us, &mut self.servers, &mut self.net, &mut self.later);
+        if begun.unwrap_or_else(|| self.begin_fault(number, fault)) {
             self.tally.took_place(name);
         }
     }
 
-    /// False: it finds nothing to do, or waits for its moment and counts then.
+    /// What is another thing in another kind of world. False: it finds nothing to do.
     fn begin_fault(&mut self, number: usize, fault: Fault) -> bool {
-        let name = fault.name();
         match fault {
             Fault::PowerOff { server, down_us } => {
                 let was_on = self.servers[server].is_on;
                 self.power_off(server, down_us);
                 return was_on;
             }
-            Fault::PowerOffAtEffect { server, effects, down_us } => {
-                self.servers[server].power_off_in = Some(Armed { left: effects, what: down_us, name });
-                return false;
-            }
             Fault::Kill { server, down_us } => return self.kill(server, down_us),
-            Fault::PowerOffInRecovery { server, effects, down_us } => {
-                self.servers[server].power_off_in_recovery = Some(Armed { left: effects, what: down_us, name });
-                return false;
-            }
             Fault::Pause { server, for_us } => {
-                if self.servers[server].process.is_none() {
+                let until_us = self.now_us + for_us;
+                if !self.servers[server].pause(until_us) {
                     return false;
                 }
-                let until_us = self.now_us + for_us;
-                let it = &mut self.servers[server].paused_until_us;
-                *it = Some(it.unwrap_or(0).max(until_us));
                 self.queue.push(until_us, Event::Resume { server });
             }
             Fault::Block { pairs, for_us } => {
@@ -70,49 +62,33 @@ impl World {
                 return self.servers.len() > 1;
             }
             Fault::Reconfigure { change } => return self.reconfigure(&change),
-            Fault::Quiet { for_us } => {
-                self.later.quiet_until_us = self.later.quiet_until_us.max(self.now_us + for_us);
-            }
-            Fault::PowerOffInChange { effects, down_us } => {
-                self.later.power_off_in_change = Some(Armed { left: effects, what: down_us, name });
-                return false;
-            }
-            Fault::DiskErrorInChange { effects, kind } => {
-                self.later.error_in_change = Some(Armed { left: effects, what: kind, name });
-                return false;
-            }
             Fault::Reset { connection } => return self.reset(connection),
             Fault::Again { connection } => {
-                let Some(number) = self.nth_connection(connection) else { return false };
+                let Some(number) = self.net.nth(connection) else { return false };
                 let again = self.net.again(number);
                 let Some((from, message)) = again else { return false };
                 self.send_from(number, from, message);
-            }
-            Fault::ReadOnlyDisk { server, for_us } => self.servers[server].disk.make_read_only(self.now_us + for_us),
-            Fault::HalfOpen { connection } => {
-                let conn = self.nth_connection(connection).and_then(|it| self.net.conns.get_mut(&it));
-                return conn.is_some_and(|conn| !std::mem::replace(&mut conn.is_dead, true));
-            }
-            Fault::SlowDisk { server, sync_us, for_us } => {
-                self.servers[server].slow = Some((sync_us, self.now_us + for_us));
-            }
-            Fault::DiskError { server, effects, kind } => {
-                self.servers[server].error_in = Some(Armed { left: effects, what: kind, name });
-                return false;
             }
             Fault::Wipe { server, down_us } => {
                 self.power_off(server, down_us);
                 self.servers[server].disk = VirtualDisk::new(false);
                 self.truth.on_wiped(server);
             }
+            Fault::BackUp { server } => {
+                if self.servers[server].back_up(&mut self.rng) {
+                    self.truth.on_backed_up(server);
+                }
+                return false;
+            }
+            Fault::Restore { server, down_us } => {
+                self.power_off(server, down_us);
+                self.servers[server].is_to_be_restored = true;
+                return false;
+            }
             Fault::Damage { server, kind, place } => return self.damage(server, kind, place),
             Fault::ClockJump { server, by_ms } => self.servers[server].wall_off_ms += by_ms,
-            // Clients write by themselves here, and stories are not told.
-            Fault::Write { .. }
-            | Fault::Read { .. }
-            | Fault::Sync { .. }
-            | Fault::Configure { .. }
-            | Fault::PowerOffInEpoch { .. } => return false,
+            // Clients write by themselves here, stories are not told, and the others have begun.
+            _ => return false,
         }
         true
     }
@@ -168,29 +144,30 @@ impl World {
         self.start_at(s, self.now_us + START_US);
     }
 
+    /// A server is about to start. If its files are to be an old copy of them, they are that now; unless what it knew alone, or
+    /// would not know any more together with others, may count.
+    pub(super) fn restore_if_due(&mut self, s: usize) {
+        let Some(copy) = self.servers[s].copy_to_restore() else { return };
+        let of = |disk: &VirtualDisk| storage::epoch::read(disk, Zxid::ZERO).ok().map(|it| (it.accepted, it.current));
+        let epochs: Vec<Option<(Epoch, Epoch)>> = self.servers.iter().map(|it| of(&it.disk)).collect();
+        if self.truth.may_restore(s, &epochs) {
+            self.servers[s].disk = copy;
+            if self.truth.on_restored(s) {
+                self.tally.took_place(RESTORED);
+            }
+            self.words(s, Kind::Disk, 0, || "has an old copy of its files".to_owned());
+        }
+    }
+
     /// Everything of the process is gone, and perhaps what was not synced; nobody is told.
     pub(super) fn power_off(&mut self, s: usize, down_us: u64) {
-        let rng = &mut self.rng;
         let server = &mut self.servers[s];
-        let works = server.process.iter().flat_map(|it| &it.works).flatten().filter(|work| work.at > 0);
-        let points: Vec<_> = works.map(|work| (work.then.name(), work.at as u64)).collect();
-        self.tally.crashes_in_work += u64::from(!points.is_empty());
-        for (work, effects) in points {
-            self.tally.crashed_in(work, effects);
-        }
-        server.disk.crash_random(rng);
+        let points = server.process.as_ref().map(|it| it.crash_points()).unwrap_or_default();
+        self.tally.crashed_at(&points);
+        server.disk.crash_random(&mut self.rng);
         server.is_on = false;
         self.stop(s);
-        for conn in self.net.of_server(s) {
-            if let Some(conn) = self.net.conns.get_mut(&conn) {
-                for end in 0..2 {
-                    if matches!(conn.ends[end], Who::Server(it, _) if it == s) {
-                        conn.is_open[end] = false;
-                    }
-                }
-            }
-        }
-        self.net.conns.retain(|_, conn| conn.is_open != [false; 2]);
+        self.net.power_off(s);
         self.words(s, Kind::Process, 1, || "has no power".to_owned());
         self.start_at(s, self.now_us + down_us.max(START_US));
     }
@@ -216,24 +193,13 @@ impl World {
     }
 
     fn stop(&mut self, s: usize) {
-        let server = &mut self.servers[s];
-        server.process = None;
-        server.paused_until_us = None;
-        server.power_off_in = None;
-        server.error_in = None;
-        // What was for others goes on; what was for it finds nobody.
-        for event in std::mem::take(&mut server.held) {
+        for event in self.servers[s].stop() {
             self.queue.push(self.now_us, event);
         }
     }
 
     pub(super) fn on_resume(&mut self, s: usize) {
-        let server = &mut self.servers[s];
-        if server.paused_until_us.is_none_or(|until_us| until_us > self.now_us) {
-            return;
-        }
-        server.paused_until_us = None;
-        let held = std::mem::take(&mut server.held);
+        let Some(held) = self.servers[s].resume(self.now_us) else { return };
         self.words(s, Kind::Process, 4, || "runs again".to_owned());
         for event in held {
             self.queue.push(self.now_us, event);
@@ -257,45 +223,21 @@ impl World {
         if self.is_calm {
             return;
         }
-        let pairs = match self.setup.schedule.get(number).map(|it| it.fault.clone()) {
-            Some(Fault::Block { pairs, .. }) => pairs,
-            _ => self.later.rejoined(number).unwrap_or_default(),
-        };
         self.trace.event(self.now_us, Kind::Fault, [number as u64, 1, 0], || Words::world("-- the partition heals"));
-        for (from, to) in pairs {
-            self.net.block(from, to, -1);
-        }
-        self.deliver_stalled();
+        let under_way = common_faults::unblock(number, &self.setup, &mut self.net, &mut self.later);
+        self.deliver(under_way);
     }
 
-    fn deliver_stalled(&mut self) {
-        let stalled = self.net.conns.iter().filter(|(_, conn)| conn.stalled != [0; 2]);
-        let numbers: Vec<ConnNumber> = stalled.map(|(&number, _)| number).collect();
-        for number in numbers {
-            for from in 0..2 {
-                let Some(conn) = self.net.conns.get(&number) else { continue };
-                if self.net.is_stalled(conn, from) {
-                    continue;
-                }
-                let latency = self.net.latency(&self.setup);
-                let Some(conn) = self.net.conns.get_mut(&number) else { continue };
-                for _ in 0..std::mem::take(&mut conn.stalled[from]) {
-                    self.queue.push(self.now_us + latency, Event::Deliver { conn: number, from });
-                }
-            }
+    /// What waited in a partition goes on.
+    fn deliver(&mut self, under_way: Vec<(u64, ConnNumber, usize)>) {
+        for (latency_us, conn, from) in under_way {
+            self.queue.push(self.now_us + latency_us, Event::Deliver { conn, from });
         }
-    }
-
-    fn nth_connection(&self, which: u64) -> Option<ConnNumber> {
-        let count = self.net.conns.len().max(1);
-        self.net.conns.keys().nth((which % count as u64) as usize).copied()
     }
 
     fn reset(&mut self, which: u64) -> bool {
-        let Some(number) = self.nth_connection(which) else { return false };
-        let Some(conn) = self.net.conns.get_mut(&number) else { return false };
-        let kept = [0, 1].map(|end| self.rng.below(conn.flight[end].len() as u64 + 1) as usize);
-        conn.lose(kept);
+        let Some(number) = self.net.nth(which) else { return false };
+        self.net.cut_short(number, &mut self.rng);
         for end in 0..2 {
             self.send_from(number, end, Message::End);
         }
@@ -308,21 +250,12 @@ impl World {
         self.later = Later::default();
         self.trace.event(self.now_us, Kind::Fault, [u64::MAX, 0, 0], || Words::world("-- all faults end"));
         self.net.unblock_all();
-        self.deliver_stalled();
-        self.setup.late_per_mille = 0;
-        if self.setup.initial_counter > 0 {
-            // Epochs that end as soon as they begin leave no time to come together.
-            self.setup.think = Span::new(300_000, 1_000_000);
-            self.setup.pipelined = 1;
-        }
+        let under_way = self.net.go_on(&self.setup);
+        self.deliver(under_way);
+        self.setup.calm_down();
         for s in 0..self.servers.len() {
             let server = &mut self.servers[s];
-            server.slow = None;
-            server.disk.faults.read_only_from = None;
-            server.disk.faults.heal_reads();
-            server.power_off_in = None;
-            server.power_off_in_recovery = None;
-            server.error_in = None;
+            server.heal();
             if server.paused_until_us.is_some() {
                 server.paused_until_us = Some(self.now_us);
                 self.on_resume(s);

@@ -7,7 +7,8 @@
 //!
 //! | room | job |
 //! |---|---|
-//! | `server` | a machine, its process, and how it starts |
+//! | `begun` | what was there before |
+//! | `server` | a process, and how it starts |
 //! | `ports` | what the node wants of other servers, and what comes from them |
 //! | `deliver` | what travels arrives, or not |
 //! | `shards` | clients' connections at a server |
@@ -19,6 +20,7 @@
 //! | `sabotage` | lies that the checkers have to see |
 //! | `run` | from beginning to end |
 
+mod begun;
 mod check;
 mod client;
 mod crowd;
@@ -41,6 +43,7 @@ use wire::quorum::Packet;
 use zab::ensemble::Input;
 use zab::{CommittedLogLimits, Options, RoleId};
 
+use self::begun::Begun;
 use self::check::Truth;
 use self::client::Client;
 use self::server::{Metered, NotStarted, Server, Thread};
@@ -132,6 +135,7 @@ impl World {
     fn new(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options)) -> Self {
         let mut rng = Rng::new(setup.seed ^ 0x0a11_0a11);
         let verifier = verifier(&setup);
+        let begun = Begun::of(&setup);
         let servers = (0..setup.servers()).map(|s| {
             let me = ServerId(s as i64 + 1);
             let mut options = Options::new(me, verifier.clone());
@@ -149,35 +153,25 @@ impl World {
             setup.bound_queues(&mut options);
             change(&mut options);
             let mut disk = VirtualDisk::new(rng.chance(300));
-            // A new database, and meant to be one.
-            disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
-            setup.put_epochs(&mut disk);
-            Server {
-                id: me,
-                options,
-                disk,
-                process: None,
-                processes: 0,
-                is_on: true,
-                start_call: 0,
-                paused_until_us: None,
-                held: Vec::new(),
-                slow: None,
-                power_off_in: None,
-                power_off_in_recovery: None,
-                error_in: None,
-                file: None,
-                clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
-                wall_off_ms: 0,
+            match &begun {
+                Some(begun) => begun.put(&mut disk),
+                // A new database, and meant to be one.
+                None => disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b""),
             }
+            setup.put_epochs(&mut disk);
+            Server::new(options, disk, setup.clock_ppm.get(s).copied().unwrap_or(1_000_000))
         });
         let servers: Vec<Server> = servers.collect();
+        let mut truth = Truth::new(verifier, servers.len());
+        if let Some(begun) = &begun {
+            truth.begin_with(begun::LAST, begun.model());
+        }
         let mut world = Self {
             now_us: 0,
             queue: Queue::default(),
             net: Net::new(servers.len(), Rng::new(rng.any())),
             clients: (0..setup.clients).map(|_| Client::default()).collect(),
-            truth: Truth::new(verifier, servers.len()),
+            truth,
             servers,
             rng,
             trace: Trace::new(keep),
@@ -297,10 +291,12 @@ impl World {
     fn on_start(&mut self, s: usize, call: u32) {
         let now_us = self.now_us;
         let (seed, is_calm) = (self.rng.any(), self.is_calm);
-        let server = &mut self.servers[s];
+        let server = &self.servers[s];
         if server.start_call != call || server.process.is_some() {
             return;
         }
+        self.restore_if_due(s);
+        let server = &mut self.servers[s];
         server.is_on = true;
         server.read_file(now_us);
         server.disk.mend_file_system(now_us);
@@ -337,8 +333,11 @@ impl World {
         #[cfg_attr(not(feature = "seeded-defects"), allow(unused_mut, reason = "nothing else changes it"))]
         let server::Found { mut process, last, epochs: (accepted, current), is_lost } = found;
         #[cfg(feature = "seeded-defects")]
-        if self.sabotage == Sabotage::DoesTwice {
-            process.node.pipeline.look_for_nothing();
+        match self.sabotage {
+            Sabotage::DoesTwice => process.node.pipeline.look_for_nothing(),
+            Sabotage::ReadersStay => process.node.pipeline.spoil_read_only(peer::ReadOnlyDefect::GoesOn),
+            Sabotage::ReadersWrite => process.node.pipeline.spoil_read_only(peer::ReadOnlyDefect::TakesWrites),
+            _ => {}
         }
         self.truth.on_started(s, last);
         self.words(s, Kind::Process, last.0 as u64, || {

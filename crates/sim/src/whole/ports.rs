@@ -78,6 +78,9 @@ impl World {
         self.truth.on_role(s, is_read_only && process.role.is_some());
         if was != is_read_only {
             self.tally.read_onlys += u64::from(is_read_only);
+            if is_read_only && let Some(process) = &self.servers[s].process {
+                self.truth.on_alone(s, process.number, process.applied());
+            }
             let what = if is_read_only { "begins" } else { "ends" };
             self.words(s, Kind::Role, 3 + u64::from(is_read_only), || {
                 format!("{what} to serve reads without a leader")
@@ -181,12 +184,13 @@ impl World {
     fn on_member(&mut self, s: usize, output: member::Output) {
         let Some(process) = &mut self.servers[s].process else { return };
         let number = process.number;
+        let round = process.node.ensemble().map_or(0, |it| it.election().election_epoch());
         match output {
             member::Output::Follow { role, leader, master } => {
                 process.role = Some(role);
                 process.leads = false;
                 process.master = master.map(|it| (it.0 - 1) as usize);
-                self.tally.elections += 1;
+                self.tally.elected(round);
                 self.words(s, Kind::Role, leader.0 as u64, || {
                     format!("follows {leader}{}", master.map_or_else(String::new, |it| format!(" by way of {it}")))
                 });
@@ -197,7 +201,7 @@ impl World {
             member::Output::Lead { role } => {
                 process.role = Some(role);
                 process.leads = true;
-                self.tally.elections += 1;
+                self.tally.elected(round);
                 self.words(s, Kind::Role, 0, || "leads: discovery".to_owned());
             }
             member::Output::Leader(leader::Output::Ready(conn)) => self.pump(s, conn.0),

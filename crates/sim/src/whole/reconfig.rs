@@ -8,7 +8,6 @@ use zab::{QuorumVerifier, State};
 
 use super::World;
 use super::client::{Phase, What};
-use super::server::Server;
 use crate::world::net::Who;
 use crate::world::{Change, Kind};
 
@@ -55,15 +54,6 @@ impl World {
             self.words(s, Kind::Role, committed.version() as u64, || {
                 format!("has the configuration of {}", Zxid(committed.version()))
             });
-        }
-    }
-}
-
-impl Server {
-    /// What is in its file now; a configuration that was not written by then is lost.
-    pub(super) fn read_file(&mut self, now_us: u64) {
-        if let Some((_, verifier)) = self.file.take().filter(|(written_us, _)| *written_us <= now_us) {
-            self.options.verifier = verifier;
         }
     }
 }

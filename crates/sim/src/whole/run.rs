@@ -3,6 +3,7 @@
 use zab::{Ensemble, Options, State};
 
 use super::{Sabotage, World};
+use crate::world::common_faults::LAST_VERSION;
 use crate::world::{Keep, Outcome, Setup, Span};
 
 /// How often it is looked whether it is time for something else, in µs.
@@ -29,6 +30,7 @@ pub fn run_sabotaged(setup: Setup, keep: Keep, change: &dyn Fn(&mut Options), sa
         world.come_together();
     }
     world.tally.reconfigs = world.truth.reconfigured;
+    (0..world.truth.model.wrapped).for_each(|_| world.tally.took_place(LAST_VERSION));
     Outcome { violation: world.truth.violation, tally: world.tally, trace: world.trace, simulated_us: world.now_us }
 }
 

@@ -30,11 +30,18 @@ pub enum Sabotage {
     SessionsEndEarly,
     /// Clients say that they can do with a server without a leader, and can't.
     AllTakeOld,
-    /// A client hears that a server without a leader has taken its write.
+    /// A server without a leader acknowledges writes. Only in builds with deliberate defects.
     ReadersWrite,
+    /// A server that has found a leader goes on to serve those who only read. Only in builds with deliberate defects.
+    ReadersStay,
+    /// A client takes what a server without a leader shows for the state behind it.
+    OldAnswersRunAhead,
+    /// A client misreads what a server without a leader shows.
+    OldAnswersAreWrong,
     /// A snapshot on its way to a learner loses a bit.
     SnapshotsLoseBits,
-    /// What was under way when a leader went is handed to the next one, whatever became of it.
+    /// What was under way when a leader went is handed to the next one, whatever became of it. Only in builds with deliberate
+    /// defects.
     DoesTwice,
 }
 
@@ -54,6 +61,9 @@ impl Sabotage {
         (Self::SessionsEndEarly, &["lifetimes"]),
         (Self::AllTakeOld, &["read-only mode"]),
         (Self::ReadersWrite, &["read-only mode"]),
+        (Self::ReadersStay, &["old reads", "read-only mode"]),
+        (Self::OldAnswersRunAhead, &["old reads"]),
+        (Self::OldAnswersAreWrong, &["old reads"]),
         (Self::DoesTwice, &["session order"]),
         (Self::SnapshotsLoseBits, &["equal trees", "recovery", "reads"]),
     ];

@@ -22,14 +22,15 @@ use tree::cut::{Chunk, CutHeader};
 use tree::owner::OwnerRules;
 use tree::{HashKeys, TreeConfig};
 use wire::quorum::Packet;
-use wire::{AclVec, Epoch, ServerId, Zxid};
+use wire::{AclVec, Epoch, Zxid};
 use zab::election::Settings;
-use zab::{CommittedLog, Options, QuorumVerifier, RoleId};
+use zab::{CommittedLog, Options, RoleId};
 
 use super::Event;
 use super::reconfig::last_seen;
 use crate::disk::VirtualDisk;
 use crate::world::later::Armed;
+use crate::world::machine::Machine;
 use crate::world::net::ConnNumber;
 use crate::world::{DiskError, Setup, fault_of};
 
@@ -56,36 +57,8 @@ fn recover_options(options: &Options) -> RecoverOptions {
     }
 }
 
-/// A machine.
-#[derive(Debug)]
-pub(super) struct Server {
-    pub(super) id: ServerId,
-    pub(super) options: Options,
-    pub(super) disk: VirtualDisk,
-    pub(super) process: Option<Box<Process>>,
-    /// The number of the last process.
-    pub(super) processes: u32,
-    /// Has it power?
-    pub(super) is_on: bool,
-    /// It is started when this call comes.
-    pub(super) start_call: u32,
-    pub(super) paused_until_us: Option<u64>,
-    /// What came while it was paused.
-    pub(super) held: Vec<Event>,
-    /// How long a sync takes, and until when.
-    pub(super) slow: Option<(u64, u64)>,
-    /// The power fails after so many effects, for so long.
-    pub(super) power_off_in: Option<Armed<u64>>,
-    /// The power fails after so many effects of the next recovery, for so long.
-    pub(super) power_off_in_recovery: Option<Armed<u64>>,
-    /// An effect fails after so many others.
-    pub(super) error_in: Option<Armed<DiskError>>,
-    /// A configuration that is being written to its file, and when that is done.
-    pub(super) file: Option<(u64, QuorumVerifier)>,
-    pub(super) clock_ppm: u64,
-    /// By how much its wall clock is wrong, in ms.
-    pub(super) wall_off_ms: i64,
-}
+/// A machine, and the process on it.
+pub(super) type Server = Machine<Box<Process>, Event>;
 
 impl Server {
     /// What its clocks show.
@@ -219,6 +192,12 @@ pub(super) struct Process {
 }
 
 impl Process {
+    /// The disk's work that is under way, and how many of its effects are done.
+    pub(super) fn crash_points(&self) -> Vec<(&'static str, u64)> {
+        let works = self.works.iter().flatten().filter(|work| work.at > 0);
+        works.map(|work| (work.then.name(), work.at as u64)).collect()
+    }
+
     pub(super) fn is_role(&self, role: RoleId) -> bool {
         self.role == Some(role)
     }
@@ -369,7 +348,7 @@ pub(super) fn start(
     let configuration = shared.tree.read().get(tree::CONFIG_PATH).and_then(|it| it.data().map(<[u8]>::to_vec));
     options.last_seen = configuration.and_then(|it| last_seen(&it, &options.verifier));
     let member = MemberConfig {
-        election: Settings::new(options.me),
+        election: Settings { initial_clock: setup.initial_round, ..Settings::new(options.me) },
         recovered: zab::Recovered {
             accepted: epochs.accepted,
             current: epochs.current,

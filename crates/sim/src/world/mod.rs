@@ -12,11 +12,12 @@
 //! | `queue` | the clock: what happens next |
 //! | `message` | what travels |
 //! | `net` | connections, partitions, resets, half-open ones |
-//! | `server` | a machine, its process, and how it starts |
+//! | `machine` | a disk, the process on it, and what is to go wrong with it |
+//! | `server` | a process, and how it starts |
 //! | `spoil` | disks and starts with a deliberate defect, in test builds alone |
 //! | `threads` | the disk, one effect at a time |
 //! | `process` | what a server's machines want, and are told |
-//! | `faults` | what goes wrong, and is healed |
+//! | `faults` | what goes wrong, and is healed; in `common_faults` what is the same for whole servers |
 //! | `reconfig` | other configurations, while it goes on |
 //! | `later` | faults that wait for their moment |
 //! | `client`, `crowd` | clients |
@@ -24,11 +25,13 @@
 //! | `trace`, `words`, `diagram` | a line an event, and a hash of all; why it happened; and how it is shown |
 
 mod client;
+pub(crate) mod common_faults;
 mod crowd;
 mod deliver;
 mod diagram;
 mod faults;
 pub(crate) mod later;
+pub(crate) mod machine;
 mod message;
 pub(crate) mod net;
 mod process;
@@ -176,6 +179,22 @@ impl Tally {
         *self.faults.entry(fault).or_default() += 1;
     }
 
+    /// A round of an election has led to a role.
+    pub(crate) fn elected(&mut self, round: i64) {
+        self.elections += 1;
+        if round == i64::MAX {
+            self.took_place(common_faults::LAST_ROUND);
+        }
+    }
+
+    /// The power fails with some effects of each of these done.
+    pub(crate) fn crashed_at(&mut self, points: &[(&'static str, u64)]) {
+        self.crashes_in_work += u64::from(!points.is_empty());
+        for &(work, effects) in points {
+            self.crashed_in(work, effects);
+        }
+    }
+
     /// The power fails with some effects of this work done.
     pub(crate) fn crashed_in(&mut self, work: &'static str, effects: u64) {
         *self.crash_points.entry(CrashPoint { work, effects }).or_default() += 1;
@@ -226,24 +245,7 @@ impl World {
             // A new database, and meant to be one.
             disk.put(&FileRef::new(Dir::DataParent, FileName::Initialize), b"");
             setup.put_epochs(&mut disk);
-            Server {
-                id: me,
-                options,
-                settings: Settings::new(me),
-                disk,
-                process: None,
-                processes: 0,
-                is_on: true,
-                start_call: 0,
-                paused_until_us: None,
-                held: Vec::new(),
-                slow: None,
-                power_off_in: None,
-                power_off_in_recovery: None,
-                error_in: None,
-                file: None,
-                clock_ppm: setup.clock_ppm.get(s).copied().unwrap_or(1_000_000),
-            }
+            Server::new(options, disk, setup.clock_ppm.get(s).copied().unwrap_or(1_000_000))
         });
         let servers: Vec<Server> = servers.collect();
         let mut truth = Truth::new(verifier, servers.len());
@@ -390,10 +392,12 @@ impl World {
 
     fn on_start(&mut self, s: usize, call: u32) {
         let now_us = self.now_us;
-        let server = &mut self.servers[s];
+        let server = &self.servers[s];
         if server.start_call != call || server.process.is_some() {
             return;
         }
+        self.restore_if_due(s);
+        let server = &mut self.servers[s];
         server.is_on = true;
         server.read_file(now_us);
         server.disk.mend_file_system(now_us);
@@ -429,7 +433,8 @@ impl World {
         let server = &mut self.servers[s];
         server.processes += 1;
         let now_ms = server.local_ms(self.now_us);
-        let (mut options, settings) = (server.options.clone(), server.settings.clone());
+        let settings = Settings { initial_clock: self.setup.initial_round, ..Settings::new(server.id) };
+        let mut options = server.options.clone();
         options.last_seen.clone_from(&found.configuration);
         #[cfg(feature = "seeded-defects")]
         if options.has(zab::Defect::SeenConfigurationForgotten) {

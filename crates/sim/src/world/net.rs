@@ -160,6 +160,52 @@ impl<M: Clone> Net<M> {
         self.blocked.fill(0);
     }
 
+    /// What waits where something gets through again is under way: how long each message still takes, on which connection, and
+    /// from which end.
+    pub(crate) fn go_on(&mut self, setup: &Setup) -> Vec<(u64, ConnNumber, usize)> {
+        let stalled = self.conns.iter().filter(|(_, conn)| conn.stalled != [0; 2]);
+        let numbers: Vec<ConnNumber> = stalled.map(|(&number, _)| number).collect();
+        let mut under_way = Vec::new();
+        for number in numbers {
+            for from in 0..2 {
+                if self.conns.get(&number).is_none_or(|conn| self.is_stalled(conn, from)) {
+                    continue;
+                }
+                let latency = self.latency(setup);
+                let Some(conn) = self.conns.get_mut(&number) else { continue };
+                let messages = std::mem::take(&mut conn.stalled[from]);
+                under_way.extend(std::iter::repeat_n((latency, number, from), messages));
+            }
+        }
+        under_way
+    }
+
+    /// One of the connections that are there.
+    pub(crate) fn nth(&self, which: u64) -> Option<ConnNumber> {
+        let count = self.conns.len().max(1);
+        self.conns.keys().nth((which % count as u64) as usize).copied()
+    }
+
+    /// A connection loses some of what is on its way.
+    pub(crate) fn cut_short(&mut self, number: ConnNumber, rng: &mut Rng) {
+        if let Some(conn) = self.conns.get_mut(&number) {
+            let kept = [0, 1].map(|end| rng.below(conn.flight[end].len() as u64 + 1) as usize);
+            conn.lose(kept);
+        }
+    }
+
+    /// A machine has no power: its ends are gone, and nobody is told.
+    pub(crate) fn power_off(&mut self, server: usize) {
+        for conn in self.conns.values_mut() {
+            for end in 0..2 {
+                if matches!(conn.ends[end], Who::Server(it, _) if it == server) {
+                    conn.is_open[end] = false;
+                }
+            }
+        }
+        self.conns.retain(|_, conn| conn.is_open != [false; 2]);
+    }
+
     /// The connections that have an end at this server.
     pub(crate) fn of_server(&self, server: usize) -> Vec<ConnNumber> {
         let is_its = |who: &Who| matches!(who, Who::Server(it, _) if *it == server);

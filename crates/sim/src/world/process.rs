@@ -177,7 +177,7 @@ impl World {
                 process.leads = false;
                 process.master = master.map(|it| (it.0 - 1) as usize);
                 self.truth.on_role(s, process.is_read_only);
-                self.tally.elections += 1;
+                self.tally.elected(process.ensemble.election().election_epoch());
                 self.trace.event(self.now_us, Kind::Role, [s as u64, leader.0 as u64, 0], || {
                     let by = master.map_or_else(String::new, |it| format!(" by way of {it}"));
                     Words::of(id, format!("follows {leader}{by}: {}", words::quorum(&process.ensemble)))
@@ -189,7 +189,7 @@ impl World {
             member::Output::Lead { role } => {
                 process.role = Some(role);
                 process.leads = true;
-                self.tally.elections += 1;
+                self.tally.elected(process.ensemble.election().election_epoch());
                 self.truth.on_elected(s);
                 self.truth.on_role(s, process.is_read_only);
                 self.trace.event(self.now_us, Kind::Role, [s as u64, 0, 0], || {
@@ -263,12 +263,15 @@ impl World {
             leader::Output::Commit(zxid) => self.commit(s, zxid),
             leader::Output::Request(_, forwarded) => self.propose(s, forwarded.session, forwarded.cxid),
             leader::Output::Synced(tag, true) => self.synced(s, tag),
+            leader::Output::Forgot { server, acknowledged, has } => self.words(s, Kind::Role, 5, || {
+                let has = if has < Zxid::ZERO { "nothing".to_owned() } else { format!("a history up to {has}") };
+                format!("{server} has come back with {has}, and had acknowledged {acknowledged}")
+            }),
             leader::Output::Synced(..)
             | leader::Output::Touch(_)
             | leader::Output::Revalidate { .. }
             | leader::Output::Disk(_)
             | leader::Output::Configured(_)
-            | leader::Output::Forgot { .. }
             | leader::Output::SyncBegins(_)
             | leader::Output::SyncEnds { .. }
             | leader::Output::Over(_) => {}

@@ -6,7 +6,6 @@ use wire::{OpCode, SessionId, Xid, Zxid};
 use zab::quorum_verifier::{Member, Role};
 use zab::{Proposal, QuorumVerifier, leader, member};
 
-use super::server::Server;
 use super::setup::Change;
 use super::trace::Kind;
 use super::{World, member as member_of};
@@ -74,15 +73,6 @@ impl World {
             self.words(s, Kind::Role, committed.version() as u64, || {
                 format!("has the configuration of {}", Zxid(committed.version()))
             });
-        }
-    }
-}
-
-impl Server {
-    /// What is in its file now; a configuration that was not written by then is lost.
-    pub(super) fn read_file(&mut self, now_us: u64) {
-        if let Some((_, verifier)) = self.file.take().filter(|(written_us, _)| *written_us <= now_us) {
-            self.options.verifier = verifier;
         }
     }
 }

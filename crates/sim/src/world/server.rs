@@ -13,14 +13,14 @@ use storage::{Dir, FileName, FillJob, LogJob, LogOptions, LogWriter, RecoverOpti
 use wire::jute::{Buffer, Field};
 use wire::quorum::Packet;
 use wire::txn::TxnEntry;
-use wire::{AclVec, Epoch, ServerId, SessionId, StatPersisted, Zxid};
-use zab::election::Settings;
+use wire::{AclVec, Epoch, SessionId, StatPersisted, Zxid};
 use zab::ensemble::Ensemble;
 use zab::reconfig::configuration_in;
 use zab::{Command, CommittedLog, ConnId, Options, Proposal, QuorumVerifier, RoleId, Token, leader};
 
 use super::Event;
 use super::later::Armed;
+use super::machine::Machine;
 use super::net::ConnNumber;
 use super::reconfig::CONFIG_PATH;
 use super::setup::DiskError;
@@ -51,35 +51,8 @@ pub(super) const RETAIN: usize = 3;
 /// How long a snapshot is, at least, in bytes.
 const SNAPSHOT_BYTES: usize = 600;
 
-/// A machine.
-#[derive(Debug, Clone)]
-pub(super) struct Server {
-    pub(super) id: ServerId,
-    pub(super) options: Options,
-    pub(super) settings: Settings,
-    pub(super) disk: VirtualDisk,
-    pub(super) process: Option<Process>,
-    /// The number of the last process.
-    pub(super) processes: u32,
-    /// Has it power?
-    pub(super) is_on: bool,
-    /// It is started when this call comes.
-    pub(super) start_call: u32,
-    pub(super) paused_until_us: Option<u64>,
-    /// What came while it was paused.
-    pub(super) held: Vec<Event>,
-    /// How long a sync takes, and until when.
-    pub(super) slow: Option<(u64, u64)>,
-    /// The power fails after so many effects, for so long.
-    pub(super) power_off_in: Option<Armed<u64>>,
-    /// The power fails after so many effects of the next recovery, for so long.
-    pub(super) power_off_in_recovery: Option<Armed<u64>>,
-    /// An effect fails after so many others.
-    pub(super) error_in: Option<Armed<DiskError>>,
-    /// A configuration that is on its way into the server's file, and when it is there, in µs. `options` has what the file holds.
-    pub(super) file: Option<(u64, QuorumVerifier)>,
-    pub(super) clock_ppm: u64,
-}
+/// A machine, and the process on it.
+pub(super) type Server = Machine<Process, Event>;
 
 impl Server {
     /// How it recovers.
@@ -95,10 +68,6 @@ impl Server {
     /// When that clock shows `ms`, in µs of the world.
     pub(super) fn world_us(&self, ms: u64) -> u64 {
         (u128::from(ms) * 1_000_000_000).div_ceil(u128::from(self.clock_ppm)) as u64
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        self.process.is_some()
     }
 }
 
@@ -245,6 +214,12 @@ impl Process {
             forwarded_syncs: VecDeque::new(),
             next_tag: 0,
         }
+    }
+
+    /// The disk's work that is under way, and how many of its effects are done.
+    pub(super) fn crash_points(&self) -> Vec<(&'static str, u64)> {
+        let works = self.works.iter().flatten().filter(|work| work.at > 0);
+        works.map(|work| (work.then.name(), work.at as u64)).collect()
     }
 
     pub(super) fn is_role(&self, role: RoleId) -> bool {

@@ -167,6 +167,19 @@ pub enum Fault {
         /// After how long it is back.
         down_us: u64,
     },
+    /// Nothing wrong: somebody copies all files of a running server, as they would be behind a power failure at that moment.
+    BackUp {
+        /// Whose.
+        server: usize,
+    },
+    /// The power of a machine fails, and it comes back with the last copy of its files. Not if that might lose what counts: see
+    /// `may_restore` of both kinds of worlds.
+    Restore {
+        /// Whose.
+        server: usize,
+        /// After how long it is back.
+        down_us: u64,
+    },
     /// A log or a snapshot is not what was written any more. Worlds of whole servers have it, others pass over it.
     Damage {
         /// Whose.
@@ -232,6 +245,8 @@ impl Fault {
             | Self::DiskError { server, .. }
             | Self::ReadOnlyDisk { server, .. }
             | Self::Wipe { server, .. }
+            | Self::BackUp { server }
+            | Self::Restore { server, .. }
             | Self::Damage { server, .. }
             | Self::Configure { server, .. }
             | Self::Write { server }
@@ -369,6 +384,10 @@ impl fmt::Display for Fault {
             Self::Wipe { server, down_us } => {
                 write!(f, "server {} comes back with an empty disk in {}", server + 1, s(down_us))
             }
+            Self::BackUp { server } => write!(f, "server {}: its files are copied", server + 1),
+            Self::Restore { server, down_us } => {
+                write!(f, "server {} comes back with an old copy of its files in {}", server + 1, s(down_us))
+            }
             Self::Damage { server, kind, place } => write!(f, "server {}: {kind:?} on its disk ({place})", server + 1),
             Self::Write { server } => write!(f, "a client of server {} writes", server + 1),
             Self::Read { server } => write!(f, "a client of server {} reads", server + 1),
@@ -438,6 +457,11 @@ pub struct Setup {
     pub initial_counter: u32,
     /// The epoch that all servers have accepted and had before the world begins.
     pub initial_epoch: i32,
+    /// The round behind which each process begins to elect: 0, but where rounds are to come to their end.
+    pub initial_round: i64,
+    /// The znodes that clients share as directories are there before the world begins, and so many changes are left before their
+    /// versions, and the numbers of their children, come to their end. Worlds of whole servers have it, others pass over it.
+    pub changes_left: Option<i32>,
     /// How fast each server's clock goes, in millionths of the world's.
     pub clock_ppm: Vec<u64>,
     /// Do packets between servers travel as bytes?
@@ -482,6 +506,8 @@ impl Setup {
             committed_log_txns: 500,
             initial_counter: 0,
             initial_epoch: 0,
+            initial_round: 0,
+            changes_left: None,
             clock_ppm: vec![1_000_000; voters + observers],
             is_encoded: false,
             force_snapshot_sync: false,

@@ -94,7 +94,12 @@ impl Search<'_> {
         self.change(|it| it.pipelined = 1);
         self.change(|it| it.late_per_mille = 0);
         self.change(|it| it.initial_counter = 0);
-        self.change(|it| it.initial_epoch = 0);
+        self.change(|it| it.changes_left = None);
+        self.change(|it| {
+            // What was there before the world begins is of an epoch.
+            it.initial_epoch = i32::from(it.changes_left.is_some());
+        });
+        self.change(|it| it.initial_round = 0);
         self.change(|it| it.is_encoded = false);
         self.change(|it| it.force_snapshot_sync = false);
         self.change(|it| it.has_small_queues = false);
@@ -123,6 +128,12 @@ impl fmt::Display for Setup {
         }
         if self.initial_epoch > 0 {
             writeln!(f, "  servers come with epoch {}", self.initial_epoch)?;
+        }
+        if self.initial_round > 0 {
+            writeln!(f, "  rounds of elections begin behind {}", self.initial_round)?;
+        }
+        if let Some(left) = self.changes_left {
+            writeln!(f, "  versions of directories, and numbers of their children, end behind {left} changes")?;
         }
         if *initial_counter > 0 {
             writeln!(f, "  epochs begin behind counter {initial_counter:#x}")?;

@@ -350,6 +350,26 @@ pub const STORIES: &[Story] = &[
         },
     },
     Story {
+        name: "old-backup",
+        about: "a follower gets back an old copy of its files: nobody but the leader can see that, and says so",
+        setup: || Setup {
+            schedule: vec![
+                write(800, 2),
+                at(900, Fault::BackUp { server: 0 }),
+                write(1000, 2),
+                write(1100, 2),
+                at(1200, Fault::Restore { server: 0, down_us: 100_000 }),
+            ],
+            ..quiet(3, 0)
+        },
+        until_ms: 2500,
+        ending: || Ending {
+            syncs: vec![(2, Diff), (1, Diff), (1, Diff)],
+            in_vain: vec![1],
+            ..led(3, 1, &[1, 2], zxid(1, 3))
+        },
+    },
+    Story {
         name: "growth-in-wrong-order",
         about: "from 3 to 5 by static files, the new servers first: in a partition both 1,3 and 2,4,5 are quorums, and two lead",
         setup: || {

@@ -84,6 +84,18 @@ impl Setup {
         setup.schedule.sort_by_key(|it| it.at_us);
         setup.observer_masters = setup.observers > 0 && rng.chance(400);
         setup.read_only = rng.chance(150);
+        if rng.chance(60) {
+            setup.initial_round = i64::MAX - rng.below(6) as i64;
+        }
+        if setup.initial_counter == 0 && setup.initial_epoch == 0 && rng.chance(120) {
+            // What they hold is of an epoch.
+            (setup.changes_left, setup.initial_epoch) = (Some(rng.below(6) as i32), 1);
+        }
+        let is_static = !setup.schedule.iter().any(|it| matches!(it.fault, Fault::Configure { .. }));
+        if voters >= 3 && setup.groups.is_empty() && !setup.reconfig_enabled && is_static && rng.chance(150) {
+            setup.draw_backups(&mut rng);
+            setup.schedule.sort_by_key(|it| it.at_us);
+        }
         setup
     }
 
@@ -105,6 +117,29 @@ impl Setup {
         }
         self.schedule.retain(|it| !matches!(it.fault, Fault::Wipe { .. } | Fault::Damage { .. }));
         self.hangs_at_last = None;
+    }
+
+    /// Operators who give a server back an old copy of its files. Sometimes the leader is cut off right behind that, so that
+    /// that server is asked who is to lead, and what the history is.
+    fn draw_backups(&mut self, rng: &mut Rng) {
+        for _ in 0..rng.between(1, 4) {
+            let (at_us, server) = (rng.below(self.faults_us), rng.below(self.servers() as u64) as usize);
+            let restored_us = at_us + rng.between(100_000, 8_000_000);
+            let down_us = rng.between(1000, 1_500_000);
+            self.schedule.push(Timed { at_us, fault: Fault::BackUp { server } });
+            self.schedule.push(Timed { at_us: restored_us, fault: Fault::Restore { server, down_us } });
+            if rng.chance(600) {
+                // So that the others have all that this one had.
+                let still_us = 200_000;
+                let fault = Fault::Quiet { for_us: still_us + down_us };
+                self.schedule.push(Timed { at_us: restored_us.saturating_sub(still_us), fault });
+            }
+            if rng.chance(500) {
+                let at_us = restored_us + down_us + rng.below(1_000_000);
+                let fault = Fault::CutOffLeader { for_us: rng.between(1_000_000, 10_000_000) };
+                self.schedule.push(Timed { at_us, fault });
+            }
+        }
     }
 
     /// File systems that become read-only, and election messages that come twice.

@@ -3,24 +3,40 @@
 //!
 //! | checker | what may never be seen |
 //! |---|---|
-//! | `history` | two logs that have one txn and differ before it; a commit without a quorum of disks, or one that is lost; a disk that forgets; a server that applies what it has not logged |
+//! | `log_order` | a log whose zxids don't ascend |
+//! | `agreement` | two logs that have one txn and differ before it; servers that deliver different txns |
+//! | `integrity` | two txns with one zxid |
+//! | `committed` | a commit without a quorum of disks, or one that is lost |
+//! | `recovery` | a disk that forgets what was durable |
+//! | `applied` | a server that applies what it has not logged |
 //! | `model` | a committed txn that the plainest tree can't take: two creates of one znode, an ephemeral whose session is over or that outlives it, a version that is no step, a sequential name twice |
 //! | `sessions` | writes of a session committed in another order than they were sent, or with one of their connection left out |
 //! | `lifetimes` | a leader that ends a session of which it has just heard, or that never ends one that is silent; a write of a session behind its end, or a server that has applied the end and gives it again |
 //! | `writes` | a write that is no step behind what was acknowledged, an answer that is not its txn's |
 //! | `reads` | a read that goes back, or shows anything but the committed state at its zxid |
+//! | `old_reads` | a server without a leader that shows anything but one state of its own log, or goes back |
 //! | `syncs` | a sync that misses what was acknowledged |
 //! | `watches` | an event that nobody asked for, or twice; a reply that shows a change whose event has not come; a watch lost while its client was away |
 //! | `queues` | a queue of a node or a shard that is longer than its bound says |
 //! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
+//!
+//! `history` has what the logs were given, for all of them; `backups` says when a disk may be an old copy of itself.
 
+mod agreement;
+mod applied;
+mod backups;
+mod committed;
 mod history;
+mod integrity;
 mod lifetimes;
+mod log_order;
 mod model;
+mod old_reads;
 mod queues;
 mod read_only;
 mod reads;
+mod recovery;
 mod sessions;
 mod syncs;
 mod trees;
@@ -35,7 +51,8 @@ use zab::QuorumVerifier;
 
 use self::lifetimes::Lifetimes;
 pub(super) use self::lifetimes::{Heard, Leader};
-pub(super) use self::model::Model;
+pub(super) use self::model::{Model, Znode};
+use self::old_reads::OldReads;
 pub(super) use self::reads::Read;
 use self::sessions::Sessions;
 pub(super) use self::watches::{Kind as WatchKind, Watches};
@@ -59,6 +76,8 @@ pub(super) struct Truth {
     durable: Vec<Zxid>,
     /// Servers that have lost their disk.
     wiped: BTreeSet<usize>,
+    /// Copies of servers' files.
+    backups: BTreeMap<usize, backups::Backup>,
     /// Servers whose disk holds something else than was written.
     damaged: BTreeSet<usize>,
     /// The one committed history.
@@ -68,6 +87,7 @@ pub(super) struct Truth {
     pub(super) model: Model,
     pub(super) sessions: Sessions,
     pub(super) lifetimes: Lifetimes,
+    old_reads: OldReads,
     /// Sessions whose end somebody has proposed.
     closing: BTreeSet<SessionId>,
     /// The last zxid that was acknowledged to any client.
@@ -86,16 +106,27 @@ impl Truth {
             appended: vec![Zxid::ZERO; servers],
             durable: vec![Zxid::ZERO; servers],
             wiped: BTreeSet::new(),
+            backups: BTreeMap::new(),
             damaged: BTreeSet::new(),
             committed: Vec::new(),
             digests: BTreeMap::new(),
             model: Model::default(),
             sessions: Sessions::default(),
             lifetimes: Lifetimes::default(),
+            old_reads: OldReads::default(),
             closing: BTreeSet::new(),
             acknowledged: Zxid::ZERO,
             violation: None,
         }
+    }
+
+    /// Before the world begins all servers have a history that ends so, and has come to this.
+    pub(super) fn begin_with(&mut self, last: Zxid, model: Model) {
+        self.committed.push(last);
+        self.appended.fill(last);
+        self.durable.fill(last);
+        self.old_reads.begun = model.clone();
+        self.model = model;
     }
 
     /// The first thing that is wrong counts.

@@ -5,21 +5,30 @@ use std::collections::{BTreeMap, BTreeSet};
 use wire::jute::{Buffer, Reader};
 use wire::txn::{Txn, TxnEntry};
 use wire::watcher::EventType;
-use wire::{OpCode, SessionId, UStr, Zxid};
+use wire::{OpCode, SessionId, StatPersisted, UStr, Zxid};
 
 /// A znode, as far as clients look at it here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::whole) struct Znode {
     pub(in crate::whole) data: Vec<u8>,
     pub(in crate::whole) version: i32,
+    pub(in crate::whole) cversion: i32,
     pub(in crate::whole) czxid: Zxid,
     pub(in crate::whole) mzxid: Zxid,
     pub(in crate::whole) pzxid: Zxid,
     pub(in crate::whole) owner: SessionId,
 }
 
+impl Znode {
+    /// One without data, and nobody's.
+    pub(in crate::whole) fn of(stat: &StatPersisted) -> Self {
+        let StatPersisted { version, cversion, czxid, mzxid, pzxid, .. } = *stat;
+        Self { data: Vec::new(), version, cversion, czxid, mzxid, pzxid, owner: SessionId(0) }
+    }
+}
+
 /// All that was ever committed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(in crate::whole) struct Model {
     /// What each path became, and when.
     znodes: BTreeMap<String, Vec<(Zxid, Option<Znode>)>>,
@@ -30,9 +39,17 @@ pub(in crate::whole) struct Model {
     ephemerals: BTreeMap<SessionId, BTreeSet<String>>,
     /// Sequential names, with the czxid of the parent that they were made for.
     names: BTreeSet<(Zxid, String)>,
+    /// How often a version came behind the last one that there is.
+    pub(in crate::whole) wrapped: u64,
 }
 
 impl Model {
+    /// What was there before, from these zxids on.
+    pub(in crate::whole) fn beginning_with(znodes: impl Iterator<Item = (String, Zxid, Znode)>) -> Self {
+        let znodes = znodes.map(|(path, zxid, znode)| (path, vec![(zxid, Some(znode))]));
+        Self { znodes: znodes.collect(), ..Self::default() }
+    }
+
     /// Has it begun, and not ended?
     pub(super) fn lives(&self, session: SessionId) -> bool {
         self.live.contains(&session)
@@ -110,7 +127,7 @@ impl Model {
         match txn {
             Txn::Create(it) => {
                 let owner = if it.ephemeral { session } else { SessionId(0) };
-                self.create(zxid, path(&it.path)?, it.data, owner)
+                self.create(zxid, path(&it.path)?, it.data, owner, it.parent_cversion)
             }
             Txn::Delete(it) => {
                 let path = path(&it.path)?;
@@ -122,32 +139,51 @@ impl Model {
             Txn::SetData(it) => {
                 let path = path(&it.path)?;
                 let old = self.at(path, zxid).ok_or_else(|| format!("{path} is set, and is not there"))?;
-                if it.version != old.version + 1 {
+                if it.version != behind(old.version) {
                     return Err(format!("{path} gets version {}, and had {}", it.version, old.version));
                 }
+                let wrapped = it.version < old.version;
                 let data = it.data.unwrap_or_default().to_vec();
                 let new = Znode { data, version: it.version, mzxid: zxid, ..old.clone() };
                 self.put(zxid, path, Some(new));
                 self.changed(zxid, path, EventType::DataChanged);
+                self.wrapped += u64::from(wrapped);
                 Ok(())
             }
             _ => Ok(()),
         }
     }
 
-    fn create(&mut self, zxid: Zxid, path: &str, data: Buffer<'_>, owner: SessionId) -> Result<(), String> {
+    fn create(
+        &mut self,
+        zxid: Zxid,
+        path: &str,
+        data: Buffer<'_>,
+        owner: SessionId,
+        parent_cversion: i32,
+    ) -> Result<(), String> {
         if self.at(path, zxid).is_some() {
             return Err(format!("{path} is created, and is there"));
         }
         let (parent, name) = path.rsplit_once('/').unwrap_or_default();
         if !parent.is_empty() {
-            let czxid = match self.at(parent, zxid) {
+            let (czxid, cversion) = match self.at(parent, zxid) {
                 None => return Err(format!("{path} is created without a parent")),
                 Some(it) if it.owner != SessionId(0) => return Err(format!("{path} is a child of an ephemeral")),
-                Some(it) => it.czxid,
+                Some(it) => (it.czxid, it.cversion),
             };
-            if name.starts_with("s-") && !self.names.insert((czxid, path.to_owned())) {
-                return Err(format!("the sequential name {path} is given a second time"));
+            if let Some(number) = name.strip_prefix("s-") {
+                if !self.names.insert((czxid, path.to_owned())) {
+                    return Err(format!("the sequential name {path} is given a second time"));
+                }
+                if cversion == i32::MAX || number != format!("{cversion:010}") {
+                    return Err(format!(
+                        "the sequential name {path} is given, and the cversion of its parent is {cversion}"
+                    ));
+                }
+            }
+            if parent_cversion != cversion.saturating_add(1) {
+                return Err(format!("{path} gives its parent cversion {parent_cversion}, and it had {cversion}"));
             }
         }
         if owner != SessionId(0) {
@@ -157,9 +193,10 @@ impl Model {
             self.ephemerals.entry(owner).or_default().insert(path.to_owned());
         }
         let data = data.unwrap_or_default().to_vec();
-        self.put(zxid, path, Some(Znode { data, version: 0, czxid: zxid, mzxid: zxid, pzxid: zxid, owner }));
+        let new = Znode { data, version: 0, cversion: 0, czxid: zxid, mzxid: zxid, pzxid: zxid, owner };
+        self.put(zxid, path, Some(new));
         self.changed(zxid, path, EventType::Created);
-        self.touch_parent(zxid, parent);
+        self.touch_parent(zxid, parent, Some(parent_cversion));
         Ok(())
     }
 
@@ -173,13 +210,20 @@ impl Model {
         self.put(zxid, path, None);
         self.changed(zxid, path, EventType::Deleted);
         let parent = path.rsplit_once('/').unwrap_or_default().0;
-        self.touch_parent(zxid, parent);
+        self.touch_parent(zxid, parent, None);
         Ok(())
     }
 
-    fn touch_parent(&mut self, zxid: Zxid, parent: &str) {
+    /// A child comes, and gives its parent this cversion, or one goes.
+    fn touch_parent(&mut self, zxid: Zxid, parent: &str, cversion: Option<i32>) {
         if let Some(it) = self.at(parent, zxid).cloned() {
-            self.put(zxid, parent, Some(Znode { pzxid: zxid, ..it }));
+            // The last cversion stays, and with it the pzxid.
+            let new = match cversion {
+                Some(cversion) if cversion > it.cversion => Znode { pzxid: zxid, cversion, ..it },
+                Some(_) => it,
+                None => Znode { pzxid: zxid, ..it },
+            };
+            self.put(zxid, parent, Some(new));
             self.changed(zxid, parent, EventType::ChildrenChanged);
         }
     }
@@ -190,6 +234,15 @@ impl Model {
 
     fn changed(&mut self, zxid: Zxid, path: &str, event: EventType) {
         self.changes.entry(path.to_owned()).or_default().push((zxid, event));
+    }
+}
+
+/// The version behind this one: the lowest behind the last, and 0 behind -2, since -1 stands for any.
+fn behind(version: i32) -> i32 {
+    match version {
+        i32::MAX => i32::MIN,
+        -2 => 0,
+        _ => version + 1,
     }
 }
 
@@ -237,7 +290,9 @@ mod tests {
         let delete = |zxid| entry(zxid, 1, OpCode::Delete, Txn::Delete(DeleteTxn { path: Some("/a".into()) }));
         let set = SetDataTxn { path: Some("/a".into()), data: None, version: 2 };
         let set = entry(2, 1, OpCode::SetData, Txn::SetData(set));
-        let twice = [create(1, 1, "/a", false), create(2, 1, "/a/s-1", false), delete(3)];
+        let twice = [create(1, 1, "/a", false), create(2, 1, "/a/s-0000000000", false), delete(3)];
+        let wrong_number = [create(1, 1, "/a", false), create(2, 1, "/a/s-0000000001", false)];
+        let no_step = [create(1, 1, "/a", false), create(2, 1, "/a/b", false), create(3, 1, "/a/c", false)];
         let cases: &[(&[TxnEntry<'_>], &str)] = &[
             (&[create(1, 1, "/a", false), create(2, 1, "/a", false)], "is there"),
             (&[create(1, 1, "/a/b", false)], "without a parent"),
@@ -249,6 +304,8 @@ mod tests {
             (&[close(2, 1, &[])], "did not live"),
             (&[delete(1)], "not there"),
             (&twice, "has children"),
+            (&wrong_number, "the cversion of its parent"),
+            (&no_step, "cversion 1, and it had 1"),
             (&[create(1, 1, "/a", false), set], "version"),
         ];
         for (txns, why) in cases {
@@ -264,6 +321,23 @@ mod tests {
         let name = "/a/s-0000000000";
         let error = refused(&[create(1, 1, "/a", false), create(2, 1, name, false), delete, create(4, 1, name, false)]);
         assert!(error.contains("second time"), "{error}");
+    }
+
+    #[test]
+    fn numbers_come_to_their_end() {
+        assert_eq!([i32::MAX, -3, -2, 0].map(behind), [i32::MIN, -2, 0, 1]);
+        let stat = StatPersisted { cversion: i32::MAX - 1, pzxid: Zxid(1), ..StatPersisted::default() };
+        let mut model = Model::beginning_with([("/a".to_owned(), Zxid(1), Znode::of(&stat))].into_iter());
+        let last = |zxid, path: &'static str| {
+            let (path, acl) = (Some(path.into()), AclVec::OPEN);
+            let txn = CreateTxn { path, data: None, acl, ephemeral: false, parent_cversion: i32::MAX };
+            entry(zxid, 1, OpCode::Create, Txn::Create(txn))
+        };
+        model.apply(&last(2, "/a/s-2147483646")).unwrap();
+        model.apply(&last(3, "/a/b")).unwrap();
+        assert_eq!(model.at("/a", Zxid(3)).map(|it| (it.cversion, it.pzxid)), Some((i32::MAX, Zxid(2))));
+        let error = model.apply(&last(4, "/a/s-2147483647")).unwrap_err();
+        assert!(error.contains("the cversion of its parent"), "{error}");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use wire::{Stat, Zxid};
 
-use super::Truth;
+use super::{Model, Truth};
 
 /// What a read showed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::whole) struct Read<'a> {
     /// Of which znode.
     pub(in crate::whole) path: &'a str,
@@ -31,26 +31,30 @@ impl Truth {
 
     /// A read's answer.
     pub(in crate::whole) fn on_read(&mut self, client: usize, zxid: Zxid, read: &Read<'_>) {
-        let (path, is) = (read.path, self.model.at(read.path, zxid));
-        let (Some(stat), Some(is)) = (read.stat, is) else {
-            if read.stat.is_some() != is.is_some() {
-                let what = format!("client {client} at {zxid}: {path} is {:?}, and is shown as {:?}", is, read.stat);
-                self.wrong("reads", what);
-            }
-            return;
-        };
-        let children = self.model.children(path, zxid);
-        let shown =
-            (stat.czxid, stat.mzxid, stat.pzxid, stat.version, stat.ephemeral_owner, stat.num_children as usize);
-        let right = (is.czxid, is.mzxid, is.pzxid, is.version, is.owner.0, children.len());
-        let mut names = read.children.clone();
-        if let Some(names) = &mut names {
-            names.sort_unstable();
-        }
-        if shown != right || read.data.is_some_and(|it| it != is.data) || names.is_some_and(|it| it != children) {
-            let what =
-                format!("client {client} at {zxid}: {path} is {is:?} with {children:?}, and is shown as {read:?}");
+        if let Some(what) = wrong_in(&self.model, client, zxid, read) {
             self.wrong("reads", what);
         }
     }
+}
+
+/// What of it is not as it was at `zxid`.
+pub(super) fn wrong_in(model: &Model, client: usize, zxid: Zxid, read: &Read<'_>) -> Option<String> {
+    let (path, is) = (read.path, model.at(read.path, zxid));
+    let (Some(stat), Some(is)) = (read.stat, is) else {
+        let differs = read.stat.is_some() != is.is_some();
+        return differs
+            .then(|| format!("client {client} at {zxid}: {path} is {is:?}, and is shown as {:?}", read.stat));
+    };
+    let children = model.children(path, zxid);
+    let shown = (stat.czxid, stat.mzxid, stat.pzxid, stat.version, stat.ephemeral_owner);
+    let right = (is.czxid, is.mzxid, is.pzxid, is.version, is.owner.0);
+    // What is shown as cversion counts deletions, too, and goes round where that is more than there is.
+    let cversion = is.cversion.wrapping_mul(2).wrapping_sub(children.len() as i32);
+    let is_right = shown == right && (stat.num_children as usize, stat.cversion) == (children.len(), cversion);
+    let mut names = read.children.clone();
+    if let Some(names) = &mut names {
+        names.sort_unstable();
+    }
+    let differs = !is_right || read.data.is_some_and(|it| it != is.data) || names.is_some_and(|it| it != children);
+    differs.then(|| format!("client {client} at {zxid}: {path} is {is:?} with {children:?}, and is shown as {read:?}"))
 }
