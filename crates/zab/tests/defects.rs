@@ -34,7 +34,7 @@ const DEFECTS: &[Defect] = &[
 ];
 
 /// The most worlds that one defect may take.
-const SEEDS_MAX: u64 = 20_000;
+const SEEDS_MAX: u64 = 40_000;
 
 /// The first seed that finds it, and how. An assertion of the machines counts too.
 fn find(defect: Defect) -> Option<(u64, String)> {
