@@ -1,5 +1,5 @@
-//! A pipeline that learns, driven by hand: what its clients are told whose leader goes while they wait, and what is asked for
-//! again.
+//! A pipeline that learns, driven by hand: what its clients are told whose leader goes while they wait, and what is asked for again;
+//! what a follower takes from its observers.
 
 #![allow(clippy::expect_used, reason = "a test may stop where it stands")]
 
@@ -291,4 +291,39 @@ fn answers_that_are_held_back_are_bounded() {
         assert_eq!(it.numbers(client), if are_kept { all } else { vec![] }, "{reads}");
         assert_eq!(it.in_flight(), (0, 0));
     }
+}
+
+/// The leader sees one connection, whoever of those behind it asks.
+#[test]
+fn what_an_observer_has_of_a_client_that_has_gone_on_is_not_handed_on() {
+    const OBSERVER: zab::ConnId = zab::ConnId(1);
+    const ANOTHER: zab::ConnId = zab::ConnId(2);
+    let mut it = Learner::new();
+    let may = |it: &mut Learner| [OBSERVER, ANOTHER].map(|conn| it.world.pipeline.may_hand_on(conn, ELSEWHERE));
+    assert_eq!(may(&mut it), [true; 2], "what is not known here is the leader's to judge");
+    let txn = Txn::CreateSession(CreateSessionTxn { timeout_ms: 30_000 });
+    it.commit(ELSEWHERE, 0, OpCode::CreateSession, txn);
+    assert_eq!(may(&mut it), [true, false], "it is with who wrote first");
+
+    // From the question on, it is here; also when its connection has gone.
+    let client = it.world.open(0);
+    it.world.write(client, &connect(ELSEWHERE, Zxid::ZERO, 30_000));
+    assert!(matches!(it.wishes()[..], [Wish::Revalidate { session: ELSEWHERE, .. }]));
+    assert_eq!(may(&mut it), [false; 2]);
+    it.is_here(ELSEWHERE);
+    assert_eq!((it.world.session(client), may(&mut it)), (Some((ELSEWHERE, 30_000)), [false; 2]));
+    it.world.hang_up(client);
+    it.world.settle();
+    assert_eq!(may(&mut it), [false; 2]);
+
+    // Until an observer asks for it, which closes what it has here.
+    let client = it.world.open(0);
+    it.world.write(client, &connect(ELSEWHERE, Zxid::ZERO, 30_000));
+    assert_eq!(it.wishes().len(), 1);
+    it.is_here(ELSEWHERE);
+    let World { shared, pipeline, .. } = &mut it.world;
+    let woken = pipeline.asked_by_observer(shared, ANOTHER, ELSEWHERE);
+    it.world.woken.extend(woken);
+    it.world.settle();
+    assert_eq!((it.is_closed(client), may(&mut it)), (true, [false, true]));
 }
