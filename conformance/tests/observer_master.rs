@@ -1,7 +1,8 @@
 //! Observers that learn from followers (`observerMasterPort`): ours from Apache's, Apache's from ours, ours from ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use ostler_conformance::ostler::binary;
 use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::{ConnectRequest, Connection};
 use ostler_conformance::script::create;
+use wire::quorum::{Forwarded, LearnerInfo, Limits, Packet, PacketType, Revalidation, split};
+use wire::{OpCode, ServerId, SessionId, Xid, Zxid};
 
 const CREATE: i32 = 1;
 const EPHEMERAL: i32 = 1;
@@ -194,4 +197,94 @@ fn a_reconfig_comes_by_way_of_a_follower() {
         world.0.until("it follows", || world.0.mode(OBSERVER) == "follower").unwrap();
         world.passes("/by-the-new-one", OBSERVER, &VOTERS);
     }
+}
+
+/// An observer that the test plays.
+struct Played {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Played {
+    /// In sync with this follower.
+    fn joined(world: &World, master: u8) -> Self {
+        let cfg = std::fs::read_to_string(world.0.dir(master).join("zoo.cfg")).unwrap();
+        let port = cfg.lines().find_map(|line| line.strip_prefix("observerMasterPort=")?.parse::<u16>().ok()).unwrap();
+        let text = ask(world.at(master), "srvr").unwrap();
+        let last = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x")).unwrap();
+        let last = Zxid(i64::from_str_radix(last, 16).unwrap());
+        let stream = TcpStream::connect((Ipv4Addr::new(127, 0, 0, master), port)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut it = Self { stream, bytes: Vec::new() };
+        let (info, epoch) = (LearnerInfo::new(ServerId(9), 0), last.epoch());
+        it.say(&Packet::ObserverInfo { zxid: Zxid::new(epoch, 0), info });
+        it.until(PacketType::LeaderInfo);
+        it.say(&Packet::AckEpoch { zxid: last, current_epoch: epoch });
+        let zxid = it.until(PacketType::NewLeader).zxid();
+        it.say(&Packet::Ack { zxid });
+        it.until(PacketType::UpToDate);
+        it.say(&Packet::Ack { zxid });
+        it
+    }
+
+    fn say(&mut self, packet: &Packet) {
+        self.stream.write_all(&packet.to_vec()).unwrap();
+    }
+
+    /// `None`: the follower has closed the connection.
+    fn next(&mut self) -> Option<Packet> {
+        loop {
+            if let Some(length) = split(&self.bytes, Limits::default()).unwrap() {
+                let packet: Vec<u8> = self.bytes.drain(..length).collect();
+                return Some(Packet::read(&packet.into()).unwrap());
+            }
+            let mut piece = [0; 4096];
+            match self.stream.read(&mut piece) {
+                Ok(n) if n > 0 => self.bytes.extend_from_slice(&piece[..n]),
+                _ => return None,
+            }
+        }
+    }
+
+    fn until(&mut self, kind: PacketType) -> Packet {
+        loop {
+            let packet = self.next().unwrap_or_else(|| panic!("closed before {}", kind.name()));
+            if packet.packet_type() == Some(kind) {
+                return packet;
+            }
+        }
+    }
+
+    fn writes(&mut self, session: i64, path: &str) {
+        let (session, cxid, op) = (SessionId(session), Xid(77), OpCode::Create.code());
+        let body = create(path, b"", 0).into();
+        self.say(&Packet::Request(Forwarded { session, cxid, op, body, identities: Some(Vec::new()) }));
+    }
+}
+
+/// A client was at an observer, and has gone on at its follower. What the observer still has of it comes to the leader by the same
+/// connection as what the client asks for now.
+#[test]
+fn what_an_observer_hands_on_late_is_not_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::started(&dir, Kind::Ostler, Kind::Ostler, &[]);
+    let leader = world.leader();
+    let master = VOTERS.into_iter().find(|&id| id != leader).unwrap();
+    let (mut client, granted) = Connection::session(world.at(master)).unwrap();
+    let mut late = Played::joined(&world, master);
+    late.writes(granted.session_id, "/late");
+    while late.next().is_some() {}
+    assert_eq!(client.call(1, CREATE, &create("/here", b"", 0)).unwrap().err, 0);
+    world.passes("/behind", leader, &[master]);
+    assert_eq!(shell(world.at(master), &["get", "/late"]), None);
+
+    // It goes to the observer, which asks for it: there it may write, and not here.
+    let mut observer = Played::joined(&world, master);
+    let (session, timeout_ms) = (SessionId(granted.session_id), granted.timeout_ms);
+    observer.say(&Packet::Revalidate(Revalidation::Question { session, timeout_ms }));
+    observer.until(PacketType::Revalidate);
+    observer.writes(granted.session_id, "/there");
+    world.0.until("it is done", || shell(world.at(leader), &["get", "/there"]).is_some()).unwrap();
+    assert!(client.call(2, CREATE, &create("/gone", b"", 0)).is_err());
+    assert_eq!(shell(world.at(leader), &["get", "/gone"]), None);
 }

@@ -1,7 +1,10 @@
 //! Two participants and an oracle (`oraclePath`), Apache's, ours, and one of each.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
+use std::process::Command;
+
 use ostler_conformance::ensemble::{Ensemble, Kind};
+use ostler_conformance::ostler::binary;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::create;
 
@@ -41,6 +44,11 @@ fn one_of_two_goes_on_where_the_oracle_lets_it() {
         std::fs::write(&oracle, "1").unwrap();
         writes(&ensemble, 2, "/alone");
         assert_eq!(ensemble.mode(2), "leader", "{first:?} {second:?}");
+        // It serves, and there is no quorum all the same.
+        let both = [1, 2].map(|id| ensemble.member(id).unwrap().client.to_string()).join(",");
+        let status = Command::new(binary().unwrap()).args(["status", &both]).output().unwrap();
+        let text = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(status.status.code() == Some(1) && text.contains("not healthy: 1 of 2 participants serve"), "{text}");
         // The other one comes back, and has what it missed.
         ensemble.start_as(1, first).unwrap();
         writes(&ensemble, 1, "/together-again");

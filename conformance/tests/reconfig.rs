@@ -1,12 +1,15 @@
 //! Ensembles that change while they run: of ours, of Apache's and ours together. The shell reconfigures, and Apache's zkCli.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
 use ostler_conformance::ensemble::{Ensemble, Kind};
-use ostler_conformance::java;
 use ostler_conformance::ostler::binary;
+use ostler_conformance::ports::free_addrs;
+use ostler_conformance::raw::{self, Connection};
+use ostler_conformance::script::create;
+use ostler_conformance::{four_letter, java};
 
 /// One command of the shell: whether it went well, and what it said.
 fn shell(at: SocketAddr, command: &[&str]) -> (bool, String) {
@@ -186,6 +189,79 @@ fn what_is_refused_is_refused_as_apache_does() {
         }
         assert_eq!(world.config(1).len(), 3);
     }
+}
+
+impl World {
+    /// A line that names another client address.
+    fn line(&self, id: u8, client: SocketAddr) -> String {
+        let line = self.0.joining(id, "participant").unwrap();
+        format!("{};{client}", line.split_once(';').unwrap().0)
+    }
+
+    /// The port that `conf` tells.
+    fn port(&self, at: SocketAddr) -> Option<u16> {
+        let text = four_letter::ask(at, "conf").ok()?;
+        text.lines().find_map(|line| line.strip_prefix("clientPort=")?.parse().ok())
+    }
+}
+
+/// Clients find each server at the port that its line says now; who is connected stays, and the next start goes there.
+fn client_ports_move(kind: Kind) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::started(&dir, &[kind; 3]);
+    let leader = world.leader(&[1, 2, 3]);
+    let follower = leader % 3 + 1;
+    for (id, through) in [(follower, leader), (leader, leader % 3 + 2)] {
+        let (old, [new, ..]) = (world.at(id), free_addrs().unwrap());
+        let through = if through > 3 { through - 3 } else { through };
+        let (mut session, _) = Connection::session(old).unwrap();
+        world.reconfig(through, &["-add", &world.line(id, new)]);
+        world.0.until("it serves at its new port", || raw::is_serving(new)).unwrap();
+        world.0.until("nobody listens at the old one", || TcpStream::connect(old).is_err()).unwrap();
+        assert_eq!(session.call(1, 1, &create(&format!("/stays-{id}"), b"", 0)).unwrap().err, 0);
+        assert_eq!(world.port(new), Some(new.port()));
+        let has = || four_letter::ask(new, "conf").is_ok_and(|text| text.contains(&format!(";{new}")));
+        world.0.until("it knows its line", has).unwrap();
+        world.0.stop(id).unwrap();
+        world.0.start_as(id, kind).unwrap();
+        world.0.until("it is there when it has been stopped", || raw::is_serving(new)).unwrap();
+        assert!(TcpStream::connect(old).is_err());
+    }
+}
+
+#[test]
+fn client_ports_of_ours_move() {
+    client_ports_move(Kind::Ostler);
+}
+
+#[test]
+fn client_ports_of_apaches_move() {
+    client_ports_move(Kind::Apache);
+}
+
+/// Somebody has the new port: the server stays where it is, says so once, and moves when it can.
+#[test]
+fn a_client_port_that_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::started(&dir, &[Kind::Ostler; 3]);
+    let (old, [new, ..]) = (world.at(2), free_addrs().unwrap());
+    let other = TcpListener::bind(new).unwrap();
+    world.reconfig(1, &["-add", &world.line(2, new)]);
+    let told = format!("clients can't find this server at {new}, where its own line says: can't listen on {new}: ");
+    world.0.until(&told, || world.0.log_contains(2, &told)).unwrap();
+    world.writes("taken", &[2]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(world.port(old), Some(old.port()));
+    let log = std::fs::read_to_string(world.0.dir(2).join("server.log")).unwrap();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains(&told)).collect();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(
+        line.contains("the port is taken") && line.ends_with(&format!("it stays at {old}, and tries again")),
+        "{line}"
+    );
+    drop(other);
+    world.0.until("it has moved", || raw::is_serving(new) && TcpStream::connect(old).is_err()).unwrap();
+    world.0.kill(2).unwrap();
 }
 
 /// One command of Apache's zkCli: its lines, without what it tells of the connection.

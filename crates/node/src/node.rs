@@ -8,7 +8,7 @@ use storage::epoch::EpochFile;
 use storage::policy::SnapPolicy;
 use storage::{FillJob, LogJob, LogOptions, LogWriter, Stopped};
 use tree::cut::CutHeader;
-use wire::quorum::Packet;
+use wire::quorum::{Packet, Revalidation};
 use wire::{OpCode, ServerId, Zxid};
 use zab::election::Settings;
 use zab::ensemble::{self, Ensemble};
@@ -307,7 +307,10 @@ impl Node {
         if let Some(consensus) = &mut self.consensus {
             match input {
                 Input::Ensemble(input) if holds_back(now, shared, &mut self.pipeline, consensus.role, &input) => {}
-                Input::Ensemble(input) => consensus.ensemble.handle(ms(now), input),
+                Input::Ensemble(input) => {
+                    let input = of_observer(shared, &mut self.pipeline, consensus.role, input, &mut woken);
+                    consensus.ensemble.handle(ms(now), input);
+                }
                 Input::Task(TaskDone(done)) => woken.extend(self.on_task(now, shared, done)),
             }
         }
@@ -742,6 +745,33 @@ fn holds_back(now: Now, shared: &Shared, pipeline: &mut Pipeline, role: RoleId, 
         }
         _ => false,
     }
+}
+
+/// What comes from an observer of a follower, where it may not be done.
+fn of_observer(
+    shared: &Shared,
+    pipeline: &mut Pipeline,
+    role: RoleId,
+    input: ensemble::Input,
+    woken: &mut ShardSet,
+) -> ensemble::Input {
+    let ensemble::Input::Member(member::Input::Leader(of, leader::Input::Packet(conn, packet))) = &input else {
+        return input;
+    };
+    match packet {
+        _ if *of != role => {}
+        Packet::Revalidate(Revalidation::Question { session, .. }) => {
+            woken.extend(pipeline.asked_by_observer(shared, *conn, *session));
+        }
+        // A sync changes nothing.
+        Packet::Request(request)
+            if request.op != OpCode::Sync.code() && !pipeline.may_hand_on(*conn, request.session) =>
+        {
+            return ensemble::Input::Member(member::Input::Leader(role, leader::Input::Refuse(*conn)));
+        }
+        _ => {}
+    }
+    input
 }
 
 fn input_of(role: RoleId, wish: Wish) -> member::Input {

@@ -120,6 +120,7 @@ impl Pipeline {
                 None
             }
             Txn::CloseSession(_) => {
+                self.forget_place(session);
                 self.expiries_under_way -= usize::from(matches!(origin, Origin::Server));
                 self.tracker.remove(session).and_then(|s| s.owner)
             }

@@ -35,6 +35,8 @@ pub(crate) struct Learning {
     /// Of those: the ones that the leader is asked for, and what is to be written when it is known that they are here. The
     /// shards bound it, as all that is in flight.
     unsure: BTreeMap<SessionId, Vec<WriteRequest>>,
+    /// Sessions that were asked for by this server, and by no observer of its since.
+    here: BTreeSet<SessionId>,
     /// Questions about sessions, oldest first, and who asked; nobody, if the session was here when the role began.
     questions: VecDeque<Question>,
     /// When the shards are asked next what they heard, on the clock that never goes back.
@@ -77,6 +79,7 @@ impl Learning {
             syncs: VecDeque::new(),
             unasked: BTreeSet::new(),
             unsure: BTreeMap::new(),
+            here: BTreeSet::new(),
             questions: VecDeque::new(),
             collect_ms: now_ms,
             epoch,
@@ -266,6 +269,7 @@ impl Pipeline {
     /// Asks the leader for a session that somebody else made; `conn` waits for the answer.
     pub(crate) fn ask_for_session(&mut self, session: SessionId, timeout_ms: i32, conn: Option<ConnId>) {
         if let Role::Learning(learning) = &mut self.role {
+            learning.here.insert(session);
             learning.questions.push_back(Question { session, timeout_ms, conn });
             self.wishes.push(Wish::Revalidate { session, timeout_ms });
         }
@@ -372,6 +376,9 @@ impl Pipeline {
         let Some(question) = learning.questions.pop_front_if(|question| question.session == session) else {
             return ShardSet::default();
         };
+        if !valid {
+            learning.here.remove(&session);
+        }
         let owner = self.tracker.get(session).and_then(|s| s.owner);
         match question.conn {
             None if valid => self.sync_the_unsure(session),
@@ -401,6 +408,34 @@ impl Pipeline {
             }
         }
         self.flush(shared)
+    }
+
+    /// Of a follower: an observer of its asks for a session, whose client goes on there.
+    pub fn asked_by_observer(&mut self, shared: &Shared, observer: zab::ConnId, session: SessionId) -> ShardSet {
+        let Role::Learning(learning) = &mut self.role else { return ShardSet::default() };
+        learning.here.remove(&session);
+        learning.forget_unsure(shared, session);
+        if let Some(old) = self.tracker.moves_to(session, observer) {
+            self.send(old, InboxEntry::Close { conn: old, why: "its session goes on at another server" });
+        }
+        self.flush(shared)
+    }
+
+    /// Of a follower: may an observer of its hand on a write in this session's name? What it has kept of a client that went on
+    /// here, or at another observer, may not be done behind what that client has asked for since. A leader refuses what comes so
+    /// late; but it knows a session's place by the connection, and all that comes by this server comes by one. A session that
+    /// is not known here is the leader's to judge. Apache's follower hands on everything.
+    pub fn may_hand_on(&mut self, observer: zab::ConnId, session: SessionId) -> bool {
+        let Role::Learning(learning) = &self.role else { return true };
+        !learning.here.contains(&session)
+            && (self.tracker.get(session).is_none() || self.tracker.is_with(session, observer))
+    }
+
+    /// A session is over.
+    pub(crate) fn forget_place(&mut self, session: SessionId) {
+        if let Role::Learning(learning) = &mut self.role {
+            learning.here.remove(&session);
+        }
     }
 
     /// Tells the leader of sessions that were heard of, other than local ones.

@@ -18,6 +18,14 @@
 //! That holds for a later epoch alone. Who comes back to the leader that it had may find its request still on the way there, by the
 //! old connection: then what was handed on and is not known is closed.
 //!
+//! So it is for an observer that goes from one follower to another in the same epoch, although the leader refuses what comes for a
+//! session that was asked for by another connection since. For it knows its own connections only, and that of the follower that was
+//! left is the way of that one's own clients, too, and of all its observers. When this client goes on there, by itself or since the
+//! observer has come back, the session is there again; and if the request comes only then, it is done twice, maybe behind what
+//! its client has written since. Our followers hand on nothing so late (`may_hand_on`), Apache's hand on everything, and an observer does
+//! not know whose it had. A sync does not help: it shows what came before it, and not that nothing comes later. Until the epoch
+//! is over nobody knows that, and no client waits so long.
+//!
 //! The order of a session stays. Requests went to the leader by one connection, so those that became txns are the first of those
 //! that wait; if it ever looks otherwise, the connection is closed. What is handed on anew goes ahead of what came later, and the
 //! way of everything that is sent after an election: the session is asked for at the new leader, and waits for a sync behind the

@@ -230,6 +230,24 @@ fn a_leader_that_leaves_finishes_what_it_has_and_takes_no_more() {
     assert!(tree.get("/taken").is_some() && tree.get("/too-late").is_none());
 }
 
+/// A learner may have left its way to the leader with a request still on it. Where that way is another server's connection, the
+/// session can come back to it, and the request with it: so nothing may be handed on anew in the same epoch (`unanswered`).
+#[test]
+fn what_comes_late_is_refused_while_its_session_is_with_another_and_taken_when_it_is_back() {
+    const OTHER: ConnId = ConnId(8);
+    let mut world = leading();
+    let goes_on_at = |world: &mut World, learner| {
+        let (valid, _) = world.pipeline.revalidate(world.now, &world.shared, learner, SESSION, 10_000);
+        assert!(valid);
+    };
+    goes_on_at(&mut world, OTHER);
+    forward_as(&mut world, SESSION, 1, OpCode::Create, &creation(1));
+    assert_eq!(take(&mut world), [(SESSION, 1, OpCode::Error, Some(ErrorCode::SESSION_MOVED))]);
+    goes_on_at(&mut world, LEARNER);
+    forward_as(&mut world, SESSION, 1, OpCode::Create, &creation(1));
+    assert_eq!(take(&mut world), [(SESSION, 1, OpCode::Create, None)]);
+}
+
 /// A reconfig has removed it, or its role is over, and it has not been told yet.
 #[test]
 fn what_a_leader_has_prepared_and_its_log_was_never_given_is_not_applied_later() {

@@ -13,6 +13,7 @@
 //!
 //! They meet in [`mod@core`]: the pipeline and the log under one lock that is never held across IO.
 
+pub mod client_port;
 pub mod clock;
 pub mod config;
 pub mod core;

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
 
 use crate::config::ClientConfig;
 use crate::few_lines::FewLines;
@@ -82,21 +84,27 @@ pub struct Bound {
 /// Takes the client port. A port on which another server listens is refused here; of two servers that start at the same
 /// time, the later one is refused by [`Bound::listen`].
 pub fn bind(config: &ClientConfig) -> io::Result<Bound> {
-    let address = match &config.address {
-        None => SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, config.port)),
-        Some(name) => (name.as_str(), config.port)
-            .to_socket_addrs()?
-            .next()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} has no address")))?,
-    };
-    match bind_to(address, config) {
+    bind_at(address(config)?, config)
+}
+
+/// The address that the client port is to be at.
+pub fn address(config: &ClientConfig) -> io::Result<SocketAddr> {
+    let Some(name) = &config.address else {
         // A machine without IPv6: all interfaces are those of IPv4.
-        Err(_) if config.address.is_none() && !has_ipv6() => {
-            bind_to(SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, config.port)), config)
-        }
-        done => done,
-    }
-    .map_err(|e| explain(e, address))
+        let all = if has_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::UNSPECIFIED) };
+        return Ok(SocketAddr::new(all, config.port));
+    };
+    let unknown =
+        |e: String| format!("can't listen at {name}:{}: {e} (clientPortAddress, or the own line)", config.port);
+    let found = (name.as_str(), config.port).to_socket_addrs();
+    let mut found =
+        found.map_err(|e| io::Error::new(e.kind(), unknown(format!("its name can't be looked up: {e}"))))?;
+    found.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, unknown("it has no address".to_owned())))
+}
+
+/// The same, at an address that is known.
+pub fn bind_at(address: SocketAddr, config: &ClientConfig) -> io::Result<Bound> {
+    bind_to(address, config).map_err(|e| explain(e, address))
 }
 
 impl Bound {
@@ -109,9 +117,13 @@ impl Bound {
 
 fn explain(e: io::Error, address: SocketAddr) -> io::Error {
     let what = match e.kind() {
-        io::ErrorKind::AddrInUse => "; the port is taken: is another server running? (clientPort chooses another)",
+        io::ErrorKind::AddrInUse => {
+            "; the port is taken: is another server running? (clientPort, or the own line, chooses another)"
+        }
         io::ErrorKind::PermissionDenied => "; not permitted: ports below 1024 are for root",
-        io::ErrorKind::AddrNotAvailable => "; this machine does not have that address (clientPortAddress)",
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine does not have that address (clientPortAddress, or the own line)"
+        }
         _ => "",
     };
     io::Error::new(e.kind(), format!("can't listen on {address}: {e}{what}"))
@@ -136,55 +148,78 @@ fn bind_to(address: SocketAddr, config: &ClientConfig) -> io::Result<Bound> {
 /// Connections accepted in a row before others on the thread have a turn.
 const BURST: u32 = 16;
 
-/// Accepts connections and deals them out to the shards, until the task is dropped. `rejected` is told of each that the
-/// limits keep out.
-pub async fn run(
-    listener: std::net::TcpListener,
+/// Deals connections out to the shards.
+pub struct Dealer {
     shards: Vec<mpsc::Sender<ToShard>>,
     limits: Limits,
-    keep_alive: bool,
-    rejected: &impl Fn(),
-) -> io::Result<()> {
-    set_options(&listener, keep_alive)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let counts = Arc::new(Mutex::new(Counts::default()));
-    let (mut next, mut in_a_row) = (0, 0);
-    let lines = FewLines::default();
-    let tell = |why: String| lines.tell(|more| tracing::warn!("{why}{more}"));
-    loop {
-        // The runtime waits for the first of a burst. It would watch each of those behind it, too, only to be told that it is
-        // for its shard's runtime to do so.
-        in_a_row += 1;
-        let waiting = if in_a_row < BURST { accept(&listener) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        let accepted = match waiting {
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                in_a_row = 0;
-                listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer)))
-            }
-            done => done,
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(e) => {
-                // Out of file descriptors, mostly: others may close some.
-                tell(format!("can't accept a connection: {e}"));
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
-        let admission = match Admission::take(&counts, peer, &limits) {
-            Ok(admission) => admission,
-            Err(why) => {
-                rejected();
-                tell(why);
-                continue;
-            }
-        };
-        if shards[next].send(ToShard::Accept(stream, peer, admission)).await.is_err() {
-            return Ok(());
-        }
-        next = (next + 1) % shards.len();
+    counts: Arc<Mutex<Counts>>,
+    lines: FewLines,
+    rejected: Rc<dyn Fn()>,
+}
+
+impl Dealer {
+    /// To these, within these limits. `rejected` is told of each connection that the limits keep out.
+    pub fn new(shards: Vec<mpsc::Sender<ToShard>>, limits: Limits, rejected: Rc<dyn Fn()>) -> Self {
+        Self { shards, limits, counts: Arc::default(), lines: FewLines::default(), rejected }
     }
+
+    /// Accepts connections until the task is dropped; or, when it is told that it is over, those that are there, and closes
+    /// the listener.
+    pub async fn accept_from(&self, listener: TcpListener, is_over: &Notify) {
+        let (mut next, mut in_a_row, mut ends) = (0, 0, false);
+        let tell = |why: String| self.lines.tell(|more| tracing::warn!("{why}{more}"));
+        loop {
+            // The runtime waits for the first of a burst. It would watch each of those behind it, too, only to be told that it is
+            // for its shard's runtime to do so.
+            in_a_row += 1;
+            let waiting =
+                if in_a_row < BURST || ends { accept(&listener) } else { Err(io::ErrorKind::WouldBlock.into()) };
+            let accepted = match waiting {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock && ends => return,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    in_a_row = 0;
+                    tokio::select! {
+                        accepted = listener.accept() => accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))),
+                        () = is_over.notified() => {
+                            ends = true;
+                            continue;
+                        }
+                    }
+                }
+                done => done,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    // Out of file descriptors, mostly: others may close some.
+                    tell(format!("can't accept a connection: {e}"));
+                    if ends {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    continue;
+                }
+            };
+            let admission = match Admission::take(&self.counts, peer, &self.limits) {
+                Ok(admission) => admission,
+                Err(why) => {
+                    (self.rejected)();
+                    tell(why);
+                    continue;
+                }
+            };
+            if self.shards[next].send(ToShard::Accept(stream, peer, admission)).await.is_err() {
+                return;
+            }
+            next = (next + 1) % self.shards.len();
+        }
+    }
+}
+
+/// A listener for [`Dealer::accept_from`].
+pub fn opened(listener: std::net::TcpListener, keep_alive: bool) -> io::Result<TcpListener> {
+    set_options(&listener, keep_alive)?;
+    TcpListener::from_std(listener)
 }
 
 /// What is set for the listener, its connections have from it. Only since it listens: listening forgets some of it.

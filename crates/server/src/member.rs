@@ -26,6 +26,7 @@ use zab::leader::Learners;
 use zab::quorum_verifier::{self, MemberAddress};
 use zab::{ConnId, QuorumVerifier, Quorums, RoleId, State, ToLearner, leader, learner, member};
 
+use crate::client_port::ClientPort;
 use crate::config::EnsembleConfig;
 use crate::core::Core;
 use crate::disk::RealDisk;
@@ -66,8 +67,10 @@ pub struct Member {
     pub(crate) elections: Elections,
     /// Who is being brought to this server's history.
     syncs: Syncs,
-    /// Its own line when it started: its sockets are there.
+    /// Its own line when it started.
     own: Option<quorum_verifier::Member>,
+    /// Where clients find it.
+    pub client_port: Arc<ClientPort>,
     /// What holds, and where that is written.
     configuration: Mutex<Quorums>,
     files: Mutex<Option<DynamicFiles>>,
@@ -124,6 +127,7 @@ impl Member {
         files: Option<DynamicFiles>,
         on_fatal: OnFatal,
     ) -> Self {
+        let own = configuration.committed().member(ensemble.me).cloned();
         Self {
             leader_serves: ensemble.leader_serves,
             is_read_only: AtomicBool::new(false),
@@ -136,7 +140,8 @@ impl Member {
             lines: Lines::default(),
             elections: Elections::default(),
             syncs: Syncs::default(),
-            own: configuration.committed().member(ensemble.me).cloned(),
+            client_port: Arc::new(ClientPort::new(own.as_ref().and_then(|it| it.client.clone()))),
+            own,
             configuration: Mutex::new(configuration),
             files: Mutex::new(files),
             leading: Mutex::new(None),
@@ -300,7 +305,7 @@ impl Member {
         self.add(Job::WriteConfiguration);
     }
 
-    /// The ports between servers are where the committed line says; that of clients stays where it is until the next start.
+    /// All ports are where the committed line says.
     fn look_at_own_line(&self, committed: &QuorumVerifier, orders: &mut Vec<Order>) {
         let Some(own) = &self.own else { return };
         let Some(now) = committed.member(own.id) else {
@@ -310,10 +315,16 @@ impl Member {
             return;
         };
         orders.push(Order::Own(now.addresses.clone()));
-        if now.client.is_some() && now.client != own.client {
-            tracing::warn!(
-                "this server's own line is another one now, {now}: clients find it there from its next start on"
-            );
+        let before = self.client_port.wanted();
+        match (&now.client, before) {
+            (Some(client), _) => self.client_port.move_to(client),
+            // What `clientPort` says is in no line.
+            (None, Some(before)) if !(own.client_is_static && own.client.as_ref() == Some(&before)) => {
+                tracing::warn!(
+                    "this server's own line names no client port any more, {now}: it stays at {before}, and needs a clientPort to start again"
+                );
+            }
+            (None, _) => {}
         }
     }
 

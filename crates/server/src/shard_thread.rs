@@ -17,8 +17,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::LocalSet;
 
 use self::socket::{Io, has_hung_up, send_last, shutdown_write, wake};
+use crate::client_port::{self, Accept};
 use crate::core::Core;
-use crate::listener::{self, Admission, Limits};
+use crate::listener::Admission;
 use crate::words::Words;
 
 mod connection;
@@ -39,9 +40,6 @@ pub enum ToShard {
     /// Close all connections once what they were told is written.
     Close,
 }
-
-/// A listener, the shards to deal connections out to, the limits, and `clientTcpKeepAlive`.
-pub type Accept = (std::net::TcpListener, Vec<mpsc::Sender<ToShard>>, Limits, bool);
 
 /// The most connections on their way to a shard.
 pub const TO_SHARD_MAX: usize = 1024;
@@ -148,11 +146,11 @@ pub fn run(
     local.spawn_local(driver.clone().bulk_loop());
     local.spawn_local(driver.clone().sweep_loop());
     local.spawn_local(driver.clone().pieces_loop());
-    if let Some((listener, shards, limits, keep_alive)) = accept {
+    if let Some(accept) = accept {
         let shared = driver.core.shared.clone();
+        let rejected = Rc::new(move || shared.shard_stats[number].connection_rejected.add(1));
         local.spawn_local(async move {
-            let rejected = || shared.shard_stats[number].connection_rejected.add(1);
-            if let Err(e) = listener::run(listener, shards, limits, keep_alive, &rejected).await {
+            if let Err(e) = client_port::run(accept, rejected).await {
                 tracing::error!("no more connections can be accepted: {e}");
             }
         });

@@ -25,6 +25,7 @@ use tree::owner::OwnerRules;
 use tree::{CONFIG_PATH, HashKeys, TreeConfig};
 use wire::ServerId;
 
+use crate::client_port::Accept;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::core::{Core, GroupCommit};
@@ -414,7 +415,13 @@ fn launch(
             drop_gone: config.throttle.drop_stale && config.throttle.stale_by_connection,
         };
         let (core, words) = (core.clone(), words.clone());
-        let accept = listening.take().map(|l| (l, shards.clone(), limits, config.client.tcp_keep_alive));
+        let accept = listening.take().map(|listener| Accept {
+            listener,
+            shards: shards.clone(),
+            limits,
+            config: config.client.clone(),
+            port: core.member.as_ref().map(|member| member.client_port.clone()),
+        });
         let on_fatal = on_fatal.clone();
         shard_threads.push(spawn(&format!("ostler-shard-{number}"), move || {
             if let Err(e) = shard_thread::run(core, words, options, inbox, accept) {

@@ -108,6 +108,8 @@ pub enum Input {
         /// Is it alive?
         valid: bool,
     },
+    /// Of a follower: this observer hands on what may not be done any more. Its connection is closed.
+    Refuse(ConnId),
     /// One of those who elected this server looks for a leader again.
     VoterLooks,
     /// What the oracle of an ensemble of two says. False until it says otherwise.
@@ -354,6 +356,7 @@ impl Leader {
             Input::Propose(proposal) => self.on_propose(now_ms, proposal),
             Input::Sync(tag) => self.on_sync(now_ms, None, tag),
             Input::Revalidated { conn, session, valid } => self.on_revalidated(now_ms, conn, session, valid),
+            Input::Refuse(conn) => self.close(now_ms, conn, CloseReason::ClientElsewhere),
             Input::VoterLooks => self.on_voter_looks(now_ms),
             Input::Oracle(says) => self.on_oracle(now_ms, says),
             Input::Timer => self.on_timer(now_ms),

@@ -421,7 +421,7 @@ pub(super) fn written_client(client_port: Option<u16>, address: Option<&str>) ->
 }
 
 /// What the listener is told.
-pub(super) fn set_client(client: &mut ClientConfig, at: &HostPort) {
+pub(crate) fn set_client(client: &mut ClientConfig, at: &HostPort) {
     client.port = at.port;
     client.address = (!at.is_wildcard()).then(|| at.host.clone());
 }

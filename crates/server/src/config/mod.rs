@@ -44,6 +44,7 @@ use std::path::{Path, PathBuf};
 use auth::AuthConfig;
 use peer::throttle::SessionWeights;
 
+pub(crate) use ensemble::set_client;
 pub use ensemble::{EnsembleConfig, ReconfigConfig};
 pub use error::{ConfigError, Place};
 pub use jvm_flags::Environment;

@@ -237,10 +237,11 @@ impl Words {
     async fn conf(&self) -> String {
         let (config, (data, log)) = (&self.config, self.directories());
         let (data_dir_bytes, data_log_bytes) = self.directory_sizes().await;
+        let moved_to = self.core.member.as_ref().and_then(|member| member.client_port.moved_to());
         let absolute =
             |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string();
         text::conf(&text::ConfStats {
-            client_port: i32::from(config.client.port),
+            client_port: i32::from(moved_to.unwrap_or(config.client.port)),
             secure_client_port: -1,
             data_dir_bytes,
             data_dir: absolute(&data),

@@ -47,6 +47,8 @@ pub enum CloseReason {
     Throttled,
     /// Too many of its syncs wait.
     TooManySyncs,
+    /// It handed on what a client wants that is elsewhere by now.
+    ClientElsewhere,
     /// Its history can't be served without a gap.
     NoHistory,
     /// It is no observer, and this is a follower, which serves no others.
@@ -86,6 +88,9 @@ impl fmt::Display for CloseReason {
             Self::QueueFull => f.write_str("it does not take what it is sent; it has to sync again"),
             Self::Throttled => f.write_str("too many servers without a vote sync at once; it has to try again"),
             Self::TooManySyncs => f.write_str("too many of its syncs wait"),
+            Self::ClientElsewhere => {
+                f.write_str("it handed on a write of a client that has gone on at another server; it has to sync again")
+            }
             Self::NoHistory => f.write_str("what it lacks can't be read without a gap"),
             Self::NoObserver => f.write_str("it is no observer, and only observers may learn from a follower"),
             Self::AheadOfFollower { theirs, ours } => {

@@ -8,7 +8,7 @@ pub(super) const CHAPTER: Chapter = Chapter {
     title: "Clients and sessions",
     families: &[],
     keys: &[
-        key("clientPort", Kind::Decimal(0, 65535), "", "Port for clients. Required.").file_only(),
+        key("clientPort", Kind::Decimal(0, 65535), "", "Port for clients. Required. A reconfig of the own line moves it while the server runs.").file_only(),
         key("clientPortAddress", Kind::Text, "", "Address to listen on: a name, IPv4 or IPv6. Unset: all interfaces.")
             .file_only(),
         key(
