@@ -87,7 +87,7 @@ pub async fn run(accept: Accept, rejected: Rc<dyn Fn()>) -> io::Result<()> {
     let here = Accepting::start(&dealer, listener, address, config.tcp_keep_alive)?;
     match port {
         Some(port) => {
-            Mover { dealer, config, at: port.first.clone(), given_up: None, here: Some(here), port }.run().await
+            Mover { dealer, config, at: port.first.clone(), given_up: None, here: Some(here), port }.run().await;
         }
         None => here.ended().await,
     }
