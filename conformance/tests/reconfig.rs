@@ -197,12 +197,12 @@ impl World {
         let line = self.0.joining(id, "participant").unwrap();
         format!("{};{client}", line.split_once(';').unwrap().0)
     }
+}
 
-    /// The port that `conf` tells.
-    fn port(&self, at: SocketAddr) -> Option<u16> {
-        let text = four_letter::ask(at, "conf").ok()?;
-        text.lines().find_map(|line| line.strip_prefix("clientPort=")?.parse().ok())
-    }
+/// The port that `conf` tells.
+fn port_told(at: SocketAddr) -> Option<u16> {
+    let text = four_letter::ask(at, "conf").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("clientPort=")?.parse().ok())
 }
 
 /// Clients find each server at the port that its line says now; who is connected stays, and the next start goes there.
@@ -219,7 +219,7 @@ fn client_ports_move(kind: Kind) {
         world.0.until("it serves at its new port", || raw::is_serving(new)).unwrap();
         world.0.until("nobody listens at the old one", || TcpStream::connect(old).is_err()).unwrap();
         assert_eq!(session.call(1, 1, &create(&format!("/stays-{id}"), b"", 0)).unwrap().err, 0);
-        assert_eq!(world.port(new), Some(new.port()));
+        assert_eq!(port_told(new), Some(new.port()));
         let has = || four_letter::ask(new, "conf").is_ok_and(|text| text.contains(&format!(";{new}")));
         world.0.until("it knows its line", has).unwrap();
         world.0.stop(id).unwrap();
@@ -251,7 +251,7 @@ fn a_client_port_that_is_taken() {
     world.0.until(&told, || world.0.log_contains(2, &told)).unwrap();
     world.writes("taken", &[2]);
     std::thread::sleep(std::time::Duration::from_secs(3));
-    assert_eq!(world.port(old), Some(old.port()));
+    assert_eq!(port_told(old), Some(old.port()));
     let log = std::fs::read_to_string(world.0.dir(2).join("server.log")).unwrap();
     let lines: Vec<&str> = log.lines().filter(|line| line.contains(&told)).collect();
     let [line] = lines.as_slice() else { panic!("{lines:?}") };
