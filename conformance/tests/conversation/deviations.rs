@@ -26,6 +26,30 @@ fn a_write_that_cannot_be_read_gets_a_zxid_of_its_own() {
     });
 }
 
+/// Who asks for a session with a wrong password gets none, and the connection that has it lives on. Apache closes that one before
+/// it looks at the password, so that whoever guesses an id cuts a client off.
+#[test]
+fn a_wrong_password_closes_nobody_elses_connection() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let apache = apache::Server::start(&Options::new(dirs[0].path())).unwrap();
+    let ostler = ostler::Server::start(&Options::new(dirs[1].path())).unwrap();
+    for (name, addr) in [("apache", apache.addr()), ("ostler", ostler.addr())] {
+        let (mut client, session) = raw::Connection::session(addr).unwrap();
+        let wrong = raw::ConnectRequest {
+            session_id: session.session_id,
+            password: Some(vec![3; 16]),
+            ..raw::ConnectRequest::default()
+        };
+        let (_other, refused) = raw::Connection::connect(addr, &wrong).unwrap();
+        assert_eq!((refused.session_id, refused.timeout_ms), (0, 0), "{name}");
+        if name == "ostler" {
+            assert_eq!(client.call(1, 3, &watch("/", false)).unwrap().err, 0);
+        } else {
+            client.expect_closed().unwrap();
+        }
+    }
+}
+
 /// createTTL with the flags of an ordinary znode and a negative TTL passes Apache's checks, and the txn then ends the
 /// thread that applies it: the server hangs. Ostler refuses it.
 #[test]

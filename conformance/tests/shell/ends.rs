@@ -62,7 +62,12 @@ fn every_signal_leaves_the_terminal_as_it_was() {
     }
     let mut terminal = Terminal::start(server.addr(), 80, dir.path());
     terminal.expect_prompt(0);
-    assert!(terminal.hang_up().code().is_some());
+    terminal.send("create -e /mine x\r");
+    terminal.expect("Created /mine");
+    assert_eq!(terminal.hang_up().code(), Some(129));
+    // The session was closed: what was its own has gone with it, long before its time is up.
+    let left = shell(server.addr()).args(["ls", "/"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&left.stdout), "[zookeeper]\n");
 }
 
 #[test]

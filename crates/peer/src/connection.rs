@@ -158,11 +158,11 @@ impl Connection {
         }
     }
 
-    /// The oldest of the requests that are with the pipeline has its answer.
-    pub(crate) fn is_answered(&mut self) {
-        if let Some(Waiting::Write(write) | Waiting::Sync(write)) = self.waiting.pop_front() {
-            self.under_way.end(write);
-        }
+    /// The oldest of the requests that are with the pipeline has its answer; returns what was counted for that.
+    pub(crate) fn is_answered(&mut self) -> usize {
+        let Some(Waiting::Write(write) | Waiting::Sync(write)) = self.waiting.pop_front() else { return 0 };
+        self.under_way.end(write);
+        write.weight()
     }
 
     /// How many requests wait for an answer.

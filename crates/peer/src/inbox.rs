@@ -212,6 +212,19 @@ impl InboxEntry {
     pub(crate) fn answer_length(&self) -> usize {
         if let Self::ReadReply { frame, .. } = self { frame.len() } else { 0 }
     }
+
+    /// About how many bytes it takes while it waits.
+    pub(crate) fn weight(&self) -> usize {
+        let more = match self {
+            Self::Event { path, .. } => path.len(),
+            Self::ReadReply { frame, .. } => frame.len(),
+            Self::Reply { body: ReplyBody::Multi(results), .. } => results.len() * size_of::<SubOutcome>(),
+            Self::Reply { body: ReplyBody::Path(path) | ReplyBody::PathAndStat(path, _), .. } => path.len(),
+            Self::Reply { body: ReplyBody::Data(data, _), .. } => data.len(),
+            _ => 0,
+        };
+        size_of::<Self>() + more
+    }
 }
 
 /// The body of a write's reply.

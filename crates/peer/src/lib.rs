@@ -56,6 +56,7 @@ mod state;
 pub mod stats;
 pub mod sweep;
 mod tally;
+mod telling;
 pub mod throttle;
 pub mod time;
 mod travel;

@@ -49,7 +49,7 @@ const PAGE_BYTES: usize = 16 + 4 + 68 + 12;
 /// A page's next page, of the last.
 const LAST: (Zxid, i32) = (Zxid(-1), -1);
 /// What a look at a znode counts, in bytes.
-const LOOK_BYTES: usize = 128;
+pub(crate) const LOOK_BYTES: usize = 128;
 /// Answers are made in parts of about this size: none is moved when more comes.
 const PART_BYTES: usize = 64 * 1024;
 

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
+use crate::long_read::LOOK_BYTES;
 use crate::stats::Namespaces;
 use auth::{AuthConfig, Identities, Verdicts};
 use tree::watch::Modes;
@@ -115,9 +116,13 @@ impl ReadContext<'_> {
             OpCode::GetEphemerals => {
                 let request: PathRequest<'_> = read(&mut r)?;
                 let prefix = ephemeral_prefix(&request);
+                let mut looked_at = 0;
                 let mine = self.tree.ephemerals(self.session).map(NodeRef::path);
+                // Also what does not fit has to be made to be looked at.
+                let mine = mine.inspect(|path| looked_at += path.len() + LOOK_BYTES);
                 let paths: Vec<UStr<'_>> =
                     mine.filter(|path| path.starts_with(prefix)).map(|path| Some(path.into())).collect();
+                self.work.set(self.work.get() + looked_at);
                 Some(paths).write(out);
                 Ok(())
             }

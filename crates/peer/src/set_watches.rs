@@ -101,7 +101,10 @@ impl Shard {
         let Some(conn) = self.setting.pop_front() else { return };
         self.drain_ahead(now, shared);
         let tree = shared.tree.read();
-        self.drain_under(now, shared, &tree);
+        if !self.drain_under(now, shared, &tree) {
+            self.setting.push_front(conn);
+            return;
+        }
         let Some(mut steps) = self.get_mut(conn).and_then(|found| found.setting.take()) else { return };
         if self.get(conn).is_none_or(|found| found.phase == Phase::Closing) {
             return;

@@ -12,11 +12,12 @@ use auth::{AuthConfig, Verdicts};
 use tree::watch::WatchTable;
 
 use crate::connection::{Connection, Phase, Waiting};
-use crate::inbox::{ConnId, InboxEntry, Submission};
+use crate::inbox::{ConnId, Submission};
 use crate::long_read::StepLimits;
 use crate::shard_long::WishedWatch;
 use crate::shared::Shared;
 use crate::state::hash_text;
+use crate::telling::Telling;
 use crate::time::Now;
 use crate::unprocessed::Room;
 
@@ -47,6 +48,8 @@ pub struct ShardConfig {
     /// Bytes to be sent to all connections of this shard together beyond which those that read least are closed; from half
     /// of it on, who has something to read is not read.
     pub out_total_max: usize,
+    /// Bytes of events and answers after which a shard writes what it has, before it tells more.
+    pub tell_step: usize,
     /// Bytes received from all connections of all shards that are not processed, beyond which those that hold some wait, or
     /// are closed if they don't go on.
     pub unprocessed_max: usize,
@@ -97,7 +100,7 @@ pub struct Shard {
     pub(crate) verdicts: RefCell<Verdicts>,
     submissions: Vec<Submission>,
     /// Connections with something to send, or to close.
-    dirty: Vec<u32>,
+    pub(crate) dirty: Vec<u32>,
     /// Connections that were told of an event and of nothing else since: they may be thousands, and come after the others.
     pub(crate) told: VecDeque<u32>,
     /// Connections whose setWatches is being answered in steps, in turn.
@@ -114,13 +117,18 @@ pub struct Shard {
     pub(crate) wished: Vec<WishedWatch>,
     /// What was done under the guard that is held now.
     pub(crate) work: usize,
+    /// What was done before that for the connection that has its turn.
+    pub(crate) turn_work: usize,
+    /// What the answers weigh to all requests that are with the pipeline.
+    pub(crate) under_way: usize,
     /// Bytes to be sent to all connections, as of the last [`wrote`](Self::wrote) of each.
     pub(crate) out_total: usize,
     /// Who waits for room for what it sends.
     pub(crate) room: Room,
     /// Counts looks at who reads what it is sent.
     pub(crate) round: u32,
-    pub(crate) inbox: Vec<InboxEntry>,
+    /// What it has still to tell.
+    pub(crate) telling: Telling,
     /// Paths whose interest could not be taken back yet.
     pub(crate) unwatched: Vec<(Box<str>, tree::watch::Modes)>,
     /// When sessions were heard of last whose connections have gone since touches were collected.
@@ -151,10 +159,12 @@ impl Shard {
             long: VecDeque::new(),
             wished: Vec::new(),
             work: 0,
+            turn_work: 0,
+            under_way: 0,
             out_total: 0,
             room: Room::default(),
             round: 0,
-            inbox: Vec::new(),
+            telling: Telling::default(),
             unwatched: Vec::new(),
             departed: Vec::new(),
             asked: None,
@@ -185,6 +195,7 @@ impl Shard {
         }
         self.end_long(shared, conn);
         self.out_total -= self.get(conn).map_or(0, |found| found.counted);
+        self.under_way -= self.get(conn).map_or(0, |found| found.under_way.total());
         self.uncount_held(shared, conn);
         self.connections[conn.slot as usize] = None;
         self.generations[conn.slot as usize] = conn.generation.wrapping_add(1);
@@ -209,7 +220,7 @@ impl Shard {
             }
             self.count_watches(shared);
         }
-        if !self.unwatched.is_empty() && shared.inboxes[self.config.shard as usize].is_empty() {
+        if !self.unwatched.is_empty() && !self.is_untold(shared) {
             let tree = shared.tree.read();
             self.take_back_interest(&tree, shared);
         }
@@ -218,7 +229,8 @@ impl Shard {
     /// Is there work that is done in pieces?
     pub fn has_chores(&self, shared: &Shared) -> bool {
         let takes_back = shared.is_serving() && self.unwatched.len() > CHORE_PATHS;
-        !self.setting.is_empty() || !self.leaving.is_empty() || takes_back
+        // What looks at the tree waits until everything is told.
+        !self.leaving.is_empty() || !self.is_behind() && (!self.setting.is_empty() || takes_back)
     }
 
     /// The connection, if it is still there.
@@ -407,7 +419,7 @@ impl Shard {
             &(
                 &self.submissions,
                 &self.dirty,
-                (&self.told, &self.setting, &self.to_go_on, &self.room),
+                (&self.told, &self.setting, &self.to_go_on, &self.room, &self.telling),
                 &self.paused,
                 &self.resumed,
                 &self.unwatched,

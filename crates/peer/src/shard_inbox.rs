@@ -1,12 +1,8 @@
 //! What a shard does with its inbox, and with requests about its own watch tables.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use tree::Tree;
 use tree::TriggerKind;
 use tree::watch::Modes;
-use wire::acl::READ;
 use wire::frame::{self, ReplyHeader};
 use wire::multi::{MultiHeader, write_error_result, write_result_header};
 use wire::request::{AddWatchRequest, WatchesRequest};
@@ -17,9 +13,9 @@ use wire::{ErrorCode, Field, OpCode, Reader, Stat, UStr, Xid, Zxid};
 use crate::connection::{Connection, Phase, Waiting};
 use crate::inbox::{ConnId, InboxEntry, ReplyBody};
 use crate::shard::{CHORE_BYTES, CHORE_PATHS, Shard};
-use crate::shard_receive::GUARD_WORK;
+use crate::shard_receive::{GUARD_WORK, TURN_WORK};
 use crate::shared::Shared;
-use crate::tally::{Answered, count_events};
+use crate::tally::Answered;
 use crate::time::Now;
 
 /// The bytes of answers after which those who had to wait are left for the next drain.
@@ -31,7 +27,10 @@ impl Shard {
         self.drain_ahead(now, shared);
         {
             let tree = shared.tree.read();
-            self.drain_under(now, shared, &tree);
+            if !self.drain_under(now, shared, &tree) {
+                // What was told is to be written, and then it goes on. Nobody who waits could be answered before.
+                return;
+            }
             if !self.unwatched.is_empty() {
                 self.take_back_interest(&tree, shared);
             }
@@ -39,9 +38,9 @@ impl Shard {
         let mut paused = std::mem::take(&mut self.paused);
         // What is answered here is counted when the driver has written: between two pieces it has its turn, lest thousands who
         // waited are answered at once and read nothing.
-        let (mut answered, mut gone_on) = (0, 0);
+        let (mut answered, mut worked, mut gone_on) = (0, 0, 0);
         for &slot in &paused {
-            if answered > DRAIN_BYTES {
+            if answered > DRAIN_BYTES.min(self.config.tell_step) || worked > TURN_WORK || self.is_behind() {
                 break;
             }
             gone_on += 1;
@@ -50,7 +49,9 @@ impl Shard {
                 let (conn, before) = (conn.id, conn.unsent());
                 self.resumed.push(conn);
                 self.go_on(now, shared, conn);
+                worked += std::mem::take(&mut self.work);
                 self.resume(now, shared, conn);
+                worked += self.turn_work;
                 answered += self.get(conn).map_or(0, |conn| conn.unsent().saturating_sub(before));
             }
         }
@@ -64,42 +65,29 @@ impl Shard {
         self.let_in(now, shared);
     }
 
-    /// Has it connections that could go on, were there room?
+    /// Has it connections that could go on, were there room, or something that is to be told when what was told is written?
     pub fn has_paused(&self) -> bool {
-        !self.paused.is_empty()
+        !self.paused.is_empty() || self.is_behind()
     }
 
-    /// Takes what is in the inbox, without a guard: telling ten thousand watchers of an event takes a while, and no commit
-    /// has to wait for it. Under a guard, only what came meanwhile is left to be taken.
-    pub(crate) fn drain_ahead(&mut self, now: Now, shared: &Shared) {
-        let inbox = &shared.inboxes[self.config.shard as usize];
-        if inbox.is_empty() {
-            return;
-        }
-        let mut entries = std::mem::take(&mut self.inbox);
-        inbox.take(&mut entries);
-        let mut to_go_on = std::mem::take(&mut self.to_go_on);
-        for entry in entries.drain(..) {
-            self.take_in(now, shared, entry, &mut to_go_on);
-        }
-        self.inbox = entries;
-        self.to_go_on = to_go_on;
-        self.count_watches(shared);
-    }
-
-    /// Takes what is in the inbox, under a guard: after it, everything up to the guard's zxid has been told.
-    pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) {
+    /// Takes what is in the inbox, under a guard: after it, everything up to the guard's zxid has been told. If that is too
+    /// much for once, it returns false, and nobody may be answered from the guard's state.
+    pub(crate) fn drain_under(&mut self, now: Now, shared: &Shared, tree: &Tree) -> bool {
         self.drain_ahead(now, shared);
+        if self.is_behind() {
+            return false;
+        }
         // Only now: they are answered from the guard's state, and events up to it may have stood behind the reply.
         self.work = 0;
         for conn in std::mem::take(&mut self.to_go_on) {
             self.answer_waiting(now, shared, tree, conn);
             self.count_held(now, shared, conn);
         }
+        true
     }
 
     /// Takes in one entry. A connection whose waiting reads have their turn now is added to `to_go_on`.
-    fn take_in(&mut self, now: Now, shared: &Shared, entry: InboxEntry, to_go_on: &mut Vec<ConnId>) {
+    pub(crate) fn take_in(&mut self, now: Now, shared: &Shared, entry: InboxEntry, to_go_on: &mut Vec<ConnId>) {
         match entry {
             InboxEntry::Event { zxid, kind, path, acl } => self.event(now, shared, zxid, kind, &path, acl.as_ref()),
             InboxEntry::Reply { conn, xid, op, zxid, err, body, received_us, last } => {
@@ -107,7 +95,8 @@ impl Shard {
                 let Some(found) = self.get_mut(conn).filter(|found| found.phase != Phase::Closing) else { return };
                 let before = found.out.len();
                 write_reply(&mut found.out, xid, zxid, err, &body);
-                found.is_answered();
+                let written = found.out.len() - before;
+                let weight = found.is_answered();
                 if last {
                     found.phase = Phase::Closing;
                     found.closed_session = true;
@@ -117,7 +106,9 @@ impl Shard {
                 if matches!(found.waiting.front(), Some(Waiting::Read(_))) {
                     to_go_on.push(conn);
                 }
+                self.under_way -= weight;
                 self.answered(now, shared, conn, Answered::Write(op, err), xid, zxid, received_us, before);
+                self.telling.put(written);
                 self.mark_dirty(conn.slot);
             }
             InboxEntry::ReadReply { conn, op, frame, watch, received_us } => {
@@ -127,18 +118,22 @@ impl Shard {
                     self.unwatched.extend(watch);
                     return;
                 };
-                found.is_answered();
+                let weight = found.is_answered();
                 // Only what others wrote while it was under way can make it so much, for somebody who does not read.
-                if found.unsent_behind_parts() + frame.len() > out_max {
+                let is_too_much = found.unsent_behind_parts() + frame.len() > out_max;
+                self.under_way -= weight;
+                if is_too_much {
                     self.unwatched.extend(watch);
                     self.drop_connection(conn);
                     return;
                 }
+                let Some(found) = self.get_mut(conn) else { return };
                 let before = found.out.len();
                 found.out.extend_from_slice(&frame);
                 let header = Reader::new(frame.get(4..).unwrap_or_default()).read::<ReplyHeader>();
                 let (xid, zxid) = header.map_or((Xid(0), Zxid::ZERO), |header| (header.xid, header.zxid));
                 self.answered(now, shared, conn, Answered::Read(op), xid, zxid, received_us, before);
+                self.telling.put(frame.len());
                 if let Some((path, modes)) = watch {
                     self.watches.add(conn.slot, &path, modes);
                 }
@@ -175,14 +170,18 @@ impl Shard {
         if self.get(conn).is_some_and(waits) {
             self.drain_ahead(now, shared);
             let tree = shared.tree.read();
-            self.drain_under(now, shared, &tree);
-            self.answer_waiting(now, shared, &tree, conn);
+            if self.drain_under(now, shared, &tree) {
+                self.answer_waiting(now, shared, &tree, conn);
+            } else {
+                self.pause(conn.slot);
+            }
         }
     }
 
     /// Answers the reads that waited for the write that was just answered, as far as there is room for the answers.
     fn answer_waiting(&mut self, now: Now, shared: &Shared, tree: &Tree, conn: ConnId) {
         let out_pause = self.config.out_pause;
+        let is_much_unsent = self.out_total > self.config.out_total_max / 2;
         loop {
             let is_tired = self.work > GUARD_WORK;
             let Some(found) = self.get_mut(conn) else { return };
@@ -199,7 +198,7 @@ impl Shard {
             }
             // Too much to send, or too much under this guard: thousands of reads of many connections may have waited for one
             // batch. The next drain goes on.
-            if found.unsent() > out_pause || is_tired {
+            if found.unsent() > out_pause || is_tired || found.counted > 0 && is_much_unsent {
                 self.pause(conn.slot);
                 return;
             }
@@ -210,81 +209,11 @@ impl Shard {
         }
     }
 
-    /// Tells those who watch, and may read.
-    fn event(
-        &mut self,
-        now: Now,
-        shared: &Shared,
-        zxid: Zxid,
-        kind: TriggerKind,
-        path: &str,
-        acl: Option<&Arc<[wire::Acl]>>,
-    ) {
-        let in_child_table = self.watches.in_child_table(kind, path);
-        let tree::watch::Fired { watchers: fired, left } = self.watches.fire(kind, path);
-        self.count_told(shared, kind, fired.len(), in_child_table);
-        if !fired.is_empty() || !self.wished.is_empty() {
-            let mut frame = Vec::with_capacity(64);
-            write_event(&mut frame, zxid, kind, path);
-            let mut packets = 0;
-            for &slot in &fired {
-                packets += u64::from(!self.tell(slot, &frame, acl).is_empty());
-            }
-            let is_of_children = matches!(kind, TriggerKind::ChildrenChanged | TriggerKind::Deleted);
-            for at in 0..self.wished.len() {
-                let wished = &self.wished[at];
-                let slot = wished.slot;
-                if is_of_children && wished.fired.is_none() && &*wished.path == path {
-                    let told = if fired.contains(&slot) { 0..0 } else { self.tell(slot, &frame, acl) };
-                    packets += u64::from(!told.is_empty());
-                    self.wished[at].fired = Some(told);
-                }
-            }
-            count_events(&shared.shard_stats[self.config.shard as usize], now, frame.len(), packets);
-        }
-        let left = self.with_wished(path, left);
-        let gone = Modes::ALL.without(left);
-        // What changes again and again is looked for in the tree once.
-        if !self.unwatched.last().is_some_and(|(last, modes)| **last == *path && *modes == gone) {
-            self.unwatched.push((path.into(), gone));
-        }
-    }
-
-    /// Tells a connection of an event; returns where it lies among the bytes to be sent.
-    fn tell(&mut self, slot: u32, frame: &[u8], acl: Option<&Arc<[wire::Acl]>>) -> Range<usize> {
-        let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return 0..0 };
-        let may_read =
-            acl.is_none_or(|acl| self.verdicts.get_mut().check(&self.config.auth, acl, READ, &conn.identities));
-        if !may_read || conn.phase == Phase::Closing {
-            return 0..0;
-        }
-        // An answer that was made in steps may be longer: who reads gets it, events behind it or not.
-        if conn.unsent_behind_parts() + frame.len() > self.config.out_max {
-            let id = conn.id;
-            self.drop_connection(id);
-            return 0..0;
-        }
-        let start = conn.out.len();
-        conn.out.extend_from_slice(frame);
-        conn.sent += 1;
-        // Counted now: thousands are written to in pieces, and a writer of many changes does not wait for that.
-        if conn.counted == 0 {
-            conn.read_in_round = self.round;
-        }
-        conn.counted += frame.len();
-        self.out_total += frame.len();
-        if !conn.told && !conn.dirty {
-            conn.told = true;
-            self.told.push_back(slot);
-        }
-        start..start + frame.len()
-    }
-
     /// Takes back the interest in some of the paths that nobody here watches any more. Only under a guard with an empty inbox: a
     /// registration could be on its way. Nor while nobody is served: it could be held back.
     pub(crate) fn take_back_interest(&mut self, tree: &Tree, shared: &Shared) {
         let shard = self.config.shard as usize;
-        if !shared.is_serving() || !shared.inboxes[shard].is_empty() {
+        if !shared.is_serving() || self.is_untold(shared) {
             return;
         }
         let mut bytes = 0;

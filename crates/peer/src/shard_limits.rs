@@ -112,7 +112,8 @@ impl Shard {
         }
         self.out_total = self.out_total - before + left;
         if self.out_total > self.config.out_total_max {
-            self.shed(shared);
+            // Somewhat below the limit, so that the next bytes do not lead here again.
+            self.shed(shared, self.config.out_total_max / 8 * 7, i64::MIN);
         }
     }
 
@@ -126,16 +127,19 @@ impl Shard {
         self.out_total
     }
 
-    fn shed(&mut self, shared: &Shared) {
+    /// Closes connections until no more than `goal` is left to be sent: those first that have read nothing for the longest
+    /// time; of those that are equal in this, who took nothing since `since_ms`; then the largest.
+    pub(crate) fn shed(&mut self, shared: &Shared, goal: usize, since_ms: i64) {
         let round = self.round;
         let waiting = self.connections.iter().flatten().filter(|conn| conn.counted > 0);
         let mut all: Vec<_> = waiting
-            .map(|conn| (Reverse(round.wrapping_sub(conn.read_in_round)), Reverse(conn.counted), conn.id))
+            .map(|conn| {
+                let rounds = Reverse(round.wrapping_sub(conn.read_in_round));
+                (rounds, conn.took_ms >= since_ms, Reverse(conn.counted), conn.id)
+            })
             .collect();
         all.sort_unstable();
-        // Somewhat below the limit, so that the next bytes do not lead here again.
-        let goal = self.config.out_total_max / 8 * 7;
-        for (_, Reverse(bytes), conn) in all {
+        for (_, _, Reverse(bytes), conn) in all {
             if self.out_total <= goal {
                 break;
             }

@@ -28,7 +28,7 @@ impl Shard {
     /// Has it reads that go on in steps? Then [`step_long_reads`](Self::step_long_reads) should be called, with turns for
     /// others in between.
     pub fn has_long_reads(&self) -> bool {
-        !self.long.is_empty()
+        !self.long.is_empty() && !self.is_behind()
     }
 
     /// Makes the first step of a read, under a guard for which the inbox has been drained.
@@ -46,7 +46,10 @@ impl Shard {
     pub fn step_long_reads(&mut self, now: Now, shared: &Shared) -> bool {
         let Some(conn) = self.long.pop_front() else { return false };
         let tree = shared.tree.read();
-        self.drain_under(now, shared, &tree);
+        if !self.drain_under(now, shared, &tree) {
+            self.long.push_front(conn);
+            return false;
+        }
         let Some(found) = self.get_mut(conn) else { return false };
         let Some(long) = found.long.take() else { return false };
         if !shared.is_serving() {

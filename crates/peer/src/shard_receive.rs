@@ -34,6 +34,9 @@ pub(crate) const WAITING_BYTES_MAX: usize = 1 << 20;
 pub(crate) const GUARD_WORK: usize = 128 * 1024;
 const READ_WORK: usize = 2048;
 
+/// The work after which what came in one go waits for its next turn: a ms or two. A whole piece of pings is half of it.
+pub(crate) const TURN_WORK: usize = 4 << 20;
+
 /// What one frame led to.
 pub(crate) enum Step {
     /// On to the next.
@@ -97,10 +100,15 @@ impl Shard {
         let mut rest = bytes;
         let mut guard: Option<RwLockReadGuard<'_, Tree>> = None;
         self.work = 0;
-        let mut is_blocked = false;
+        self.turn_work = 0;
+        let (mut is_blocked, mut is_tired) = (false, false);
         loop {
             if self.must_wait(shared, conn) {
                 is_blocked = true;
+                break;
+            }
+            if self.turn_work + self.work > TURN_WORK {
+                is_tired = true;
                 break;
             }
             if self.is_too_much(shared, rest) {
@@ -118,7 +126,7 @@ impl Shard {
             };
             if self.work > GUARD_WORK {
                 guard = None;
-                self.work = 0;
+                self.turn_work += std::mem::take(&mut self.work);
             }
             let step = self.frame(now, shared, conn, payload, &mut guard);
             if matches!(step, Step::Next | Step::Close) {
@@ -140,6 +148,7 @@ impl Shard {
             }
         }
         drop(guard);
+        self.turn_work += std::mem::take(&mut self.work);
         if !is_blocked && let Some(found) = self.get_mut(conn) {
             found.held_ms = 0;
         }
@@ -148,7 +157,7 @@ impl Shard {
             && found.setting.is_none()
             && found.long.is_none()
             && rest.len() >= 4
-            && is_blocked
+            && (is_blocked || is_tired)
         {
             self.pause(conn.slot);
         }
@@ -176,9 +185,16 @@ impl Shard {
         }
     }
 
-    /// Then writes wait, and whatever comes behind one; who only reads, or pings, goes on.
+    /// What may be sent to all connections of this shard, beside what they have still to read and what is on its way.
+    fn room_to_answer(&self) -> usize {
+        (self.config.out_total_max / 2).saturating_sub(self.out_total.saturating_add(self.under_way))
+    }
+
+    /// Then writes wait, and whatever comes behind one; who only reads, or pings, goes on. What the shards have still to tell is
+    /// part of it: a shard that waits for those who read must not have more and more to tell.
     fn is_pipeline_full(&self, shared: &Shared) -> bool {
-        shared.in_flight_bytes.load(Relaxed) > self.config.in_flight_bytes_max
+        let bytes = shared.in_flight_bytes.load(Relaxed).saturating_add(shared.untold.load(Relaxed));
+        bytes > self.config.in_flight_bytes_max
     }
 
     fn frame<'s>(
@@ -237,13 +253,23 @@ impl Shard {
             Class::Write => {
                 *guard = None;
                 let may_watch = !self.watches_are_full(shared, 1);
+                let room = self.room_to_answer();
+                let out_max = self.config.out_max;
                 let Some(found) = self.get_mut(conn) else { return Step::Close };
-                if !found.waiting.is_empty() && grows(&found.identities, body) {
+                let is_behind_others = !found.waiting.is_empty();
+                if is_behind_others && grows(&found.identities, body) {
                     // One at a time: what it becomes is not known here, and would count for nothing.
                     return Step::Wait;
                 }
                 let mut brings = Brings::of(op, body);
-                let reads_before = match take_waiting_reads(shared, found, may_watch, &mut brings) {
+                if is_behind_others {
+                    let of_it = found.unsent() + found.under_way.total();
+                    if brings.weight() > room || of_it + brings.weight() > out_max {
+                        // What it is to be sent for those before may be more than it reads.
+                        return Step::Wait;
+                    }
+                }
+                let reads_before = match take_waiting_reads(shared, found, may_watch, room, &mut brings) {
                     Ok(reads) => reads,
                     Err(Blocked) => return Step::Wait,
                 };
@@ -267,7 +293,8 @@ impl Shard {
                     told_ms: found.took_ms,
                     reads_before,
                 };
-                if is_last {
+                self.under_way += brings.weight();
+                if is_last && let Some(found) = self.get_mut(conn) {
                     // Nothing behind it is looked at, or answered.
                     found.phase = Phase::Connecting;
                 }
@@ -292,9 +319,15 @@ impl Shard {
         let tree = match guard {
             Some(tree) => tree,
             None => {
+                self.turn_work += std::mem::take(&mut self.work);
                 self.drain_ahead(now, shared);
+                if self.is_behind() {
+                    return Step::Wait;
+                }
                 let tree = shared.tree.read();
-                self.drain_under(now, shared, &tree);
+                if !self.drain_under(now, shared, &tree) {
+                    return Step::Wait;
+                }
                 let is_closing = self.get(conn).is_none_or(|found| found.phase == Phase::Closing);
                 if is_closing || !shared.is_serving() {
                     return Step::Wait;

@@ -1,5 +1,7 @@
 //! What shards and the pipeline share: the tree under its lock, the inboxes, the counters.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
@@ -42,8 +44,10 @@ pub const SHARDS_MAX: usize = 8;
 pub struct Inbox {
     entries: Mutex<Vec<InboxEntry>>,
     filled: AtomicBool,
-    /// Bytes of the answers to reads in it.
+    /// Bytes of the answers to reads in it, and of those that its shard has taken and not told.
     answer_bytes: AtomicUsize,
+    /// Bytes of everything in all inboxes, and of what the shards have taken and not told.
+    untold: Arc<AtomicUsize>,
 }
 
 impl Inbox {
@@ -58,6 +62,7 @@ impl Inbox {
             let mut inbox = self.entries.lock();
             let bytes = entries.iter().map(InboxEntry::answer_length).sum();
             self.answer_bytes.fetch_add(bytes, Relaxed);
+            self.untold.fetch_add(entries.iter().map(InboxEntry::weight).sum(), Relaxed);
             if inbox.is_empty() {
                 std::mem::swap(&mut *inbox, entries);
             } else {
@@ -67,12 +72,23 @@ impl Inbox {
         }
     }
 
-    /// Takes what is in it, in exchange for an empty vector.
-    pub fn take(&self, into: &mut Vec<InboxEntry>) {
+    /// Takes what is in it into `into`, which is empty, in exchange for the room that this has.
+    pub fn take(&self, into: &mut VecDeque<InboxEntry>) {
+        let mut room = Vec::from(std::mem::take(into));
         let mut inbox = self.entries.lock();
-        std::mem::swap(&mut *inbox, into);
-        self.answer_bytes.store(0, Relaxed);
+        std::mem::swap(&mut *inbox, &mut room);
         self.filled.store(false, Release);
+        *into = room.into();
+    }
+
+    /// So much of what was taken is told: all bytes, and those of answers to reads.
+    pub(crate) fn told(&self, bytes: usize, answer_bytes: usize) {
+        if bytes > 0 {
+            self.untold.fetch_sub(bytes, Relaxed);
+        }
+        if answer_bytes > 0 {
+            self.answer_bytes.fetch_sub(answer_bytes, Relaxed);
+        }
     }
 }
 
@@ -87,6 +103,8 @@ pub struct Shared {
     pub in_flight: AtomicUsize,
     /// Their bytes.
     pub in_flight_bytes: AtomicUsize,
+    /// Bytes that the pipeline has left for the shards and that are not told.
+    pub untold: Arc<AtomicUsize>,
     /// Bytes received that are not processed, beyond what each connection may hold uncounted.
     pub unprocessed: AtomicUsize,
     /// A request with a longer body counts as large (`largeRequestThreshold`); `usize::MAX`: none does.
@@ -112,9 +130,11 @@ impl Shared {
     pub fn new(mut tree: Tree, shards: usize) -> Self {
         assert!((1..=SHARDS_MAX).contains(&shards), "1 to {SHARDS_MAX} shards");
         tree.settle_children();
+        let untold: Arc<AtomicUsize> = Arc::default();
         Self {
             tree: RwLock::new(tree),
-            inboxes: (0..shards).map(|_| Inbox::default()).collect(),
+            inboxes: (0..shards).map(|_| Inbox { untold: untold.clone(), ..Inbox::default() }).collect(),
+            untold,
             in_flight: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
             unprocessed: AtomicUsize::new(0),
@@ -129,7 +149,7 @@ impl Shared {
         }
     }
 
-    /// Bytes of answers to reads that travelled, in the inboxes.
+    /// Bytes of answers to reads that travelled, in the inboxes, or taken from there and not told.
     pub(crate) fn answer_bytes(&self) -> usize {
         self.inboxes.iter().map(|inbox| inbox.answer_bytes.load(Relaxed)).sum()
     }
@@ -173,7 +193,9 @@ impl Shared {
         let mut copy = Self::new(self.tree.read().clone(), self.inboxes.len());
         for (from, to) in self.inboxes.iter().zip(&copy.inboxes) {
             to.append(&mut from.entries.lock().clone());
+            to.answer_bytes.store(from.answer_bytes.load(Relaxed), Relaxed);
         }
+        copy.untold.store(self.untold.load(Relaxed), Relaxed);
         copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);
         copy.in_flight_bytes.store(self.in_flight_bytes.load(Relaxed), Relaxed);
         copy.is_member = self.is_member;

@@ -2,7 +2,7 @@
 //! pipeline, to be answered between the two.
 //!
 //! Their answers are made whether the client reads or not, so they are weighed before: those that go with one write, and all
-//! of a connection that are under way. An answer is as long as what the tree holds when it is made, which may be more than it
+//! of a connection that are under way, and of all connections of the shard with what those have still to read. An answer is as long as what the tree holds when it is made, which may be more than it
 //! holds now: what the writes ahead of it in its own connection bring counts, too. What others bring can't be known; for that
 //! there is the bound of [`Pipeline::answer_reads`], and the one of a connection that does not read.
 
@@ -31,6 +31,11 @@ const LONG_BODY: usize = 4 * 1024;
 /// What a child counts for at least: it has to be looked up.
 const CHILD_WEIGHT: usize = 32;
 
+/// What the answer to a write counts for, but for the path in it.
+const REPLY_WEIGHT: usize = 128;
+/// The answer to a multi has at most so many times the bytes of the request: a Stat for a setData of nothing.
+const REPLY_TIMES: usize = 4;
+
 /// The answers to the reads of one write can't be longer but by what others wrote meanwhile.
 const GROWN_BYTES: usize = TRAVELLERS_BYTES_MAX + TRAVELLERS_MAX * LONG_BODY;
 
@@ -46,6 +51,8 @@ pub(crate) struct Brings {
     body: usize,
     /// What the answers weigh of the reads that travel with it.
     answers: usize,
+    /// What its own answer weighs, no less than it may be.
+    reply: usize,
 }
 
 impl Brings {
@@ -59,7 +66,16 @@ impl Brings {
             OpCode::Multi => body.len(),
             _ => 0,
         };
-        Self { names, body: body.len(), answers: 0 }
+        let reply = match op {
+            OpCode::Multi => REPLY_TIMES * body.len(),
+            _ => names,
+        };
+        Self { names, body: body.len(), answers: 0, reply: REPLY_WEIGHT + reply }
+    }
+
+    /// What is to be sent for it.
+    pub(crate) fn weight(self) -> usize {
+        self.answers + self.reply
     }
 }
 
@@ -72,6 +88,8 @@ pub(crate) struct UnderWay {
     long: VecDeque<usize>,
     /// What the answers weigh of its reads.
     answers: usize,
+    /// And those of the writes themselves.
+    replies: usize,
 }
 
 impl UnderWay {
@@ -80,10 +98,16 @@ impl UnderWay {
         self.answers
     }
 
+    /// About how many bytes are to be sent when all of them are answered.
+    pub(crate) fn total(&self) -> usize {
+        self.answers + self.replies
+    }
+
     /// A write goes to the pipeline.
     pub(crate) fn begin(&mut self, write: Brings) {
         self.names += write.names;
         self.answers += write.answers;
+        self.replies += write.reply;
         if write.body > LONG_BODY {
             self.long.push_back(write.body);
         }
@@ -93,6 +117,7 @@ impl UnderWay {
     pub(crate) fn end(&mut self, write: Brings) {
         self.names -= write.names;
         self.answers -= write.answers;
+        self.replies -= write.reply;
         if write.body > LONG_BODY {
             self.long.pop_front();
             if self.long.is_empty() {
@@ -146,11 +171,12 @@ fn list_weight(node: NodeRef<'_>, max: usize) -> usize {
 pub(crate) struct Blocked;
 
 /// The reads that wait behind the last write, to travel with this one. If they can't, or would be too many, the write has to
-/// wait until they are answered.
+/// wait until they are answered. `room` is what may be sent to all connections of the shard, beside what is on its way.
 pub(crate) fn take_waiting_reads(
     shared: &Shared,
     conn: &mut Connection,
     may_watch: bool,
+    room: usize,
     write: &mut Brings,
 ) -> Result<Vec<ReadRequest>, Blocked> {
     // They are the last ones: each write takes all that wait with it.
@@ -158,7 +184,7 @@ pub(crate) fn take_waiting_reads(
     if first == conn.waiting.len() {
         return Ok(Vec::new());
     }
-    let bytes_max = TRAVELLERS_BYTES_MAX.min(UNDER_WAY_BYTES_MAX.saturating_sub(conn.under_way.answers));
+    let bytes_max = TRAVELLERS_BYTES_MAX.min(UNDER_WAY_BYTES_MAX.saturating_sub(conn.under_way.answers)).min(room);
     let (mut travellers, mut bytes) = (0, 0);
     let tree = shared.tree.read();
     for waiting in conn.waiting.range(first..) {

@@ -312,7 +312,8 @@ fn a_client_of_another_ensemble_is_closed_without_a_word() {
 /// Clients that ask and do not read: beyond the limit for all, those that have been deaf for the longest time go first.
 #[test]
 fn those_that_read_least_are_closed_when_it_is_too_much_for_all() {
-    let options = Options { shards: 1, out_total_max: 64 * 1024, chunk_max: 1 << 20, ..Options::default() };
+    let (out_total_max, tell_step) = (64 * 1024, 8 * 1024);
+    let options = Options { shards: 1, out_total_max, tell_step, chunk_max: 1 << 20, ..Options::default() };
     let mut world = World::new(1, options);
     let join = |world: &mut World| {
         let client = world.open(0);
@@ -345,9 +346,9 @@ fn those_that_read_least_are_closed_when_it_is_too_much_for_all() {
     let received = world.shards[0].get(conn).map(|c| c.received);
     ask(&mut world, listening, 3);
     assert_eq!(world.shards[0].get(conn).map(|c| c.received), received, "it waits");
-    for client in 0..3 {
-        let other = join_quietly(&mut world);
-        ask(&mut world, other, client);
+    let others = [(); 3].map(|()| join_quietly(&mut world));
+    for other in others {
+        ask(&mut world, other, 1);
     }
     assert_eq!(count(&world, |s| s.shed.get()), 1);
     assert!(world.shards[0].wants_close(world.clients[deaf].conn), "the one that did not read");

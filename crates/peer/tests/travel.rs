@@ -215,7 +215,7 @@ fn what_others_made_grow_is_bounded_on_its_way_to_the_shard() {
     let (mut world, _, _) = with_growth(5, 63);
     let last = world.entries.last().expect("writes").zxid;
     let _ = world.pipeline.logged(world.now, &world.shared, last);
-    let mut entries = Vec::new();
+    let mut entries = std::collections::VecDeque::new();
     world.shared.inboxes[0].take(&mut entries);
     let bytes: usize =
         entries.iter().map(|entry| if let InboxEntry::ReadReply { frame, .. } = entry { frame.len() } else { 0 }).sum();

@@ -172,10 +172,16 @@ impl Driver {
                 ToShard::Drain => self.is_draining.set(true),
                 ToShard::Close => {
                     // What is in the inbox was promised; it is written before anybody is told goodbye.
-                    self.drain();
                     let mut told = Vec::new();
-                    self.shard.borrow_mut().take_told(usize::MAX, &mut told);
-                    self.write_all(&told);
+                    loop {
+                        self.drain();
+                        self.shard.borrow_mut().take_told(usize::MAX, &mut told);
+                        self.write_all(&told);
+                        told.clear();
+                        if !self.shard.borrow().can_tell() {
+                            break;
+                        }
+                    }
                     self.is_discarding.set(true);
                     for io in self.io.borrow().iter().flatten() {
                         // One that is gone already has nothing to be shut down.
@@ -339,7 +345,7 @@ impl Driver {
             wake(io);
         }
         // Frames that had to wait because there was too much to send: now there is room.
-        if !io.is_full.get() && shard.has_paused() {
+        if shard.has_paused() && !io.is_full.get() || shard.can_tell() {
             self.core.bells[self.number].notify_one();
         }
     }
@@ -391,6 +397,10 @@ impl Driver {
         loop {
             bell.notified().await;
             self.drain();
+            // It may have been rung meanwhile, by itself: others have their turn before it goes on.
+            if self.shard.borrow().has_paused() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 
@@ -419,6 +429,9 @@ impl Driver {
             }
             self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
             self.settle();
+        }
+        if self.shard.borrow().can_tell() {
+            self.core.bells[self.number].notify_one();
         }
         self.wake_readers();
     }

@@ -399,6 +399,7 @@ fn launch(
                 out_pause: OUT_PAUSE_BYTES,
                 out_max: OUT_MAX_BYTES,
                 out_total_max: config.limits.unsent_bytes_max / shards.len(),
+                tell_step: TELL_STEP_BYTES.min(config.limits.unsent_bytes_max / shards.len() / 8),
                 unprocessed_max: config.limits.unprocessed_bytes_max,
                 watch_bytes_max: config.limits.watch_bytes_max,
                 large_bytes_max: config.limits.large_requests_bytes_max as usize,
@@ -466,6 +467,8 @@ const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 const OUT_PAUSE_BYTES: usize = 1 << 20;
 /// Bytes to be sent to a connection beyond which it is closed: it gets events but does not read them.
 const OUT_MAX_BYTES: usize = 16 << 20;
+/// Bytes of events and answers after which a shard writes before it tells more; less where less may be unsent.
+const TELL_STEP_BYTES: usize = 16 << 20;
 
 fn connection_throttle(config: &Config, local_sessions: bool, seed: u64, now: peer::Now) -> Option<ConnectionThrottle> {
     let throttle = &config.throttle;

@@ -5,8 +5,9 @@
 
 use std::path::PathBuf;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use base64::{Engine, alphabet};
 
 use crate::failure::{Failure, Kind};
 use crate::flags::{self, Flag, Group, Parsed};
@@ -492,11 +493,19 @@ fn create(spec: &Spec, parsed: &Parsed) -> Result<Command, Failure> {
 
 fn set(parsed: &Parsed, path: String, data: String) -> Result<Command, Failure> {
     let data = if parsed.has("b") {
-        STANDARD.decode(&data).map_err(|e| Failure::usage(format!("the data is not base64: {e}")))?
+        base64(&data).map_err(|e| Failure::usage(format!("the data is not base64: {e}")))?
     } else {
         data.into_bytes()
     };
     Ok(Command::Set { path, data, version: version(parsed)?, stat: parsed.has("s") })
+}
+
+/// As Java's decoder takes it: padded as it must be or not at all, and whatever the bits are that stand for nothing.
+fn base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    let padding =
+        if text.ends_with('=') { DecodePaddingMode::RequireCanonical } else { DecodePaddingMode::RequireNone };
+    let lenient = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true).with_decode_padding_mode(padding);
+    GeneralPurpose::new(&alphabet::STANDARD, lenient).decode(text)
 }
 
 fn set_quota(spec: &Spec, parsed: &Parsed) -> Result<Command, Failure> {

@@ -162,7 +162,26 @@ fn numbers_that_apache_dies_of_are_refused() {
     for line in ["delete -v abc /a", "delete /a abc", "set -v x /a b", "setAcl -v x /a world:anyone:r", "redo x"] {
         assert_eq!(go(line).unwrap_err().kind, Kind::Usage, "{line}");
     }
-    assert!(text("set -b /a ***").starts_with("the data is not base64"));
+    for word in ["***", "d", "dA=", "dHdv=", "=="] {
+        assert!(text(&format!("set -b /a {word}")).starts_with("the data is not base64"), "{word}");
+    }
+}
+
+#[test]
+fn base64_is_taken_as_java_takes_it() {
+    let words = [
+        ("dHdv", &b"two"[..]),
+        ("dA==", b"t"),
+        ("dA", b"t"),
+        ("dHc=", b"tw"),
+        ("dHc", b"tw"),
+        ("dHd", b"tw"),
+        ("dB==", b"t"),
+    ];
+    for (word, bytes) in words {
+        let Command::Set { data, .. } = go(&format!("set -b /a {word}")).unwrap() else { panic!("{word}") };
+        assert_eq!(data, bytes, "{word}");
+    }
 }
 
 #[test]

@@ -46,8 +46,10 @@ pub enum Line {
     Text(String),
     /// Ctrl-C: the line was given up.
     GivenUp,
-    /// Ctrl-D, or the terminal is gone.
+    /// Ctrl-D.
     End,
+    /// The terminal is gone: its window was closed.
+    HungUp,
     /// It can't be read: why. It is dropped, and so is what came with it.
     Dropped(&'static str),
 }
@@ -81,6 +83,9 @@ impl LineEditor {
         terminal::editing(|| match self.editor.readline(prompt) {
             Ok(line) => Ok(Line::Text(line)),
             Err(ReadlineError::Interrupted) => Ok(Line::GivenUp),
+            // At a terminal that is gone a read, or the change of a mode, may end or fail in any way.
+            Err(ReadlineError::Eof | ReadlineError::Io(_)) if terminal::is_gone() => Ok(Line::HungUp),
+            Err(ReadlineError::Errno(_)) if terminal::is_gone() => Ok(Line::HungUp),
             Err(ReadlineError::Eof) => Ok(Line::End),
             Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(Line::End),
             Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::InvalidData => {

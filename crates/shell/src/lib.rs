@@ -119,7 +119,11 @@ fn start(args: &Args, screen: &Arc<Screen>) -> Result<u8, String> {
         let name = args.file.as_deref().unwrap_or(Path::new("-")).display().to_string();
         driver.script(&mut **input, &name, args.stop_on_error);
     } else if interactive {
-        driver.prompt()?;
+        if let Err(why) = driver.prompt() {
+            // The session is closed, so that its ephemerals go.
+            driver.end();
+            return Err(why);
+        }
     } else {
         driver.script(&mut stdin().lock(), "standard input", args.stop_on_error);
     }
@@ -267,6 +271,10 @@ impl Driver {
             match editor.read(&self.prompt_text(&live)).map_err(failed)? {
                 Line::GivenUp => {}
                 Line::End => break,
+                Line::HungUp => {
+                    self.code = terminal::HUNG_UP;
+                    break;
+                }
                 Line::Dropped(why) => self.failed("", &Failure::new(Kind::Other, why)),
                 Line::Text(text) => self.typed(&mut editor, &live, &text),
             }

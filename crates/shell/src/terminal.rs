@@ -15,6 +15,8 @@ static BEFORE: OnceLock<Termios> = OnceLock::new();
 static EDITING: AtomicBool = AtomicBool::new(false);
 /// Terminals that the editor only reads lines from. Source: `rustyline::tty::UNSUPPORTED_TERM`.
 const PLAIN: [&str; 3] = ["dumb", "cons25", "emacs"];
+/// The exit code of a program that a hang-up ends.
+pub const HUNG_UP: u8 = 129;
 /// Most bytes that [`drop_input`] drops.
 const DROPPED_MAX: usize = 16 << 20;
 
@@ -52,6 +54,11 @@ pub fn restore() {
     let mut out = stdout().lock();
     let _ = out.write_all(b"\x1b[?2004l");
     let _ = out.flush();
+}
+
+/// Was there a terminal, and is none any more?
+pub fn is_gone() -> bool {
+    BEFORE.get().is_some() && tcgetattr(stdin()).is_err()
 }
 
 /// Reads away what was typed or pasted so far, until nothing has come for a tenth of a second: the end of a line whose
@@ -107,7 +114,7 @@ pub fn signals() -> std::io::Result<watch::Receiver<Signal>> {
                     Signal::Interrupt(interrupts)
                 }
                 _ = terminate.recv() => Signal::End(143),
-                _ = hangup.recv() => Signal::End(129),
+                _ = hangup.recv() => Signal::End(HUNG_UP),
                 _ = quit.recv() => Signal::End(131),
                 _ = user1.recv() => Signal::End(138),
                 _ = user2.recv() => Signal::End(140),

@@ -251,6 +251,7 @@ impl World {
             out_pause: 1 << 20,
             out_max: 16 << 20,
             out_total_max: usize::MAX,
+            tell_step: 1 << 20,
             unprocessed_max: usize::MAX,
             watch_bytes_max: usize::MAX,
             large_bytes_max: usize::MAX,

@@ -71,6 +71,7 @@ pub struct Options {
     pub out_pause: usize,
     pub out_max: usize,
     pub out_total_max: usize,
+    pub tell_step: usize,
     pub unprocessed_max: usize,
     pub watch_bytes_max: usize,
     pub sessions_max: usize,
@@ -100,6 +101,7 @@ impl Default for Options {
             out_pause: 1 << 20,
             out_max: 16 << 20,
             out_total_max: usize::MAX,
+            tell_step: 400,
             unprocessed_max: usize::MAX,
             watch_bytes_max: usize::MAX,
             sessions_max: usize::MAX,
@@ -227,6 +229,7 @@ impl World {
                     out_pause: options.out_pause,
                     out_max: options.out_max,
                     out_total_max: options.out_total_max,
+                    tell_step: options.tell_step,
                     unprocessed_max: options.unprocessed_max,
                     watch_bytes_max: options.watch_bytes_max,
                     large_bytes_max: options.large_bytes_max,
@@ -466,6 +469,10 @@ impl World {
         for conn in dirty {
             if let Some(client) = self.clients.iter_mut().find(|c| c.conn == conn && !c.hung_up) {
                 client.is_writable = true;
+                if client.is_deaf {
+                    // A driver tries, and is told that the socket is full.
+                    self.shards[conn.shard as usize].wrote(&self.shared, conn);
+                }
             }
         }
     }
@@ -503,6 +510,7 @@ impl World {
     /// Has it connections that wait, and not for a client that does not read?
     fn can_go_on(&self, shard: &Shard) -> bool {
         shard.has_long_reads() && !self.holds_long
+            || shard.can_tell()
             || shard.has_paused() && !self.clients.iter().any(|client| client.is_deaf)
     }
 

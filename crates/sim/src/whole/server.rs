@@ -405,6 +405,7 @@ fn shard_config(shard: u16, setup: &Setup, auth: Arc<auth::AuthConfig>, keys: Ha
         out_pause: 1 << 12,
         out_max: 1 << 20,
         out_total_max: usize::MAX,
+        tell_step: 2000,
         unprocessed_max: usize::MAX,
         watch_bytes_max: usize::MAX,
         large_bytes_max: usize::MAX,
