@@ -63,7 +63,9 @@ fn bounded() -> Options {
 #[test]
 fn a_change_that_a_hundred_deaf_are_told_of_keeps_the_bound() {
     let (mut world, writer, watchers) = watched(100, Options { pause_ms_max: 3, ..bounded() });
-    watchers.iter().for_each(|&client| world.clients[client].is_deaf = true);
+    for &client in &watchers {
+        world.clients[client].is_deaf = true;
+    }
     world.request(writer, 2, OpCode::SetData, &set_data(&path(), b"x", -1));
     world.request(writer, 3, OpCode::Exists, &read("/", false));
     let most = most_unsent(&mut world, 20_000);
@@ -118,7 +120,9 @@ fn who_comes_in_the_midst_of_it_is_not_told() {
     while !world.shards[0].is_behind() {
         world.step();
     }
-    watchers.iter().for_each(|&client| world.hang_up(client));
+    for &client in &watchers {
+        world.hang_up(client);
+    }
     let new: Vec<usize> = (0..100).map(|_| joined(&mut world, 0).0).collect();
     for &client in &new {
         world.request(client, 2, OpCode::Exists, &read(&path(), false));
@@ -162,9 +166,11 @@ fn what_is_looked_at_in_vain_is_work_and_has_turns() {
 fn without_readers(options: Options, clients: usize) -> (World, Vec<usize>) {
     let mut world = World::new(1, options);
     let clients: Vec<usize> = (0..clients).map(|_| joined(&mut world, 0).0).collect();
-    world.request(clients[0], 1, OpCode::Create, &create("/w", &[7; 20_000], AclVec::OPEN, 0));
+    world.request(clients[0], 1, OpCode::Create, &create("/w", &vec![7; 20_000], AclVec::OPEN, 0));
     world.settle();
-    clients.iter().for_each(|&client| world.clients[client].is_deaf = true);
+    for &client in &clients {
+        world.clients[client].is_deaf = true;
+    }
     world.holds_log = true;
     (world, clients)
 }
@@ -207,7 +213,9 @@ fn reads_that_travel_count_for_all_connections_together() {
     // One connection's own reads that waited may come on top, before its driver has tried to write them.
     assert!((40 << 10..400 << 10).contains(&most), "{most}");
     assert!(unsent(&world) <= 256 << 10);
-    clients.iter().for_each(|&client| world.clients[client].is_deaf = false);
+    for &client in &clients {
+        world.clients[client].is_deaf = false;
+    }
     world.settle();
     let stay: Vec<usize> = clients.into_iter().filter(|&client| !world.clients[client].closed).collect();
     assert!(!stay.is_empty());
