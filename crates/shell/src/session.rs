@@ -99,6 +99,8 @@ pub struct Session {
     options: Options,
     screen: Arc<Screen>,
     link: Arc<watch::Sender<Link>>,
+    /// Held by whoever closes it.
+    closing: Arc<tokio::sync::Mutex<()>>,
     connecting: Option<JoinHandle<()>>,
     auths: Vec<(String, Vec<u8>)>,
     watches: Watches,
@@ -115,6 +117,7 @@ impl Session {
             options,
             screen,
             link: Arc::new(link),
+            closing: Arc::default(),
             connecting: None,
             auths: Vec::new(),
             watches,
@@ -234,7 +237,7 @@ impl Session {
 
     /// What ends it from elsewhere.
     pub fn closer(&self) -> Closer {
-        Closer(self.link.clone())
+        Closer { link: self.link.clone(), closing: self.closing.clone() }
     }
 
     /// Ends it: behind this, its ephemerals are gone.
@@ -251,12 +254,18 @@ impl Session {
 
 /// Ends a session whose owner is busy.
 #[derive(Debug, Clone)]
-pub struct Closer(Arc<watch::Sender<Link>>);
+pub struct Closer {
+    link: Arc<watch::Sender<Link>>,
+    closing: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Closer {
     /// Ends it, and waits until the server has heard of it.
     pub async fn close(&self) {
-        let old = self.0.send_replace(Link::Over(SessionState::Closed));
+        // A signal and the end of the input may come together: the process must not end before the server has heard of it
+        // because somebody else is telling it.
+        let _first = self.closing.lock().await;
+        let old = self.link.send_replace(Link::Over(SessionState::Closed));
         let Link::Up(client) = old else { return };
         let mut state = client.state_watcher();
         let mut now = client.state();
