@@ -323,8 +323,11 @@ fn follower_info(server: i64, protocol_version: Option<i32>) -> Vec<u8> {
     Packet::FollowerInfo { zxid: Zxid::new(Epoch(1), 0), info }.to_vec()
 }
 
+/// Bytes, and what is said of them.
+type Sent = (Vec<u8>, &'static str);
+
 /// What comes to the two ports that nobody should send, and what is said of it.
-fn nonsense() -> (Vec<(Vec<u8>, &'static str)>, Vec<(Vec<u8>, &'static str)>) {
+fn nonsense() -> (Vec<Sent>, Vec<Sent>) {
     let long = i32::MAX.to_be_bytes();
     let election = vec![
         ([&(-65534_i64).to_be_bytes()[..], &initial(8)[8..]].concat(), "version -65534 is unknown; known: -65536 and"),
