@@ -535,9 +535,11 @@ pub fn without_secrets(line: &str) -> Cow<'_, str> {
         return Cow::Borrowed(line);
     }
     match crate::words::split(line).as_deref() {
-        Ok([_]) => Cow::Borrowed(line),
-        Ok([_, scheme]) if !scheme.contains(':') => Cow::Borrowed(line),
-        Ok([_, scheme, ..]) if !scheme.contains(':') => Cow::Owned(format!("addauth {scheme} ******")),
+        Ok([command]) if command == "addauth" => Cow::Borrowed(line),
+        Ok([command, scheme]) if command == "addauth" && !scheme.contains(':') => Cow::Borrowed(line),
+        Ok([command, scheme, ..]) if command == "addauth" && !scheme.contains(':') => {
+            Cow::Owned(format!("addauth {scheme} ******"))
+        }
         _ => Cow::Borrowed("addauth ******"),
     }
 }
@@ -666,9 +668,15 @@ mod tests {
             assert!(has_secrets(line), "{line}");
             assert_eq!(without_secrets(line), "addauth digest ******", "{line}");
         }
-        for line in
-            ["addauth u:p", "'addauth' u:p digest", "addauth digest 'u:p", "'addauth digest u:p", "addauth'digest' u:p"]
-        {
+        for line in [
+            "addauth u:p",
+            "'addauth' u:p digest",
+            "addauth digest 'u:p",
+            "'addauth digest u:p",
+            "addauth'digest' u:p",
+            "'addauth digest u:p'",
+            "\"addauth digest\" u:p",
+        ] {
             assert!(has_secrets(line), "{line}");
             assert_eq!(without_secrets(line), "addauth ******", "{line}");
         }
