@@ -200,11 +200,6 @@ pub enum InboxEntry {
         /// Why, for the log.
         why: &'static str,
     },
-    /// Tell which sessions were heard of.
-    CollectTouches {
-        /// To be repeated in the answer.
-        round: u64,
-    },
 }
 
 impl InboxEntry {

@@ -390,6 +390,10 @@ impl Pipeline {
                 }
             }
             Some(conn) if !valid => self.send(conn, InboxEntry::Expired { conn }),
+            // Its client has asked an observer of this follower meanwhile, and is there.
+            Some(conn) if !learning.here.contains(&session) => {
+                self.send(conn, InboxEntry::Close { conn, why: "its session goes on at another server" });
+            }
             Some(conn) => {
                 // It may be that this server has not heard of its beginning yet.
                 self.tracker.add_proposed(session, question.timeout_ms, None, now.mono_ms());

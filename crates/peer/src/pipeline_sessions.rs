@@ -247,11 +247,13 @@ impl Pipeline {
         }
         self.round += 1;
         self.round_began_ms = now.mono_ms();
-        for (shard, entries) in self.outbox.iter_mut().enumerate() {
-            entries.push(InboxEntry::CollectTouches { round: self.round });
+        let mut woken = self.flush(shared);
+        for (shard, inbox) in shared.inboxes.iter().enumerate() {
+            inbox.ask(self.round);
             self.waiting_for.insert(shard);
+            woken.insert(shard);
         }
-        self.flush(shared)
+        woken
     }
 
     pub(crate) fn on_touches(

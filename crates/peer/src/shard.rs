@@ -119,6 +119,8 @@ pub struct Shard {
     pub(crate) work: usize,
     /// What was done before that for the connection that has its turn.
     pub(crate) turn_work: usize,
+    /// The last drain ended because of its work.
+    pub(crate) is_tired: bool,
     /// What the answers weigh to all requests that are with the pipeline.
     pub(crate) under_way: usize,
     /// Bytes to be sent to all connections, as of the last [`wrote`](Self::wrote) of each.
@@ -160,6 +162,7 @@ impl Shard {
             wished: Vec::new(),
             work: 0,
             turn_work: 0,
+            is_tired: false,
             under_way: 0,
             out_total: 0,
             room: Room::default(),

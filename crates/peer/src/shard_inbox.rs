@@ -24,6 +24,11 @@ const DRAIN_BYTES: usize = 4 << 20;
 impl Shard {
     /// Takes what is in the inbox, and goes on with connections that had to wait.
     pub fn drain(&mut self, now: Now, shared: &Shared) {
+        self.is_tired = false;
+        if let Some(round) = shared.inboxes[self.config.shard as usize].take_asked() {
+            // Answered when the driver has looked at the sockets of those who seem silent.
+            self.asked = Some(round);
+        }
         self.drain_ahead(now, shared);
         {
             let tree = shared.tree.read();
@@ -62,7 +67,13 @@ impl Shard {
         if self.paused.is_empty() {
             self.paused = paused;
         }
+        self.is_tired = worked > TURN_WORK && !self.paused.is_empty();
         self.let_in(now, shared);
+    }
+
+    /// Did the last [`drain`](Self::drain) end because of its work? Others should have their turn before the next.
+    pub fn had_its_turn(&self) -> bool {
+        self.is_tired
     }
 
     /// Has it connections that could go on, were there room, or something that is to be told when what was told is written?
@@ -159,8 +170,6 @@ impl Shard {
                     }
                 }
             }
-            // Answered when the driver has looked at the sockets of those who seem silent.
-            InboxEntry::CollectTouches { round } => self.asked = Some(round),
         }
     }
 

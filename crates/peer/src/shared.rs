@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use parking_lot::{Mutex, RwLock};
 use tree::Tree;
@@ -44,6 +44,9 @@ pub const SHARDS_MAX: usize = 8;
 pub struct Inbox {
     entries: Mutex<Vec<InboxEntry>>,
     filled: AtomicBool,
+    /// The last round in which it was asked which sessions were heard of, until the shard has seen it; 0: none. It is no entry:
+    /// it may not wait behind what is told to those who read slowly, or all sessions of the shard end.
+    asked: AtomicU64,
     /// Bytes of the answers to reads in it, and of those that its shard has taken and not told.
     answer_bytes: AtomicUsize,
     /// Bytes of everything in all inboxes, and of what the shards have taken and not told.
@@ -70,6 +73,16 @@ impl Inbox {
             }
             self.filled.store(true, Release);
         }
+    }
+
+    /// Asks which sessions were heard of; the shard has to be woken.
+    pub fn ask(&self, round: u64) {
+        self.asked.store(round, Release);
+    }
+
+    /// The round in which it was asked, once.
+    pub(crate) fn take_asked(&self) -> Option<u64> {
+        Some(self.asked.swap(0, Acquire)).filter(|&round| round != 0)
     }
 
     /// Takes what is in it into `into`, which is empty, in exchange for the room that this has.
@@ -184,7 +197,7 @@ impl Shared {
 
     pub(crate) fn hash_inboxes(&self, hasher: &mut impl std::hash::Hasher) {
         for inbox in &self.inboxes {
-            hash_text(&*inbox.entries.lock(), hasher);
+            hash_text(&(&*inbox.entries.lock(), inbox.asked.load(Relaxed)), hasher);
         }
     }
 
@@ -194,6 +207,7 @@ impl Shared {
         for (from, to) in self.inboxes.iter().zip(&copy.inboxes) {
             to.append(&mut from.entries.lock().clone());
             to.answer_bytes.store(from.answer_bytes.load(Relaxed), Relaxed);
+            to.asked.store(from.asked.load(Relaxed), Relaxed);
         }
         copy.untold.store(self.untold.load(Relaxed), Relaxed);
         copy.in_flight.store(self.in_flight.load(Relaxed), Relaxed);

@@ -6,7 +6,8 @@
 //! stays in its order, and nobody is answered a read until it is told: an event comes before the answer that shows its change.
 //!
 //! If that which nobody has read is near the bound for all, telling waits for those who read, as long as they do: at each look,
-//! every [`LOOK_MS`], somewhat less has to be left. Else those are closed who took nothing, and go on not to.
+//! every [`LOOK_MS`], somewhat less has to be left, and no longer than for [`BEHIND_MS_MAX`]. Else those are closed who took
+//! nothing, and go on not to; then those with the most to read.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -31,6 +32,10 @@ const LOOK_MS: i64 = 40;
 /// Of the bound: the part that has to be read between two looks, lest somebody is closed.
 const PROGRESS_PART: usize = 64;
 
+/// After so long nobody is waited for any more, even one who reads: all reads and pings of the shard wait meanwhile, and the
+/// shortest session of Apache's default is 4 s.
+const BEHIND_MS_MAX: i64 = 2000;
+
 /// What a shard has still to tell.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Telling {
@@ -42,6 +47,8 @@ pub(crate) struct Telling {
     bytes: usize,
     /// Since when it waits for those who read, in ms of the clock that never goes back, and how much was to be read then.
     waits: Option<(i64, usize)>,
+    /// Since when something is left to be told, on the same clock.
+    behind_since_ms: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -126,6 +133,11 @@ impl Shard {
         if self.telling.entries.is_empty() && self.telling.entries.capacity() > KEPT_ENTRIES {
             self.telling.entries = VecDeque::new();
         }
+        if self.telling.is_done() {
+            (self.telling.waits, self.telling.behind_since_ms) = (None, None);
+        } else {
+            self.telling.behind_since_ms.get_or_insert(now.mono_ms());
+        }
         self.to_go_on = to_go_on;
         inbox.told(done, answers);
         self.count_watches(shared);
@@ -144,7 +156,8 @@ impl Shard {
         match self.telling.waits {
             Some((since_ms, _)) if now_ms - since_ms < LOOK_MS => false,
             Some((since_ms, before))
-                if before.saturating_sub(self.out_total) < self.config.out_total_max / PROGRESS_PART =>
+                if before.saturating_sub(self.out_total) < self.config.out_total_max / PROGRESS_PART
+                    || self.telling.behind_since_ms.is_some_and(|since| now_ms - since > BEHIND_MS_MAX) =>
             {
                 self.telling.waits = None;
                 self.shed(shared, self.config.out_total_max / 2, since_ms);

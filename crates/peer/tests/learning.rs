@@ -326,4 +326,15 @@ fn what_an_observer_has_of_a_client_that_has_gone_on_is_not_handed_on() {
     it.world.woken.extend(woken);
     it.world.settle();
     assert_eq!((it.is_closed(client), may(&mut it)), (true, [false, true]));
+
+    // Then the answer to what was asked before that comes too late.
+    let client = it.world.open(0);
+    it.world.write(client, &connect(ELSEWHERE, Zxid::ZERO, 30_000));
+    assert_eq!(it.wishes().len(), 1);
+    let World { shared, pipeline, .. } = &mut it.world;
+    let woken = pipeline.asked_by_observer(shared, ANOTHER, ELSEWHERE);
+    it.world.woken.extend(woken);
+    it.is_here(ELSEWHERE);
+    it.world.settle();
+    assert_eq!((it.is_closed(client), may(&mut it)), (true, [false, true]));
 }

@@ -112,6 +112,22 @@ fn all_who_read_are_told_and_before_they_can_see_it() {
     assert_eq!(world.shared.untold.load(Relaxed), 0);
 }
 
+/// Sessions of a shard whose watchers read slowly would end otherwise, all of them.
+#[test]
+fn who_lives_is_told_while_telling_waits() {
+    let (mut world, writer, watchers) = watched(100, bounded());
+    for &client in &watchers {
+        world.clients[client].is_deaf = true;
+    }
+    world.request(writer, 2, OpCode::SetData, &set_data(&path(), b"x", -1));
+    while !world.shards[0].is_behind() {
+        world.step();
+    }
+    world.shared.inboxes[0].ask(1 << 40);
+    world.shards[0].drain(world.now, &world.shared);
+    assert!(world.shards[0].is_behind() && world.shards[0].is_asked());
+}
+
 /// A slot that somebody else has by the time its turn comes is told of nothing.
 #[test]
 fn who_comes_in_the_midst_of_it_is_not_told() {

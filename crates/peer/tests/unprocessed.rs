@@ -233,7 +233,7 @@ fn a_session_does_not_end_because_there_is_no_room() {
         assert!(!send(&mut world, client, &[7]));
     }
     let mut ask = |round| {
-        world.shared.inboxes[0].append(&mut vec![InboxEntry::CollectTouches { round }]);
+        world.shared.inboxes[0].ask(round);
         world.shards[0].drain(world.now, &world.shared);
         world.shards[0].tell_touches();
         let mut submissions = Vec::new();

@@ -172,14 +172,18 @@ impl Driver {
                 ToShard::Drain => self.is_draining.set(true),
                 ToShard::Close => {
                     // What is in the inbox was promised; it is written before anybody is told goodbye.
+                    let until = Instant::now() + GOODBYE_MAX;
                     let mut told = Vec::new();
                     loop {
                         self.drain();
                         self.shard.borrow_mut().take_told(usize::MAX, &mut told);
                         self.write_all(&told);
                         told.clear();
-                        if !self.shard.borrow().can_tell() {
+                        if !self.shard.borrow().is_behind() || Instant::now() > until {
                             break;
+                        }
+                        if !self.shard.borrow().can_tell() {
+                            tokio::time::sleep(Duration::from_millis(2)).await;
                         }
                     }
                     self.is_discarding.set(true);
@@ -424,13 +428,14 @@ impl Driver {
         self.settle();
         // Writing may have made room.
         for _ in 0..4 {
-            if !self.shard.borrow().has_paused() {
+            if !self.shard.borrow().has_paused() || self.shard.borrow().had_its_turn() {
                 break;
             }
             self.shard.borrow_mut().drain(self.core.clock.now(), &self.core.shared);
             self.settle();
         }
-        if self.shard.borrow().can_tell() {
+        let goes_on = self.shard.borrow().can_tell() || self.shard.borrow().had_its_turn();
+        if goes_on {
             self.core.bells[self.number].notify_one();
         }
         self.wake_readers();
