@@ -381,8 +381,11 @@ impl Election {
         if self.is_observer() { ServerState::Observing } else { ServerState::Following }
     }
 
+    /// One that is to vote by a reconfig that it has seen follows: without its ACKs there may be no quorum to decide that.
     fn is_observer(&self) -> bool {
-        self.quorums.committed().member(self.settings.me).is_some_and(|it| it.role == Role::Observer)
+        let me = self.settings.me;
+        let observes = self.quorums.committed().member(me).is_some_and(|it| it.role == Role::Observer);
+        observes && !self.quorums.is_voter(me)
     }
 
     /// With two voters, and an oracle, what it says; otherwise nothing.

@@ -278,9 +278,11 @@ impl Options {
         self.verifier.member(server).is_some() || self.newer().is_some_and(|it| it.member(server).is_some())
     }
 
-    /// Is this server an observer? One that a reconfig has removed is a follower without a vote.
+    /// Is this server an observer? One that a reconfig has removed is a follower without a vote, and so is one that is to vote by
+    /// a reconfig that it has seen.
     pub(crate) fn is_observer(&self) -> bool {
-        self.verifier.member(self.me).map_or(!self.reconfig_enabled, |it| it.role == Role::Observer)
+        let observes = self.verifier.member(self.me).map_or(!self.reconfig_enabled, |it| it.role == Role::Observer);
+        observes && !self.is_voter(self.me)
     }
 
     /// What counts beside the committed configuration.

@@ -104,16 +104,17 @@ impl Disks {
 
     /// A start has found a history that ends so.
     pub(crate) fn on_recovered(&mut self, server: usize, last: Zxid, link: Link, violation: &mut Option<Violation>) {
-        if let Some((at, its)) = self.now[server].installing.take()
-            && (at, its) == (last, link)
-        {
-            self.now[server] = Ledger::of_snapshot(self, at, link);
+        let installing = self.now[server].installing.take();
+        if installing == Some((last, link)) {
+            self.now[server] = Ledger::of_snapshot(self, last, link);
             return;
         }
         let ledger = &mut self.now[server];
+        // One that takes txns back removes logs, the last ones first: the history may end anywhere between.
+        let floor = installing.map_or(ledger.floor, |(at, _)| ledger.floor.min(at));
         let what = if ledger.history.link(last) != Some(link) {
             format!("server {} finds a history up to {last} that it was not given", server + 1)
-        } else if last < ledger.floor {
+        } else if last < floor {
             format!("server {} finds a history up to {last}, and {} was durable", server + 1, ledger.floor)
         } else {
             ledger.history.cut(last);

@@ -19,10 +19,10 @@ use super::server::Waiting;
 use super::trace::{Kind, Words};
 use super::{Event, World, words};
 
-/// How often a learner tries to connect to its leader (`Learner.connectToLeader`), and how long it waits between: shorter than
-/// Apache's second, as limits are shorter here.
+/// How often a learner tries to connect to its leader (`Learner.connectToLeader`), and how long it waits between
+/// (`leaderConnectDelayDuringRetryMs`): where clocks differ, the leader may be elected hundreds of ms later.
 pub(super) const CONNECT_TRIES: u32 = 5;
-const CONNECT_PAUSE_US: u64 = 50_000;
+const CONNECT_PAUSE_US: u64 = 100_000;
 /// The most bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK: usize = 256;
 

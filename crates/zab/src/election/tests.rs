@@ -330,6 +330,17 @@ fn an_observer_asks_and_observes() {
     assert_eq!(decided(&after(&mut it, 0, says(3, Leading, proposal(3, 0), 7))), Some((Observing, 3)));
 }
 
+/// Its ACKs may be those that the reconfig lacks.
+#[test]
+fn an_observer_that_is_to_vote_by_a_reconfig_that_it_has_seen_follows() {
+    let newer = QuorumVerifier::of_participants([3, 4].map(ServerId)).with_version(9);
+    let quorums = Quorums::new(with_observer().committed().clone(), Some(newer.into()));
+    let mut it = Election::new(settings(4), quorums);
+    after(&mut it, 0, Input::Look(proposal(4, 7)));
+    after(&mut it, 0, says(1, Following, proposal(3, 0), 7));
+    assert_eq!(decided(&after(&mut it, 0, says(3, Leading, proposal(3, 0), 7))), Some((Following, 3)));
+}
+
 /// Otherwise they would answer each other without end.
 #[test]
 fn a_voter_that_looks_and_an_observer_do_not_answer_each_others_answers() {
