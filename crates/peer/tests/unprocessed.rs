@@ -8,7 +8,7 @@ mod support;
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use ostler_peer::{InboxEntry, Submission};
+use ostler_peer::Submission;
 use support::check::check;
 use support::talk::{connect, create, read, set_data};
 use support::world::{Options, World};

@@ -2,14 +2,16 @@
 //! started again and again before it comes to `snapCount` txns would replay more each time.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod common;
+
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::start;
+use ostler_server::Running;
 use ostler_server::disk::RealDisk;
-use ostler_server::{Config, Environment, Running};
 use storage::{Dir, Disk, LogOptions, LogWriter};
 use wire::txn::{CreateTxn, Txn, TxnEntry, TxnHeader};
 use wire::{AclVec, Field, OpCode, SessionId, Xid, Zxid};
@@ -19,16 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// `snapCount`: a snapshot is due after a random number of txns between half of it and all of it.
 const SNAP_COUNT: i64 = 100;
 
-fn start(dir: &Path) -> Running {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let cfg = dir.join("zoo.cfg");
-    let text = format!(
-        "dataDir={}/data\nclientPortAddress=127.0.0.1\nclientPort={port}\nsnapCount={SNAP_COUNT}\n",
-        dir.display()
-    );
-    std::fs::write(&cfg, text).unwrap();
-    let config = Config::load(&cfg, &Environment::default()).unwrap();
-    ostler_server::start(&config, Arc::new(|why: String| panic!("{why}")), &mut |_| ()).unwrap()
+fn snap_count() -> String {
+    format!("snapCount={SNAP_COUNT}")
 }
 
 /// One txn: a session begins.
@@ -77,10 +71,10 @@ fn snapshots(dir: &Path) -> Vec<String> {
 #[test]
 fn what_a_start_has_replayed_counts_towards_the_next_snapshot() {
     let dir = tempfile::tempdir().unwrap();
-    start(dir.path()).stop().unwrap();
+    start(dir.path(), &snap_count()).stop().unwrap();
     assert_eq!(snapshots(dir.path()), ["snapshot.0"], "that of the empty tree");
     log(dir.path(), SNAP_COUNT);
-    let server = start(dir.path());
+    let server = start(dir.path(), &snap_count());
     assert_eq!(snapshots(dir.path()), ["snapshot.0"], "a start takes none by itself");
     session(&server);
     let deadline = Instant::now() + PATIENCE;

@@ -1,7 +1,5 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
-use std::net::TcpListener;
-
 use super::*;
 use crate::config::Environment;
 
@@ -11,14 +9,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[test]
 fn syncs_beside_those_of_batches_are_watched_until_the_server_has_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let cfg = dir.path().join("zoo.cfg");
-    let text = format!(
-        "dataDir={}/data\nclientPortAddress=127.0.0.1\nclientPort={port}\npreAllocSize=64\n",
-        dir.path().display()
-    );
-    std::fs::write(&cfg, text).unwrap();
-    let config = Config::load(&cfg, &Environment::default()).unwrap();
+    let text = format!("dataDir={}/data\nclientPort=0\npreAllocSize=64\n", dir.path().display());
+    let config = Config::parse(&dir.path().join("zoo.cfg"), text.as_bytes(), &Environment::default()).unwrap();
     let running = start(&config, Arc::new(|why: String| panic!("{why}")), &mut |_| ()).unwrap();
     let core = running.core.clone();
     let deadline = Instant::now() + PATIENCE;

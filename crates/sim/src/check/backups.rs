@@ -1,7 +1,8 @@
 //! Old copies of a server's files. No start can see that they are old, so a voter that comes back with one has promised things that
 //! it knows nothing of; with too many of such a quorum forgets, and nothing can be promised. Here it comes back with one only where
 //! a quorum of the others has all that it had: all txns, and epochs that are not older. Then whoever decides anything hears of
-//! that from one of these. And not where it has lost its disk before: what it had then is not known any more.
+//! that from one of these. And not with a copy from before it lost its disk, nor while it has not got its history back since: what
+//! it had is not known any more.
 
 use wire::{ServerId, Zxid};
 
@@ -24,7 +25,7 @@ impl Truth {
     /// May it come back with the copy?
     pub(crate) fn may_restore(&self, server: usize) -> bool {
         let (floor, files) = (self.disks.floor(server), self.epochs[server]);
-        if self.wiped.contains(&server) {
+        if self.wiped.contains(&server) || !self.backups.contains_key(&server) {
             return false;
         }
         let Some(at_floor) = self.disks.link(server, floor) else { return false };

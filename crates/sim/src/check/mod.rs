@@ -157,6 +157,7 @@ impl Truth {
     /// The machine gets an empty disk.
     pub(crate) fn on_wiped(&mut self, server: usize) {
         self.wiped.insert(server);
+        self.backups.remove(&server);
         self.disks.wipe(server);
         self.epochs[server] = epochs::Files::default();
     }

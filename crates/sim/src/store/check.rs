@@ -418,6 +418,10 @@ pub fn ways_back_behind_a_purge(sabotage: &Sabotage) -> Result<Counts, String> {
             disk.execute(effect).map_err(|e| e.to_string())?;
         }
     }
+    // From any state the newest txn at least can be gone back to, and most of the others before the purge.
+    if counts.recoveries <= counts.states {
+        return Err(format!("{} ways back in {} states: hardly any was possible", counts.recoveries, counts.states));
+    }
     Ok(counts)
 }
 

@@ -328,9 +328,11 @@ impl World {
         client.seen = zxid.max(seen);
         self.truth.on_answer(c, seen, zxid);
         if err == ErrorCode::QUOTA_EXCEEDED {
-            match self.setup.changes_left {
-                Some(_) => self.tally.took_place(LAST_NUMBER),
-                None => self.truth.wrong("answers", format!("client {c} is refused a number, and there are many left")),
+            let is_used_up = |n| self.truth.model.at(&format!("/k{n}"), zxid).is_some_and(|it| it.cversion == i32::MAX);
+            if (0..DIRECTORIES).any(is_used_up) {
+                self.tally.took_place(LAST_NUMBER);
+            } else {
+                self.truth.wrong("answers", format!("client {c} is refused a number, and there are some left"));
             }
         }
         let session = self.clients[c].session;

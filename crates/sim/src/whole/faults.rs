@@ -82,7 +82,6 @@ impl World {
             }
             Fault::Restore { server, down_us } => {
                 self.power_off(server, down_us);
-                self.servers[server].is_to_be_restored = true;
                 return false;
             }
             Fault::Damage { server, kind, place } => return self.damage(server, kind, place),

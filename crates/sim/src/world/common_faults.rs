@@ -53,6 +53,11 @@ pub(crate) fn begin<P, E, M: Clone>(
             servers[server].disk.make_read_only(now_us + for_us);
             Some(true)
         }
+        Fault::Restore { server, .. } => {
+            servers[server].is_to_be_restored = true;
+            // The world has to turn it off.
+            None
+        }
         Fault::Quiet { for_us } => {
             later.quiet_until_us = later.quiet_until_us.max(now_us + for_us);
             Some(true)

@@ -21,6 +21,8 @@
 //! | `read_only` | a server without a leader that serves who did not ask for that, takes a write, logs, or goes on so with a role |
 //! | `trees` | two servers with different trees or sessions at one zxid |
 //!
+//! And, in `whole::crowd`, `answers`: one that was not asked for next, or that refuses a number while there are some left.
+//!
 //! `history` has what the logs were given, for all of them; `backups` says when a disk may be an old copy of itself.
 
 mod agreement;

@@ -1,0 +1,13 @@
+//! A server in a test's own process.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ostler_server::{Config, Environment, Running};
+
+/// Starts one in this folder, at a port that is free, with these lines more.
+pub fn start(dir: &Path, more: &str) -> Running {
+    let text = format!("dataDir={}/data\nclientPortAddress=127.0.0.1\nclientPort=0\n{more}\n", dir.display());
+    let config = Config::parse(&dir.join("zoo.cfg"), text.as_bytes(), &Environment::default()).unwrap();
+    ostler_server::start(&config, Arc::new(|why: String| panic!("{why}")), &mut |_| ()).unwrap()
+}
