@@ -153,11 +153,15 @@ impl Shard {
             return true;
         }
         let now_ms = now.mono_ms();
+        if self.telling.behind_since_ms.is_some_and(|since| now_ms - since > BEHIND_MS_MAX) {
+            self.telling.waits = None;
+            self.shed(shared, self.config.out_total_max / 2, now_ms - LOOK_MS);
+            return true;
+        }
         match self.telling.waits {
             Some((since_ms, _)) if now_ms - since_ms < LOOK_MS => false,
             Some((since_ms, before))
-                if before.saturating_sub(self.out_total) < self.config.out_total_max / PROGRESS_PART
-                    || self.telling.behind_since_ms.is_some_and(|since| now_ms - since > BEHIND_MS_MAX) =>
+                if before.saturating_sub(self.out_total) < self.config.out_total_max / PROGRESS_PART =>
             {
                 self.telling.waits = None;
                 self.shed(shared, self.config.out_total_max / 2, since_ms);

@@ -128,6 +128,36 @@ fn who_lives_is_told_while_telling_waits() {
     assert!(world.shards[0].is_behind() && world.shards[0].is_asked());
 }
 
+/// Reads and pings of a shard wait while it waits for those who read, however steadily they do.
+#[test]
+fn nobody_is_waited_for_longer_than_two_seconds() {
+    let (mut world, writer, watchers) = watched(400, bounded());
+    for &client in &watchers {
+        world.clients[client].is_deaf = true;
+    }
+    world.request(writer, 2, OpCode::SetData, &set_data(&path(), b"x", -1));
+    while !world.shards[0].is_behind() {
+        world.step();
+    }
+    let from_ms = world.now.mono_ms();
+    while world.shards[0].is_behind() {
+        // One after the other reads what it was told, within the time of a look.
+        let has_some = |client: &&usize| {
+            let conn = world.shards[0].get(world.clients[**client].conn);
+            conn.is_some_and(|conn| conn.unsent() > 0)
+        };
+        if let Some(&client) = watchers.iter().find(has_some) {
+            world.take(client, usize::MAX);
+        }
+        (0..200).for_each(|_| world.step());
+        world.pass(40);
+    }
+    let took_ms = world.now.mono_ms() - from_ms;
+    assert!((2000..3000).contains(&took_ms), "{took_ms} ms");
+    assert!(world.shared.shard_stats[0].shed.get() > 0);
+    assert_eq!(world.shared.untold.load(Relaxed), 0);
+}
+
 /// A slot that somebody else has by the time its turn comes is told of nothing.
 #[test]
 fn who_comes_in_the_midst_of_it_is_not_told() {
