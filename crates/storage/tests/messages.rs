@@ -208,6 +208,22 @@ fn what_a_start_says() {
             &ask,
         ),
         (
+            "a broken snapshot of the beginning of an epoch",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70))]),
+            &ask,
+        ),
+        ("the same, given up", begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70))]), &accept),
+        (
+            "the same, and the next txn has no digest",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70)), ("log.100000001", log([epoch]))]),
+            &ask,
+        ),
+        (
+            "the same, given up",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70)), ("log.100000001", log([epoch]))]),
+            &accept,
+        ),
+        (
             "all snapshots broken",
             without_snapshot(&[
                 ("log.1", log([1])),
