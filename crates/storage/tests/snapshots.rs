@@ -239,18 +239,71 @@ fn a_crash_at_any_effect_of_a_snapshot_leaves_all_or_nothing() {
     }
 }
 
+/// What each znode adds to the digest of such trees as there are here.
+fn one(_: &str, _: Option<&[u8]>, _: &StatPersisted) -> u32 {
+    1
+}
+
+/// A snapshot of so many znodes, with the digest that it says.
+fn snapshot_with_digest(zxid: i64, nodes: usize, digest: SnapshotDigest) -> Vec<u8> {
+    use ostler_storage::snapshot::encode::SnapshotEncoder;
+    let (mut encoder, mut out) = (SnapshotEncoder::new(), Vec::new());
+    encoder.begin([].into_iter(), [].into_iter(), &mut out);
+    for i in 0..nodes {
+        let path = if i == 0 { String::new() } else { format!("/{i}") };
+        encoder.node(&path, None, -1, &StatPersisted::default(), &mut out);
+    }
+    encoder.finish(Some(digest), Some(Zxid(zxid)), &mut out);
+    out
+}
+
+#[test]
+fn a_purge_counts_no_snapshot_that_holds_something_else_than_its_digest_is_of() {
+    let digest = |zxid, digest| SnapshotDigest { zxid: Zxid(zxid), version: 2, digest };
+    let mut disk = VirtualDisk::new(false);
+    for zxid in [10, 20, 30, 40, 50, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 3, digest(zxid, 3)));
+        disk.put(&FileRef::log(Zxid(zxid + 1)), &HEADER);
+    }
+    let names = |disk: &VirtualDisk| {
+        purge::plan(disk, 3, 1 << 20, one).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let usual = names(&disk);
+    assert_eq!(usual, ["log.b", "log.15", "snapshot.a", "snapshot.14", "snapshot.1e"]);
+    // These are whole to the last byte.
+    for zxid in [40, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest(zxid, 3)));
+    }
+    assert_eq!(names(&disk), ["snapshot.a"], "20, 30 and 50 stay, and 40 and 60 harm nobody");
+    // A digest of a later txn, or one that is computed in another way, says nothing.
+    for (zxid, of) in [(40, 41), (60, 60)] {
+        let digest = SnapshotDigest { version: if of == zxid { 3 } else { 2 }, ..digest(of, 3) };
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest));
+    }
+    assert_eq!(names(&disk), usual);
+    for zxid in [10, 20, 30, 40, 50, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest(zxid, 3)));
+    }
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
+    assert!(
+        error.contains("so nothing is removed; snapshot.3c: what it holds is not what its digest is of"),
+        "{error}"
+    );
+}
+
 #[test]
 fn purge_keeps_what_is_needed() {
     let mut disk = VirtualDisk::new(false);
-    let whole = |zxid: i64| snapshot_ended_at(zxid, 2, true, true);
+    let whole = |zxid: i64| snapshot_ended_at(zxid, 2, false, true);
     for zxid in [10, 20, 30, 40, 50] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(zxid));
     }
     for zxid in [1, 11, 25, 31, 45] {
         disk.put(&FileRef::log(Zxid(zxid)), &HEADER);
     }
-    let names =
-        |disk: &VirtualDisk| purge::plan(disk, 3, 1 << 20).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names = |disk: &VirtualDisk| {
+        purge::plan(disk, 3, 1 << 20, one).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(names(&disk), ["log.1", "log.b", "snapshot.a", "snapshot.14"]);
     // What was cut from a log, or given up, goes when the logs around it do.
     for name in ["ostler.cut.a", "ostler.cut.18", "ostler.cut.19", "ostler.cut.12.snapshot.gz"] {
@@ -271,7 +324,7 @@ fn purge_keeps_what_is_needed() {
     for zxid in [10, 20, 30, 50] {
         rotten(&mut disk, zxid);
     }
-    let error = purge::plan(&disk, 3, 1 << 20).unwrap_err().to_string();
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
     let newest = "none of the snapshots can be loaded, so nothing is removed; snapshot.32: the checksum at byte 303 does not \
         match what precedes it; snapshot.28: ";
     assert!(error.starts_with(newest), "{error}");
@@ -290,7 +343,7 @@ fn purge_keeps_what_is_needed() {
     for zxid in [10, 20, 40] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), b"");
     }
-    let error = purge::plan(&disk, 3, 1 << 20).unwrap_err().to_string();
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
     assert!(error.contains("snapshot.35: "), "{error}");
 }
 
