@@ -12,7 +12,7 @@
 //!
 //! A whole record behind the place may stand in the data of the broken one: somebody keeps pieces of a log in a znode, or made
 //! it to look like one. It is data, and says nothing, if all shows that the broken one has the length that it says
-//! ([`Behind::holds_them`]): if an acknowledged record was believed that has lost its length, what follows it would pass
+//! (`Behind::holds_them`): if an acknowledged record was believed that has lost its length, what follows it would pass
 //! for its data.
 //!
 //! If the machine itself has not failed since ([`ReadOptions::went_on`](super::dir::ReadOptions::went_on)), it is less: what was
@@ -113,7 +113,7 @@ impl Behind {
             && self.zxid.is_some_and(|zxid| is_next(after, zxid, initial_counter))
     }
 
-    /// The same without those, and the first of them.
+    /// The same without its data, and the first record in that.
     pub(super) fn without_data(self) -> (Self, Option<(u64, Zxid)>) {
         let records_end = if self.beyond.is_some() { self.records_end } else { self.offset };
         (Self { record: self.beyond, records_end, ..self }, self.within.first)
