@@ -10,6 +10,7 @@ use ostler_conformance::ports::free_addrs;
 use ostler_conformance::raw::Connection;
 use ostler_conformance::script::{create, watch};
 use ostler_conformance::{Options, Ready, Server, c, four_letter, ostler};
+use rustix::process::Signal;
 
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -293,6 +294,39 @@ fn a_sync_that_hangs_is_told_of_while_it_does() {
     faulty.acknowledged += 1;
     faulty.wait_for("and 1 txns (");
     faulty.check();
+}
+
+/// While a server stops, nobody ticks any more, and somebody waits for its end.
+#[test]
+fn a_sync_that_hangs_while_the_server_stops_is_told_of_while_it_does() {
+    // The last thing that is synced: the log without the room that it had. And a write that is under way.
+    for (is_written, told_of) in [(false, "fsync log."), (true, "the disk hangs while syncing; 1 txns")] {
+        let mut faulty = Faulty::start(&["fsync.warningthresholdms=300"]);
+        let mut client = faulty.session();
+        assert!(faulty.create(&mut client));
+        faulty.set("sync version-2/log. stall 3000");
+        if is_written {
+            client.send(2, 1, &create("/n2", b"", 0)).unwrap();
+            until("a sync that hangs", || {
+                let words = four_letter::ask(faulty.server.addr(), "mntr").unwrap();
+                let under_way = words.lines().find_map(|line| line.strip_prefix("zk_ostler_log_sync_under_way_ms\t"));
+                under_way.is_some_and(|ms| ms != "0")
+            });
+        }
+        faulty.server.process_mut().signal(Signal::TERM).unwrap();
+        faulty.wait_for("ms and is not done: the disk hangs");
+        let log = faulty.log();
+        let told = log.lines().find(|line| line.contains("is not done: the disk hangs")).unwrap();
+        assert!(told.contains(told_of), "{told}");
+        assert!(faulty.server.process_mut().exited().unwrap().is_none(), "it is over already");
+        if is_written {
+            assert_eq!(client.read().unwrap().err, 0, "what was under way is finished and told");
+            faulty.acknowledged += 1;
+        }
+        assert!(faulty.wait_for_end().success());
+        assert!(word(&faulty).contains("closed log."), "a stop in order: {}", word(&faulty));
+        faulty.check();
+    }
 }
 
 /// A file system that does not keep the room that was allocated: the batch waits, and goes on.

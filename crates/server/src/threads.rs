@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use storage::disk::is_no_room;
 use storage::{Disk, Effect, LogJob, Stopped};
+use tree::digest::node_digest;
 
 use crate::core::{Core, GroupCommit};
 use crate::disk::RealDisk;
@@ -157,7 +158,8 @@ fn purge(
     length_max: usize,
     is_in_the_way: &dyn Fn() -> bool,
 ) -> io::Result<Option<usize>> {
-    let Some(files) = storage::purge::plan_unless(disk, retain, length_max, is_in_the_way)? else { return Ok(None) };
+    let files = storage::purge::plan_unless(disk, retain, length_max, node_digest, is_in_the_way)?;
+    let Some(files) = files else { return Ok(None) };
     let count = files.len();
     let effects = storage::purge::removal(disk, files, length_max)?;
     effects.iter().try_for_each(|effect| disk.execute(effect))?;

@@ -147,7 +147,7 @@ fn nor_when_a_purge_was_cut_short() {
                 put_log(&mut disk, &mut history, &[later(4), later(5)]);
                 (1..5).for_each(|counter| put_snapshot(&mut disk, &history, later(counter)));
                 let last = history.last();
-                let files = purge::plan(&disk, 3, 1 << 20).unwrap();
+                let files = purge::plan(&disk, 3, 1 << 20, |_, _, _| 0).unwrap();
                 assert!(!files.is_empty());
                 let effects = purge::removal(&disk, files, Setup::default().recover.length_max).unwrap();
                 for (disk, _) in recovered(&disk, &effects, &[last]) {

@@ -188,7 +188,9 @@ pub fn has_begun(disk: &dyn Disk) -> Option<(EpochFile, Epoch)> {
     found.find(|(_, epoch)| *epoch > Epoch(0))
 }
 
-/// The number in the first line.
+/// The number in the first line, and nothing else there, as Apache's server has it: with one changed bit the last digit of 10
+/// is a space, and a 1 that was read instead would take back what this server has promised. A digit that has become another one
+/// shows only if history and the other file contradict it; the format has no checksum.
 fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError> {
     use io::Read;
     let io = |error| EpochError::Io { file: file.clone(), error };
@@ -200,7 +202,7 @@ fn read_one(disk: &dyn Disk, file: &FileRef) -> Result<Option<Epoch>, EpochError
     let mut bytes = Vec::new();
     source.take(LENGTH_MAX).read_to_end(&mut bytes).map_err(io)?;
     let text = String::from_utf8_lossy(&bytes);
-    let epoch = text.lines().next().and_then(|line| line.trim().parse().ok());
+    let epoch = text.lines().next().and_then(|line| line.parse().ok());
     let no_number = || EpochError::NotANumber { file: file.clone(), found: text.chars().take(FOUND_SHOWN).collect() };
     epoch.filter(|epoch| *epoch >= 0).map(|epoch| Some(Epoch(epoch))).ok_or_else(no_number)
 }

@@ -3,17 +3,21 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use wire::Zxid;
+use wire::jute::Buffer;
+use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 use crate::disk::{Dir, Disk, Effect, Entry, FileRef};
 use crate::names::{self, FileName, Numbered};
-use crate::recover::{RecoverOptions, looks_valid};
-use crate::snapshot::decode::{Ignore, LoadSnapshotError, decode_file};
+use crate::recover::{Fit, RecoverOptions, looks_valid};
+use crate::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode_file};
 use crate::snapshot::install::first_behind;
 use crate::snapshot::stream::Compression;
 
 /// The least number of snapshots that are kept, as in Apache.
 pub const RETAIN_MIN: usize = 3;
+
+/// What a znode, by its path, its data and its Stat, adds to the digest of a tree: the trees know, and storage has none.
+pub type NodeDigest = fn(&str, Option<&[u8]>, &StatPersisted) -> u32;
 
 /// The files that may be removed so that the `retain` (at least [`RETAIN_MIN`]) newest valid snapshots stay, with all
 /// the txns behind the oldest of them. What a recovery has cut and kept goes with the logs of its time.
@@ -109,8 +113,8 @@ fn is_behind(disk: &dyn Disk, log: &Numbered, next: Option<&Numbered>, zxid: Zxi
 ///
 /// Nothing is read where nothing could go. If no snapshot is whole, that is the error. `length_max` is that of
 /// [`RecoverOptions`](crate::RecoverOptions::length_max).
-pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize) -> io::Result<Vec<FileRef>> {
-    Ok(plan_unless(disk, retain, length_max, &|| false)?.unwrap_or_default())
+pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize, node_digest: NodeDigest) -> io::Result<Vec<FileRef>> {
+    Ok(plan_unless(disk, retain, length_max, node_digest, &|| false)?.unwrap_or_default())
 }
 
 /// The same, which is given up (`None`) as soon as `is_in_the_way` says so: reading snapshots takes long.
@@ -118,6 +122,7 @@ pub fn plan_unless(
     disk: &dyn Disk,
     retain: usize,
     length_max: usize,
+    node_digest: NodeDigest,
     is_in_the_way: &dyn Fn() -> bool,
 ) -> io::Result<Option<Vec<FileRef>>> {
     let (data, log) = (disk.list(Dir::Data)?, disk.list(Dir::Log)?);
@@ -127,7 +132,7 @@ pub fn plan_unless(
         return Ok(Some(could_go));
     }
     let (mut whole, mut tried) = (0u32, Vec::new());
-    let files = purgeable(&data, &log, retain, &mut |file| match read_whole(disk, file, length_max, is_in_the_way) {
+    let mut is_whole = |file: &Numbered| match read_whole(disk, file, length_max, node_digest, is_in_the_way) {
         Ok(()) => {
             whole += 1;
             true
@@ -136,7 +141,8 @@ pub fn plan_unless(
             tried.push(format!("{}: {error}", file.name));
             false
         }
-    });
+    };
+    let files = purgeable(&data, &log, retain, &mut is_whole);
     if is_in_the_way() {
         return Ok(None);
     }
@@ -149,11 +155,13 @@ pub fn plan_unless(
     ))
 }
 
-/// Could a start load it? The same as there, but for the order of its znodes.
+/// Could a start load it? The same as there, but for the order of its znodes; and one whose digest is not that of what it holds
+/// does not count, although the next txn may make up for it there. It only lets an older one be kept.
 fn read_whole(
     disk: &dyn Disk,
     file: &Numbered,
     length_max: usize,
+    node_digest: NodeDigest,
     is_in_the_way: &dyn Fn() -> bool,
 ) -> Result<(), LoadSnapshotError> {
     if !looks_valid(disk, file)? {
@@ -161,10 +169,30 @@ fn read_whole(
     }
     let source = disk.open(&FileRef::new(Dir::Data, file.name.clone()))?;
     let source = Unless { source, is_in_the_way };
-    let end = decode_file(source, Compression::of(&file.name), length_max, &mut Ignore, &mut |_| ())?;
-    match end.last_processed.filter(|last| *last < file.zxid) {
-        Some(last) => Err(LoadSnapshotError::Renamed { last, named: file.zxid }),
-        None => Ok(()),
+    let mut sum = Sum { digest: 0, node_digest };
+    let end = decode_file(source, Compression::of(&file.name), length_max, &mut sum, &mut |_| ())?;
+    if let Some(last) = end.last_processed.filter(|last| *last < file.zxid) {
+        return Err(LoadSnapshotError::Renamed { last, named: file.zxid });
+    }
+    let digest = end.digest.filter(|digest| digest.zxid == file.zxid && digest.zxid != Zxid::ZERO);
+    match digest.map(|digest| Fit::of(digest.version, digest.digest, sum.digest)) {
+        Some(Fit::Wrong) => Err(LoadSnapshotError::Digest),
+        _ => Ok(()),
+    }
+}
+
+/// The digest of the znodes that have gone by: it is a sum, and needs no tree.
+struct Sum {
+    digest: i64,
+    node_digest: NodeDigest,
+}
+
+impl SnapshotVisitor for Sum {
+    fn session(&mut self, _: SessionId, _: i32) {}
+    fn acl(&mut self, _: i64, _: AclVec<'_>) {}
+    fn node(&mut self, path: &str, data: Buffer<'_>, _: i64, stat: &StatPersisted) -> Result<(), String> {
+        self.digest = self.digest.wrapping_add(i64::from((self.node_digest)(path, data, stat)));
+        Ok(())
     }
 }
 

@@ -26,7 +26,7 @@ use crate::snapshot::{self, SEAL_LENGTH, SnapshotDigest};
 pub use error::RecoverError;
 pub(crate) use rebuild::decode_into;
 pub use replay::Fit;
-use replay::{Replayed, Stop, replay};
+use replay::{Replayed, Stop, is_beginning, replay};
 
 /// How many snapshots are tried (`FileSnap.deserialize`).
 const CANDIDATES: usize = 100;
@@ -201,13 +201,12 @@ pub fn recover(
             Err(Stop::Failed(other)) => return Err(other),
         }
     };
-    let Replayed { history, doubt, given_up } = replayed;
+    let Replayed { history, doubt, given_up, not_shown } = replayed;
     let failed = loaded.as_ref().map_or(&[][..], |snapshot| &snapshot.failed);
     warnings.extend(doubt.map(|doubt| doubt.to_string()));
-    if let Some(missing) = &given_up {
-        warnings
-            .push(format!("{missing}; it went on because of ostler.log.acceptSuspectTail=true; {}", mend::TAKE_IT_OUT));
-    }
+    warnings.extend(given_up.iter().map(|missing| {
+        format!("{missing}; it went on because of ostler.log.acceptSuspectTail=true; {}", mend::TAKE_IT_OUT)
+    }));
     check_headers(loaded.as_ref(), &history, &mut warnings)?;
     let suspect = history.tails.iter().find(|tail| tail.is_suspect());
     let may_lose = !options.repair || options.accept_suspect_tail;
@@ -218,32 +217,46 @@ pub fn recover(
     if !may_lose {
         check_closed(disk, options, &history)?;
     }
-    let newer = failed.last().filter(|(newer, _)| history.last < newer.zxid);
-    if let Some((newer, reason)) = newer {
-        let (last, zxid, reason) = (history.last, newer.zxid, reason.clone());
-        let snapshot = FileRef::new(Dir::Data, newer.name.clone());
-        if !may_lose {
+    // One that is of a txn says more than one of the beginning of an epoch, of which the log may have everything.
+    let mut behind = failed.iter().rev().take_while(|(newer, _)| history.last < newer.zxid);
+    let is_of_a_txn = |(newer, _): &&(Numbered, String)| !is_beginning(newer, options.initial_counter);
+    let newer = behind.clone().find(is_of_a_txn).or_else(|| behind.next());
+    if let Some(newer) = newer {
+        let of_a_txn = is_of_a_txn(&newer);
+        let (last, zxid, reason) = (history.last, newer.0.zxid, newer.1.clone());
+        let snapshot = FileRef::new(Dir::Data, newer.0.name.clone());
+        if !may_lose && of_a_txn {
             return Err(RecoverError::EndsBeforeSnapshot { last, snapshot, zxid, reason });
         }
-        warnings.push(format!(
-            "the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; the txns up to {zxid} are lost \
-             to this server"
-        ));
+        if !may_lose {
+            return Err(RecoverError::NotShown { last, snapshot, zxid, reason, next: None });
+        }
+        let lost = if of_a_txn {
+            format!("the txns up to {zxid} are lost to this server")
+        } else {
+            format!(
+                "the txns before epoch {} that the log does not have, if any, are lost to this server",
+                zxid.epoch().0
+            )
+        };
+        warnings
+            .push(format!("the log ends with txn {last}, before {snapshot}, which can't be loaded: {reason}; {lost}"));
     }
     if options.accept_suspect_tail {
         warnings.extend(history.ahead.as_ref().map(mend::given_up));
     } else {
         check_ahead(&history)?;
     }
-    for (file, reason) in failed.iter().rev().filter(|(file, _)| file.zxid <= history.last) {
+    let is_without = |file: &Numbered| history.last < file.zxid || not_shown.contains(&file.name);
+    for (file, reason) in failed.iter().rev().filter(|(file, _)| !is_without(file)) {
         warnings.push(format!(
             "{} can't be loaded: {reason}; an older snapshot and the log behind it make up for it, and a purge removes it in \
              time",
             file.name
         ));
     }
-    let without: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| history.last < file.zxid).collect();
-    let is_suspect = suspect.is_some() || newer.is_some() || given_up.is_some() || history.ahead.is_some();
+    let without: Vec<_> = failed.iter().map(|(file, _)| file).filter(|file| is_without(file)).collect();
+    let is_suspect = suspect.is_some() || newer.is_some() || !given_up.is_empty() || history.ahead.is_some();
     let has_logs = !names::numbered(&list(disk, Dir::Log)?, names::LOG).is_empty();
     // Nothing was changed before here.
     let marks = find_marks(disk)?;

@@ -1,5 +1,5 @@
 //! The epoch files of a member: what a crash leaves of them, and what does not belong together.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod common;
 
@@ -73,4 +73,33 @@ fn what_does_not_belong_together_is_refused() {
     assert!(matches!(read(&disk, LAST), Err(EpochError::AcceptedBehind { .. })));
     disk.put(&file("acceptedEpoch"), b"x");
     assert!(matches!(read(&disk, LAST), Err(EpochError::NotANumber { .. })));
+}
+
+#[test]
+fn a_file_with_a_changed_bit_holds_no_smaller_number_or_one_that_is_as_long() {
+    for (name, other) in [("currentEpoch", "acceptedEpoch"), ("acceptedEpoch", "currentEpoch")] {
+        for bit in 0..16 {
+            let mut changed = *b"10";
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let mut disk = VirtualDisk::default();
+            disk.put(&file(other), b"10");
+            disk.put(&file(name), &changed);
+            let found = read(&disk, LAST);
+            if changed.iter().all(u8::is_ascii_digit) {
+                // Any other may be right, as far as anybody knows.
+                let is_older = changed < *b"10";
+                assert!(found.is_ok() != (is_older == (name == "acceptedEpoch")), "{changed:?}: {found:?}");
+            } else {
+                let Err(EpochError::NotANumber { file: named, .. }) = found else { panic!("{changed:?}: {found:?}") };
+                assert_eq!(named, file(name));
+            }
+        }
+    }
+    // An editor ends a line.
+    for text in ["10\n", "10\r\n"] {
+        let mut disk = VirtualDisk::default();
+        disk.put(&file("currentEpoch"), b"10");
+        disk.put(&file("acceptedEpoch"), text.as_bytes());
+        assert_eq!(read(&disk, LAST).unwrap().accepted, Epoch(10));
+    }
 }

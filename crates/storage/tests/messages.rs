@@ -107,6 +107,14 @@ fn what_a_start_says() {
         bytes[512..1024].fill(0);
         bytes
     };
+    let holding = {
+        let (mut bytes, mut data) = (log([1]), entry(Zxid(2), 700, 7));
+        data.extend_from_slice(&log([3]));
+        data.resize(2000, 7);
+        encode(&data, &mut bytes);
+        bytes[1536..].fill(0);
+        bytes
+    };
     let again = {
         let mut bytes = log([3]);
         encode(&changed(entry(Zxid(2), 20, 7), 27, 1), &mut bytes);
@@ -139,6 +147,8 @@ fn what_a_start_says() {
         ("a snapshot with the name of a later txn", begun(&[("log.1", log([1, 2])), ("snapshot.b", snapshot())]), &ask),
         ("a torn tail, looked at", begun(&[("log.1", cut(log([1, 2]), at + 30))]), &look),
         ("a batch without a sector", begun(&[("log.1", batch)]), &ask),
+        ("a log in the data of an interrupted write", begun(&[("log.1", holding.clone())]), &ask),
+        ("the same, and the machine went on", begun(&[("log.1", holding)]), &went_on),
         ("kept from an earlier start", begun(&[("log.1", log([1])), ("ostler.cut.1", vec![7; 99])]), &ask),
         ("a file that was not begun", begun(&[("log.1", log([1])), ("log.2", b"ZKL".to_vec())]), &ask),
         ("a foreign file", begun(&[("log.1", log([1])), ("log.2", b"hello, world!!!!".to_vec())]), &ask),
@@ -196,6 +206,22 @@ fn what_a_start_says() {
             "a broken newest snapshot, and a gap where it was",
             begun(&[("log.1", log([1])), ("snapshot.5", cut(snapshot(), 70)), ("log.6", log([6]))]),
             &ask,
+        ),
+        (
+            "a broken snapshot of the beginning of an epoch",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70))]),
+            &ask,
+        ),
+        ("the same, given up", begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70))]), &accept),
+        (
+            "the same, and the next txn has no digest",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70)), ("log.100000001", log([epoch]))]),
+            &ask,
+        ),
+        (
+            "the same, given up",
+            begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70)), ("log.100000001", log([epoch]))]),
+            &accept,
         ),
         (
             "all snapshots broken",

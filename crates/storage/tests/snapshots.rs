@@ -4,18 +4,22 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+
 use common::*;
 use ostler_storage::disk::{Dir, Disk, Effect, FileRef};
+use ostler_storage::log::dir::ReadLogError;
 use ostler_storage::log::record::{HEADER, encode};
 use ostler_storage::names::FileName;
 use ostler_storage::purge;
-use ostler_storage::recover::{Origin, RecoverError, RecoverOptions};
+use ostler_storage::recover::{Fit, Origin, RecoverError, RecoverOptions, Restore, recover};
 use ostler_storage::snapshot::SnapshotDigest;
 use ostler_storage::snapshot::decode::{LoadSnapshotError, SnapshotVisitor, decode};
 use ostler_storage::snapshot::write::SnapshotWriter;
 use proptest::prelude::*;
 use sim::VirtualDisk;
 use wire::jute::Buffer;
+use wire::txn::TxnEntry;
 use wire::{AclVec, SessionId, StatPersisted, Zxid};
 
 /// Writes down what it is shown.
@@ -235,18 +239,71 @@ fn a_crash_at_any_effect_of_a_snapshot_leaves_all_or_nothing() {
     }
 }
 
+/// What each znode adds to the digest of such trees as there are here.
+fn one(_: &str, _: Option<&[u8]>, _: &StatPersisted) -> u32 {
+    1
+}
+
+/// A snapshot of so many znodes, with the digest that it says.
+fn snapshot_with_digest(zxid: i64, nodes: usize, digest: SnapshotDigest) -> Vec<u8> {
+    use ostler_storage::snapshot::encode::SnapshotEncoder;
+    let (mut encoder, mut out) = (SnapshotEncoder::new(), Vec::new());
+    encoder.begin([].into_iter(), [].into_iter(), &mut out);
+    for i in 0..nodes {
+        let path = if i == 0 { String::new() } else { format!("/{i}") };
+        encoder.node(&path, None, -1, &StatPersisted::default(), &mut out);
+    }
+    encoder.finish(Some(digest), Some(Zxid(zxid)), &mut out);
+    out
+}
+
+#[test]
+fn a_purge_counts_no_snapshot_that_holds_something_else_than_its_digest_is_of() {
+    let digest = |zxid, digest| SnapshotDigest { zxid: Zxid(zxid), version: 2, digest };
+    let mut disk = VirtualDisk::new(false);
+    for zxid in [10, 20, 30, 40, 50, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 3, digest(zxid, 3)));
+        disk.put(&FileRef::log(Zxid(zxid + 1)), &HEADER);
+    }
+    let names = |disk: &VirtualDisk| {
+        purge::plan(disk, 3, 1 << 20, one).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let usual = names(&disk);
+    assert_eq!(usual, ["log.b", "log.15", "snapshot.a", "snapshot.14", "snapshot.1e"]);
+    // These are whole to the last byte.
+    for zxid in [40, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest(zxid, 3)));
+    }
+    assert_eq!(names(&disk), ["snapshot.a"], "20, 30 and 50 stay, and 40 and 60 harm nobody");
+    // A digest of a later txn, or one that is computed in another way, says nothing.
+    for (zxid, of) in [(40, 41), (60, 60)] {
+        let digest = SnapshotDigest { version: if of == zxid { 3 } else { 2 }, ..digest(of, 3) };
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest));
+    }
+    assert_eq!(names(&disk), usual);
+    for zxid in [10, 20, 30, 40, 50, 60] {
+        disk.put(&FileRef::snapshot(Zxid(zxid)), &snapshot_with_digest(zxid, 2, digest(zxid, 3)));
+    }
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
+    assert!(
+        error.contains("so nothing is removed; snapshot.3c: what it holds is not what its digest is of"),
+        "{error}"
+    );
+}
+
 #[test]
 fn purge_keeps_what_is_needed() {
     let mut disk = VirtualDisk::new(false);
-    let whole = |zxid: i64| snapshot_ended_at(zxid, 2, true, true);
+    let whole = |zxid: i64| snapshot_ended_at(zxid, 2, false, true);
     for zxid in [10, 20, 30, 40, 50] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(zxid));
     }
     for zxid in [1, 11, 25, 31, 45] {
         disk.put(&FileRef::log(Zxid(zxid)), &HEADER);
     }
-    let names =
-        |disk: &VirtualDisk| purge::plan(disk, 3, 1 << 20).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+    let names = |disk: &VirtualDisk| {
+        purge::plan(disk, 3, 1 << 20, one).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
     assert_eq!(names(&disk), ["log.1", "log.b", "snapshot.a", "snapshot.14"]);
     // What was cut from a log, or given up, goes when the logs around it do.
     for name in ["ostler.cut.a", "ostler.cut.18", "ostler.cut.19", "ostler.cut.12.snapshot.gz"] {
@@ -267,7 +324,7 @@ fn purge_keeps_what_is_needed() {
     for zxid in [10, 20, 30, 50] {
         rotten(&mut disk, zxid);
     }
-    let error = purge::plan(&disk, 3, 1 << 20).unwrap_err().to_string();
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
     let newest = "none of the snapshots can be loaded, so nothing is removed; snapshot.32: the checksum at byte 303 does not \
         match what precedes it; snapshot.28: ";
     assert!(error.starts_with(newest), "{error}");
@@ -286,7 +343,7 @@ fn purge_keeps_what_is_needed() {
     for zxid in [10, 20, 40] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), b"");
     }
-    let error = purge::plan(&disk, 3, 1 << 20).unwrap_err().to_string();
+    let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
     assert!(error.contains("snapshot.35: "), "{error}");
 }
 
@@ -329,4 +386,104 @@ fn a_snapshot_that_was_lost_shows_that_txns_are_missing_between_epochs() {
     disk.execute(&Effect::Remove(FileRef::snapshot(Zxid(5)))).unwrap();
     disk.put(&FileRef::snapshot(Zxid(3)), b"ZKSN");
     assert_eq!(recovered(&mut disk, &RecoverOptions::default()).unwrap().1.zxids(), [2, 3, epoch]);
+}
+
+/// Knows what the digest says of each txn.
+#[derive(Default)]
+struct Fitting(Memory, BTreeMap<i64, Fit>);
+
+impl Restore for Fitting {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+    fn session(&mut self, session: SessionId, timeout_ms: i32) {
+        self.0.session(session, timeout_ms);
+    }
+    fn acl(&mut self, id: i64, acl: AclVec<'_>) {
+        self.0.acl(id, acl);
+    }
+    fn node(&mut self, path: &str, data: Buffer<'_>, acl_id: i64, stat: &StatPersisted) -> Result<(), String> {
+        self.0.node(path, data, acl_id, stat)
+    }
+    fn snapshot_end(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String> {
+        self.0.snapshot_end(zxid, digest)
+    }
+    fn txn(&mut self, entry: &TxnEntry<'_>) -> Result<(), String> {
+        self.0.txn(entry)
+    }
+    fn fit(&self) -> Fit {
+        self.0.txns.last().and_then(|(zxid, _)| self.1.get(&zxid.0)).copied().unwrap_or_default()
+    }
+}
+
+/// A leader of Apache's has a snapshot of the beginning of its epoch, and so has who got its state from it. It is broken here.
+#[test]
+fn a_broken_snapshot_of_the_beginning_of_an_epoch_needs_a_digest_that_shows_that_nothing_is_missing() {
+    let epoch = 0x1_0000_0000;
+    let log = |zxids: &[i64]| {
+        let mut bytes = HEADER.to_vec();
+        zxids.iter().for_each(|zxid| encode(&entry(Zxid(*zxid), 10, 7), &mut bytes));
+        bytes
+    };
+    let broken = FileRef::snapshot(Zxid(epoch));
+    let disk = |next: &[i64]| {
+        let mut disk = VirtualDisk::new(false);
+        disk.put(&FileRef::snapshot(Zxid(0)), &snapshot_ended_at(0, 2, false, true));
+        disk.put(&FileRef::log(Zxid(1)), &log(&[1, 2, 3]));
+        if !next.is_empty() {
+            disk.put(&FileRef::log(Zxid(next[0])), &log(next));
+        }
+        disk.put(&broken, b"ZKSN\0\0\0\x02");
+        disk
+    };
+    let start = |disk: &mut VirtualDisk, fits: &[(i64, Fit)], accept_suspect_tail| {
+        let mut fitting = Fitting(Memory::default(), fits.iter().copied().collect());
+        let options = RecoverOptions { accept_suspect_tail, ..RecoverOptions::default() };
+        let before = disk.state_hash();
+        let done = recover(disk, &options, &mut fitting, &mut |_| ());
+        assert!(done.is_ok() || disk.state_hash() == before, "nothing is changed");
+        done.map(|found| (found, fitting.0.zxids()))
+    };
+    let next = [epoch + 1, epoch + 2];
+    let (found, zxids) = start(&mut disk(&next), &[(epoch + 1, Fit::Right)], false).unwrap();
+    assert_eq!((zxids, found.is_suspect), (vec![1, 2, 3, epoch + 1, epoch + 2], false));
+    let says =
+        "snapshot.100000000 can't be loaded: it ends early, at byte 8; an older snapshot and the log behind it make up";
+    assert!(found.warnings.iter().any(|told| told.starts_with(says)), "{:?}", found.warnings);
+    // Another digest shows that something is missing, a later one does not show what the first txn was to fit.
+    let error = start(&mut disk(&next), &[(epoch + 1, Fit::Wrong)], true).unwrap_err();
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. }), "{error}");
+    for (next, fits) in [(&next[..], &[(epoch + 2, Fit::Right)][..]), (&next, &[]), (&[], &[])] {
+        let error = start(&mut disk(next), fits, false).unwrap_err();
+        assert!(
+            matches!(error, RecoverError::NotShown { last: Zxid(3), .. }) && error.is_mended_by_a_copy(),
+            "{error}"
+        );
+        // Given up, it is not asked for again.
+        let mut given_up = disk(next);
+        let (found, _) = start(&mut given_up, fits, true).unwrap();
+        assert!(found.is_suspect);
+        assert_eq!(given_up.bytes(&broken), None);
+        assert!(!start(&mut given_up, fits, false).unwrap().0.is_suspect);
+    }
+    // One of a txn is missed.
+    let mut of_a_txn = disk(&next);
+    of_a_txn.put(&FileRef::snapshot(Zxid(7)), b"ZKSN\0\0\0\x02");
+    let error = start(&mut of_a_txn, &[(epoch + 1, Fit::Right)], false).unwrap_err();
+    assert!(matches!(error, RecoverError::Log { error: ReadLogError::Gap { .. }, .. }), "{error}");
+    run(&mut of_a_txn, &[Effect::Remove(FileRef::log(Zxid(epoch + 1)))]);
+    let error = start(&mut of_a_txn, &[], false).unwrap_err();
+    assert!(matches!(error, RecoverError::EndsBeforeSnapshot { zxid: Zxid(7), .. }), "{error}");
+}
+
+#[test]
+fn a_broken_snapshot_beside_a_whole_one_of_the_same_txn_misses_nothing() {
+    let mut disk = VirtualDisk::new(false);
+    disk.put(&FileRef::snapshot(Zxid(2)), &snapshot_ended_at(2, 2, false, true));
+    disk.put(&FileRef::new(Dir::Data, FileName::parse("snapshot.2.gz")), b"\x1f\x8b");
+    let mut bytes = HEADER.to_vec();
+    (1..=4).for_each(|zxid| encode(&entry(Zxid(zxid), 10, 7), &mut bytes));
+    disk.put(&FileRef::log(Zxid(1)), &bytes);
+    let (found, memory) = recovered(&mut disk, &RecoverOptions::default()).unwrap();
+    assert_eq!((found.last_zxid, memory.zxids()), (Zxid(4), vec![3, 4]));
 }

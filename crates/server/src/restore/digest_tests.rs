@@ -225,6 +225,37 @@ fn a_txn_that_was_half_applied_when_apache_ended_its_snapshot_makes_up_for_it() 
 }
 
 #[test]
+fn a_purge_leaves_so_much_that_a_start_finds_what_it_found_before() {
+    let (mut writer, mut other) = (Writer::new(), Writer::new());
+    other.create(1, "/another");
+    let mut disk = begun(&[]);
+    let mut txns = Vec::new();
+    for zxid in 1..=7 {
+        txns.push(writer.create(zxid, &format!("/{zxid}")));
+        let digest = writer.tree.digest().0;
+        match zxid {
+            2 => put_snapshot(&mut disk, zxid, &writer.snapshot(zxid, digest)),
+            // Whole, and of another tree than they say.
+            4..=6 => put_snapshot(&mut disk, zxid, &other.snapshot(zxid, digest)),
+            _ => {}
+        }
+    }
+    put_log(&mut disk, 1, &txns[..3]);
+    put_log(&mut disk, 4, &txns[3..]);
+    let found = |disk: &VirtualDisk| {
+        let (tree, found) = start(disk, &RecoverOptions::default()).unwrap();
+        (tree.digest(), found.last_zxid, found.origin)
+    };
+    let before = found(&disk);
+    assert_eq!(before.0, writer.tree.digest());
+    let files = storage::purge::plan(&disk, 3, 1 << 20, tree::digest::node_digest).unwrap();
+    for effect in storage::purge::removal(&disk, files, 1 << 20).unwrap() {
+        storage::Disk::execute(&mut disk, &effect).unwrap();
+    }
+    assert_eq!(found(&disk), before);
+}
+
+#[test]
 fn logs_alone_that_begin_with_a_later_epoch_are_the_rest_of_more() {
     let trust = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
     for digests in [true, false] {

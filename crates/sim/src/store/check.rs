@@ -14,6 +14,7 @@ use storage::log::truncate;
 use storage::names::{self, FileName};
 use storage::purge;
 use storage::snapshot::decode::{Ignore, decode};
+use tree::digest::node_digest;
 use wire::Zxid;
 
 use super::history::{Data, History, Link};
@@ -394,7 +395,10 @@ pub fn what_was_read_lasts(sabotage: &Sabotage) -> Result<Counts, String> {
 pub fn ways_back_behind_a_purge(sabotage: &Sabotage) -> Result<Counts, String> {
     let (mut disk, setup, history) = super::scenarios::two_epochs();
     let length_max = setup.recover.length_max;
-    let plan = |disk: &VirtualDisk| purge::removal(disk, purge::plan(disk, setup.retain, length_max)?, length_max);
+    let plan = |disk: &VirtualDisk| {
+        let files = purge::plan(disk, setup.retain, length_max, node_digest)?;
+        purge::removal(disk, files, length_max)
+    };
     let effects = sabotage.apply(Machine::Purge, plan(&disk).map_err(|e| e.to_string())?);
     let mut counts = Counts::default();
     for at in 0..=effects.len() {

@@ -18,6 +18,7 @@ use storage::names;
 use storage::recover::{Origin, Recovered};
 use storage::snapshot::write::SnapshotWriter;
 use storage::{Bulk, FillJob, LogJob, LogOptions, LogWriter, RecoverError, RecoverOptions, Stopped, purge, recover};
+use tree::digest::node_digest;
 use wire::{Epoch, Zxid};
 
 use super::history::{Data, History, Link, Rebuilt, entry};
@@ -361,7 +362,7 @@ impl Life {
                 }
             }
             Command::Purge => {
-                let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max)?;
+                let files = purge::plan(&self.disk, self.setup.retain, self.setup.recover.length_max, node_digest)?;
                 if !files.is_empty() {
                     let effects = purge::removal(&self.disk, files, self.setup.recover.length_max)?;
                     self.purge = Some(Work::new(self.sabotage.apply(Machine::Purge, effects), ()));

@@ -21,7 +21,7 @@ mod faults;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use storage::disk::{Dir, Disk, FileRef, is_no_room};
-use storage::epoch::{self, EpochFile};
+use storage::epoch::{self, EpochError, EpochFile};
 use storage::log::dir::ReadLogError;
 use storage::log::record::{OVERHEAD, checksum};
 use storage::names::{self, FileName};
@@ -94,6 +94,8 @@ struct Play {
     damaged: bool,
     /// Writes may have been lost in silence.
     lost_writes: bool,
+    /// An epoch file that holds no number, and the bits of which byte have changed.
+    rotten: Option<(FileRef, usize, u8)>,
     /// The last process ended while a batch waited for room: what was acknowledged before, and the batch's last txn.
     waiting: Option<(Zxid, Zxid)>,
 }
@@ -151,6 +153,7 @@ impl Play {
             steps: Vec::new(),
             damaged: false,
             lost_writes: false,
+            rotten: None,
             waiting: None,
         }
     }
@@ -334,6 +337,19 @@ impl Play {
     /// and starts again when somebody has made room.
     fn epochs(&mut self, last: Zxid) -> Result<bool, String> {
         self.disk.faults.at.clear();
+        // After a power failure it may be the one of before.
+        let is_number = |bytes: &Vec<u8>| bytes.iter().all(u8::is_ascii_digit);
+        if let Some((file, at, mask)) = self.rotten.take()
+            && !self.disk.bytes(&file).is_some_and(|bytes| is_number(&bytes))
+        {
+            match epoch::read(&self.disk, last) {
+                Err(EpochError::NotANumber { file: named, .. }) if named == file => {}
+                other => return Err(format!("{file} holds no number, and a start makes of it {other:?}")),
+            }
+            self.tally.epochs_refused += 1;
+            // Somebody has a copy.
+            self.disk.damage_sector(&file, 0, &mut |block| block[at] ^= mask);
+        }
         let read = match epoch::read(&self.disk, last) {
             Ok(read) => read,
             // Damage that took txns away may have taken the history behind an epoch; it is said all the same.

@@ -29,6 +29,9 @@ pub enum Kind {
     ReadRot,
     /// A bit changes at rest.
     Rot,
+    /// A bit of an epoch file changes at rest, so that it holds no number. A digit may become another one, too, and that nobody
+    /// could know.
+    EpochRot,
     /// A sector is lost: it holds zeros.
     LostSector,
     /// A sector that was being written when the power failed is half old, half new.
@@ -50,8 +53,8 @@ pub(super) const HONEST: [Kind; 9] = [
     Kind::Stall,
 ];
 /// Damage.
-pub(super) const DAMAGE: [Kind; 6] =
-    [Kind::ReadError, Kind::ReadRot, Kind::Rot, Kind::LostSector, Kind::TornSector, Kind::Misdirected];
+pub(super) const DAMAGE: [Kind; 7] =
+    [Kind::ReadError, Kind::ReadRot, Kind::Rot, Kind::EpochRot, Kind::LostSector, Kind::TornSector, Kind::Misdirected];
 /// What happened in some histories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -69,6 +72,8 @@ pub struct Tally {
     pub knowing: u64,
     /// Starts that were refused, for a reason.
     pub refused: u64,
+    /// Epoch files that hold no number, and were refused.
+    pub epochs_refused: u64,
     /// Losses after damage that the start has told.
     pub told: u64,
     /// Losses of the last records, or of the last ones of an epoch, that no start can see: the disk has lost a write.
@@ -103,6 +108,7 @@ impl Tally {
         }
         self.knowing += other.knowing;
         self.refused += other.refused;
+        self.epochs_refused += other.epochs_refused;
         self.told += other.told;
         self.unseen += other.unseen;
         self.in_doubt += other.in_doubt;

@@ -5,6 +5,7 @@ use node::{Input, Task, TaskError};
 use storage::disk::{Disk, Effect};
 use storage::{Stopped, purge};
 use tree::cut::Chunk;
+use tree::digest::node_digest;
 use zab::{RoleId, learner, member};
 
 use super::server::{Cut, IMAGE_BYTES_MAX, LENGTH_MAX, Metered, Stage, Then, Thread, Work};
@@ -244,7 +245,7 @@ impl World {
     /// What goes is found now, and goes a file after the other.
     fn purge(&mut self, s: usize) {
         let disk = &self.servers[s].disk;
-        let files = purge::plan(disk, RETAIN, LENGTH_MAX).unwrap_or_default();
+        let files = purge::plan(disk, RETAIN, LENGTH_MAX, node_digest).unwrap_or_default();
         match purge::removal(disk, files, LENGTH_MAX) {
             Ok(effects) if !effects.is_empty() => self.begin(s, Thread::Purge, effects, Then::Purged),
             _ => self.purged(s),

@@ -6,6 +6,7 @@ use storage::epoch::EpochFile;
 use storage::log::truncate;
 use storage::snapshot::write::SnapshotWriter;
 use storage::{LogWriter, purge};
+use tree::digest::node_digest;
 use wire::Zxid;
 use zab::{Command, ConnId, Logged, Proposal, RoleId, leader, learner, member};
 
@@ -272,7 +273,7 @@ impl World {
             }
             Then::Filled(job) => process.log.fill_done(job),
             Then::Snapshot => {
-                let plan = purge::plan(&self.servers[s].disk, RETAIN, LENGTH_MAX);
+                let plan = purge::plan(&self.servers[s].disk, RETAIN, LENGTH_MAX, node_digest);
                 #[cfg(feature = "seeded-defects")]
                 let plan = spoil::purge(&self.servers[s], plan);
                 if let Ok(files) = plan

@@ -65,6 +65,8 @@ pub enum TailEnd {
         flaw: Option<Flaw>,
         /// Did the crash leave whole records behind it?
         behind: Option<(u64, Zxid)>,
+        /// What looks like a whole record, and is its data.
+        within: Option<(u64, Zxid)>,
         /// Does an interrupted write explain it, a sector that was never written or a file that had not grown yet?
         /// Otherwise it may have been whole once.
         is_explained: bool,
@@ -110,7 +112,7 @@ impl fmt::Display for Tail {
             TailEnd::NoHeader { length } => {
                 write!(f, "{file} has {length} bytes and no header")
             }
-            TailEnd::Torn { offset, flaw, behind, .. } => {
+            TailEnd::Torn { offset, flaw, behind, within, .. } => {
                 write!(f, "{file} ends at byte {offset}, behind txn {after}, with ")?;
                 f.write_str(if self.is_suspect() {
                     "a broken record that no interrupted write explains"
@@ -119,6 +121,9 @@ impl fmt::Display for Tail {
                 })?;
                 if let Some(flaw) = flaw {
                     write!(f, " ({flaw})")?;
+                }
+                if let Some((at, zxid)) = within {
+                    write!(f, ", in whose data something looks like a whole one (txn {zxid} at byte {at})")?;
                 }
                 if let Some((at, zxid)) = behind {
                     write!(f, ", and pieces of its batch behind it (txn {zxid} at byte {at})")?;
@@ -400,11 +405,9 @@ impl Reading<'_> {
     }
 
     /// Is what stands at the end of a file what a server leaves, or damage?
-    fn judge(&mut self, ending: Ending, is_last: bool) -> Result<(), ReadLogError> {
-        let Ending { file, offset, flaw, behind, after } = &ending;
-        let (offset, flaw, after) = (*offset, *flaw, *after);
+    fn judge(&mut self, mut ending: Ending, is_last: bool) -> Result<(), ReadLogError> {
+        let Ending { ref file, offset, flaw, behind, after } = ending.clone();
         let bad = |error| ReadLogError::Unreadable { file: file.clone(), offset, after, error };
-        let damage = || ending.damage();
         if let Some(Flaw::Length(length)) = flaw
             && let Some(length) = u64::try_from(length).ok().filter(|length| *length > self.options.blob_max as u64)
             && let Some(zxid) = whole_record(self.disk, file, offset, offset + length + OVERHEAD as u64).map_err(bad)?
@@ -413,10 +416,19 @@ impl Reading<'_> {
             return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit });
         }
         // All of it is there, and only its length is wrong: no interrupted write does that.
-        let is_whole = whole_record(self.disk, file, offset, behind.whole_end()).map_err(bad)?.is_some();
-        if is_whole && behind.record.is_some() {
-            return Err(damage());
+        if behind.record.is_some()
+            && self.disk.open(file).and_then(|mut source| behind.is_whole_somewhere(&mut *source)).map_err(bad)?
+        {
+            return Err(ending.damage());
         }
+        let within;
+        (ending.behind, within) = match behind {
+            behind if behind.holds_them(after, self.options.initial_counter) => behind.without_data(),
+            behind => (behind, None),
+        };
+        let behind = &ending.behind;
+        let damage = || ending.damage();
+        let is_whole = whole_record(self.disk, file, offset, behind.dirty_end()).map_err(bad)?.is_some();
         let is_explained = !is_whole
             && if self.options.went_on {
                 behind.is_beginning()
@@ -443,7 +455,7 @@ impl Reading<'_> {
         }
         let end = match flaw {
             None if !behind.is_dirty() => TailEnd::Padding { offset },
-            flaw => TailEnd::Torn { offset, flaw, behind: behind.record, is_explained },
+            flaw => TailEnd::Torn { offset, flaw, behind: behind.record, within, is_explained },
         };
         self.history.tails.push(Tail { file: file.clone(), end, after });
         Ok(())

@@ -10,6 +10,11 @@
 //! A sector that held the record's checksum or its last byte was never zeros. A sector of zeros elsewhere may be a znode's
 //! data: then it explains nothing if a single other bit would make the record whole.
 //!
+//! A whole record behind the place may stand in the data of the broken one: somebody keeps pieces of a log in a znode, or made
+//! it to look like one. It is data, and says nothing, if all shows that the broken one has the length that it says
+//! (`Behind::holds_them`): if an acknowledged record was believed that has lost its length, what follows it would pass
+//! for its data.
+//!
 //! If the machine itself has not failed since ([`ReadOptions::went_on`](super::dir::ReadOptions::went_on)), it is less: what was
 //! handed to the kernel is there, so the end of a write may be missing, and nothing in its middle.
 //!
@@ -20,6 +25,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use wire::Zxid;
 
+use super::dir::is_next;
 use super::reader::{LogReader, split_prefix};
 use super::record::{self, OVERHEAD, PREFIX_LENGTH, TERMINATOR};
 use super::sums::Sums;
@@ -32,6 +38,8 @@ const SECTOR: u64 = 512;
 pub struct Behind {
     /// That place.
     offset: u64,
+    /// The txn of the record there, if as much of it is there.
+    zxid: Option<Zxid>,
     /// Where the record there would end, by the length it has; `None` if that is no length.
     claimed_end: Option<u64>,
     /// Behind the first sector, or the rest of one, from that place on that is nothing but zeros; not looked for any
@@ -47,12 +55,27 @@ pub struct Behind {
     pub record: Option<(u64, Zxid)>,
     /// Behind the last such record.
     records_end: u64,
+    /// What is found up to the claimed end.
+    within: Within,
+    /// The first whole record from the claimed end on.
+    beyond: Option<(u64, Zxid)>,
     /// Behind the last byte that is not zero.
     dirty_end: u64,
     /// The file's length in bytes.
     pub length: u64,
     /// What may be a record, too long to be taken in only because its length says so: see [`with_long`](Self::with_long).
     long: [Option<Long>; LONG_MAX],
+}
+
+/// Whole records of later txns that stand where the broken one does, if its length is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Within {
+    /// The first of them.
+    first: Option<(u64, Zxid)>,
+    /// Behind the last of them.
+    end: u64,
+    /// Does one of them stand behind what may be the end of the broken one or of another, or end with it or behind it?
+    is_no_data: bool,
 }
 
 /// Bytes that look like the beginning of a long record.
@@ -70,10 +93,48 @@ const LONG: usize = 16 << 20;
 const LONG_MAX: usize = 4;
 
 impl Behind {
-    /// Where the record there would end if it were whole and only its length were wrong: at the next record, or with the
-    /// last byte that is not zero, which is its terminator then.
-    pub fn whole_end(&self) -> u64 {
-        self.record.map_or(self.dirty_end, |(next, _)| next)
+    /// Behind the last byte that is not zero: there the record ends if nothing is behind it, and only its length is wrong.
+    pub(super) fn dirty_end(&self) -> u64 {
+        self.dirty_end
+    }
+
+    /// Is all of the record there, and only its length is wrong: with any other one that has it end in front of some of what is
+    /// behind it? The records that were found say little on where, since they may be its data. `source` is the file.
+    pub(super) fn is_whole_somewhere(&self, source: &mut (impl Read + Seek + ?Sized)) -> io::Result<bool> {
+        is_whole_somewhere(source, self.offset, self.dirty_end)
+    }
+
+    /// Are the records up to its claimed end the data of the record there, which an interrupted write has left? It has to be the
+    /// one that comes behind `after`, and none of the others may stand where the next one would, right behind what ends a
+    /// record. And it must not be whole with another length.
+    pub(super) fn holds_them(&self, after: Zxid, initial_counter: u32) -> bool {
+        self.within.first.is_some()
+            && !self.within.is_no_data
+            && self.zxid.is_some_and(|zxid| is_next(after, zxid, initial_counter))
+    }
+
+    /// The same without its data, and the first record in that.
+    pub(super) fn without_data(self) -> (Self, Option<(u64, Zxid)>) {
+        let records_end = if self.beyond.is_some() { self.records_end } else { self.offset };
+        (Self { record: self.beyond, records_end, ..self }, self.within.first)
+    }
+
+    /// A whole record from `at` to `end`, with this byte before it.
+    fn found(&mut self, at: u64, zxid: Zxid, end: u64, before: u8) {
+        self.record.get_or_insert((at, zxid));
+        self.records_end = self.records_end.max(end);
+        match self.claimed_end {
+            Some(claimed_end) if at < claimed_end => {
+                let is_behind_another = self.within.first.is_some() && at == self.within.end;
+                self.within.is_no_data |= end >= claimed_end || (before == TERMINATOR && !is_behind_another);
+                self.within.first.get_or_insert((at, zxid));
+                self.within.end = end;
+            }
+            Some(_) => {
+                self.beyond.get_or_insert((at, zxid));
+            }
+            None => {}
+        }
     }
 
     /// What may be long records, in the order in which they begin.
@@ -86,10 +147,17 @@ impl Behind {
 
     /// This one is a record, and whole.
     pub(super) fn with_long(self, long: &Long) -> Self {
-        let is_first = self.record.is_none_or(|(next, _)| long.offset < next);
+        let earlier = |record: Option<(u64, Zxid)>| {
+            if record.is_none_or(|(next, _)| long.offset < next) { Some((long.offset, long.zxid)) } else { record }
+        };
+        let is_within = self.claimed_end.is_some_and(|end| long.offset < end);
+        let mut within = self.within;
+        within.is_no_data |= is_within;
         Self {
-            record: if is_first { Some((long.offset, long.zxid)) } else { self.record },
+            record: earlier(self.record),
             records_end: self.records_end.max(long.end),
+            beyond: if is_within { self.beyond } else { earlier(self.beyond) },
+            within,
             ..self
         }
     }
@@ -118,7 +186,7 @@ impl Behind {
     /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise
     /// it may have been whole once. `source` is the file.
     pub fn is_explained(&self, source: &mut (impl Read + Seek + ?Sized)) -> io::Result<bool> {
-        Ok(match (self.evidence(), self.own_end()) {
+        Ok(match (self.evidence(), self.end_there()) {
             (Evidence::None, _) => false,
             (Evidence::Zeros, Some(end)) => !is_a_bit_away(source, self.offset, end)?,
             (Evidence::Zeros, None) | (Evidence::Sure, _) => true,
@@ -153,9 +221,9 @@ impl Behind {
         }
     }
 
-    /// Where the record there ends by its own length, if nothing else begins before.
-    fn own_end(&self) -> Option<u64> {
-        self.claimed_end.filter(|end| self.record.is_none_or(|(next, _)| *end <= next))
+    /// Where the record there ends by its own length, if the file reaches so far. What seems to begin before may be its data.
+    fn end_there(&self) -> Option<u64> {
+        self.claimed_end.filter(|end| *end <= self.length)
     }
 }
 
@@ -178,7 +246,8 @@ impl<R: Read> LogReader<R> {
 
     fn look_behind_with(&mut self, after: Zxid, sums: &mut Sums) -> io::Result<Behind> {
         let mut behind = self.look_here()?;
-        let mut after = after;
+        // The byte before the one that is looked at.
+        let mut before = 0;
         loop {
             let offset = self.window.offset;
             let bytes = self.window.peek(OVERHEAD + record::BLOB_MIN)?;
@@ -193,18 +262,21 @@ impl<R: Read> LogReader<R> {
             let zeros = leading_zeros(bytes);
             if zeros > 7 {
                 self.window.consume(zeros - 7);
+                before = 0;
                 continue;
             }
+            let first = bytes[0];
+            // Later than what stands before the place: one in the data of another may be of any txn, and must not hide those behind it.
             if let Some((zxid, length)) = self.later_record(after, sums, &mut behind.long)? {
-                behind.record.get_or_insert((offset, zxid));
-                behind.records_end = offset + length as u64;
-                behind.dirty_end = behind.records_end;
-                after = zxid;
+                behind.found(offset, zxid, offset + length as u64, before);
+                behind.dirty_end = offset + length as u64;
+                before = TERMINATOR;
                 self.window.consume(length);
             } else {
                 if zeros == 0 {
                     behind.dirty_end = offset + 1;
                 }
+                before = first;
                 self.window.consume(1);
             }
         }
@@ -213,7 +285,8 @@ impl<R: Read> LogReader<R> {
     /// What can be said from the place itself.
     fn look_here(&mut self) -> io::Result<Behind> {
         let (offset, blob_max) = (self.window.offset, self.blob_max());
-        let prefix = self.window.peek(PREFIX_LENGTH)?;
+        let prefix = self.window.peek(PREFIX_LENGTH + record::BLOB_MIN)?;
+        let zxid = prefix.get(PREFIX_LENGTH..).and_then(record::zxid_of);
         let mut sum = [0; 8];
         sum.iter_mut().zip(prefix).for_each(|(to, byte)| *to = *byte);
         let length = prefix.first_chunk::<PREFIX_LENGTH>().map(|prefix| split_prefix(prefix).1);
@@ -242,6 +315,7 @@ impl<R: Read> LogReader<R> {
         let end_is_missing = claimed_end.is_some_and(|end| is_missing(end - 1));
         Ok(Behind {
             offset,
+            zxid,
             claimed_end,
             zeros_end,
             sum_is_missing,
@@ -249,6 +323,8 @@ impl<R: Read> LogReader<R> {
             end_is_missing,
             record: None,
             records_end: offset,
+            within: Within::default(),
+            beyond: None,
             dirty_end: offset,
             length: offset,
             long: [None; LONG_MAX],
@@ -284,6 +360,37 @@ impl<R: Read> LogReader<R> {
         let found = sums.of(offset, bytes, PREFIX_LENGTH, PREFIX_LENGTH + blob_length);
         Ok((i64::from(found) == sum).then_some((zxid, blob_length + OVERHEAD)))
     }
+}
+
+/// Is the record that begins at `offset` whole, whatever length it names, if it ends anywhere up to `limit`? Adler-32 is known
+/// after each byte, and the stored one hardly fits by chance.
+fn is_whole_somewhere(source: &mut (impl Read + Seek + ?Sized), offset: u64, limit: u64) -> io::Result<bool> {
+    let Some(mut left) = limit.checked_sub(offset + PREFIX_LENGTH as u64) else { return Ok(false) };
+    source.seek(SeekFrom::Start(offset))?;
+    let mut prefix = [0; PREFIX_LENGTH];
+    source.read_exact(&mut prefix)?;
+    let Ok(stored) = u32::try_from(split_prefix(&prefix).0) else { return Ok(false) };
+    let (mut low, mut high, mut length) = (1, 0, 0);
+    let mut chunk = vec![0; left.min(1 << 18) as usize];
+    while left > 0 {
+        let n = left.min(chunk.len() as u64) as usize;
+        source.read_exact(&mut chunk[..n])?;
+        left -= n as u64;
+        for byte in &chunk[..n] {
+            if *byte == TERMINATOR && length >= record::BLOB_MIN && stored == high << 16 | low {
+                return Ok(true);
+            }
+            low = modulo(low + u32::from(*byte));
+            high = modulo(high + low);
+            length += 1;
+        }
+    }
+    Ok(false)
+}
+
+/// Of what is less than twice the prime.
+fn modulo(n: u32) -> u32 {
+    if n >= ADLER as u32 { n - ADLER as u32 } else { n }
 }
 
 /// Would one other bit make the record from `offset` to `end` whole? Adler-32 tells which one it would have to be: a byte

@@ -93,6 +93,20 @@ pub enum RecoverError {
         /// Why it can't be loaded.
         reason: String,
     },
+    /// A snapshot of the beginning of an epoch can't be loaded, nothing shows whether all that it held is in the log, and
+    /// `accept_suspect_tail` is not set.
+    NotShown {
+        /// The last txn before it.
+        last: Zxid,
+        /// The snapshot.
+        snapshot: FileRef,
+        /// The zxid in its name.
+        zxid: Zxid,
+        /// Why it can't be loaded.
+        reason: String,
+        /// The file of the txn behind it, where that begins there, and its zxid.
+        next: Option<(FileRef, u64, Zxid)>,
+    },
     /// A log shows by its name that there was more before it, and `accept_suspect_tail` is not set.
     Ahead(Ahead),
     /// A log is called by a txn behind the last one, and holds earlier ones only.
@@ -167,6 +181,7 @@ impl RecoverError {
             },
             Self::SuspectTail { .. }
             | Self::EndsBeforeSnapshot { .. }
+            | Self::NotShown { .. }
             | Self::NotAsClosed { .. }
             | Self::Ahead(_)
             | Self::Missing { .. } => true,
@@ -260,6 +275,26 @@ impl fmt::Display for RecoverError {
                  were acknowledged and are missing, so nothing was changed; bring the missing log back, or a copy of the \
                  snapshot; {SYNC_ANEW}; to go on without them, start once with ostler.log.acceptSuspectTail=true in zoo.cfg"
             ),
+            Self::NotShown { last, snapshot, zxid, reason, next } => {
+                let epoch = zxid.epoch().0;
+                write!(
+                    f,
+                    "{snapshot} can't be loaded: {reason}; with what it holds epoch {epoch} began, and nothing shows whether that is all \
+                     in the log, where txn {last} is the last one before it: "
+                )?;
+                match next {
+                    Some((file, offset, next)) => {
+                        write!(f, "txn {next}, at byte {offset} of {file}, has no digest that would")?;
+                    }
+                    None => f.write_str("no txn follows whose digest would")?,
+                }
+                write!(
+                    f,
+                    "; nothing was changed; bring a copy of the snapshot back; {SYNC_ANEW}; if this server had all before epoch {epoch} \
+                     (it led that epoch, for example), or to go on all the same, start once with ostler.log.acceptSuspectTail=true in \
+                     zoo.cfg"
+                )
+            }
             Self::Ahead(ahead) => write!(
                 f,
                 "{ahead}; what is missing may have been acknowledged, so nothing was changed; bring a copy of it back; {SYNC_ANEW}; \

@@ -133,7 +133,7 @@ pub(super) fn mend(
                          are kept in {kept}; {TAKE_IT_OUT}"
                     )
                 }
-                TailEnd::Torn { offset, behind: Some(_), .. } => {
+                TailEnd::Torn { offset, behind: Some(_), .. } | TailEnd::Torn { offset, within: Some(_), .. } => {
                     let kept = keep(disk, tail, offset)?;
                     format!("it was cut, and its bytes are kept in {kept}; {cost}")
                 }

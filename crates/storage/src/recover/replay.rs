@@ -12,9 +12,9 @@ use wire::txn::{Txn, TxnEntry};
 use wire::{Zxid, txn};
 
 use super::{First, Loaded, PROGRESS_TXNS, Progress, RecoverError, RecoverOptions, Restore, read_options};
-use crate::disk::{Disk, FileRef};
+use crate::disk::{Dir, Disk, FileRef};
 use crate::log::dir::{History, ReadLogError, read_history};
-use crate::names::FileName;
+use crate::names::{FileName, Numbered};
 
 /// What the digest that came with a snapshot or a txn says of the tree that it has led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -63,8 +63,10 @@ impl std::fmt::Display for Doubt {
 pub(super) struct Replayed {
     pub(super) history: History,
     pub(super) doubt: Option<Doubt>,
-    /// Txns that are missing, as the digests say, and that were given up.
-    pub(super) given_up: Option<RecoverError>,
+    /// Txns that are missing, as the digests say, or may be, and that were given up.
+    pub(super) given_up: Vec<RecoverError>,
+    /// The snapshots that can't be loaded and may hold some of those.
+    pub(super) not_shown: Vec<FileName>,
 }
 
 /// Why a replay did not come to its end.
@@ -72,6 +74,39 @@ pub(super) enum Stop {
     /// What this snapshot holds is not what its digest is of.
     WrongSnapshot(FileName),
     Failed(RecoverError),
+}
+
+/// Snapshots of the beginnings of epochs that can't be loaded, between two txns of the log.
+///
+/// A leader of Apache's names one so before anything is written in its epoch, and so does a learner that gets its state from
+/// such a leader. Of the former the log has everything, of the latter perhaps not: what is missing stood at the end of an earlier
+/// epoch, and no number shows it. The digest of the next txn does.
+struct Beginnings<'a> {
+    snapshots: &'a [(Numbered, String)],
+    /// The last txn before them.
+    last: Zxid,
+    /// The file of the txn that comes next, where it begins there, and its zxid.
+    next: (FileRef, u64, Zxid),
+}
+
+impl Beginnings<'_> {
+    fn gap(&self) -> Stop {
+        let (file, offset, next) = self.next.clone();
+        ReadLogError::Gap { file, offset, last: self.last, next }.into()
+    }
+
+    /// That nothing shows what they hold.
+    fn error(&self) -> Option<RecoverError> {
+        let (newest, reason) = self.snapshots.last()?;
+        let snapshot = FileRef::new(Dir::Data, newest.name.clone());
+        let (zxid, reason, next) = (newest.zxid, reason.clone(), Some(self.next.clone()));
+        Some(RecoverError::NotShown { last: self.last, snapshot, zxid, reason, next })
+    }
+}
+
+/// Is it a snapshot of the beginning of an epoch, and of no txn that a log could have?
+pub(super) fn is_beginning(snapshot: &Numbered, initial_counter: u32) -> bool {
+    snapshot.zxid.epoch().0 > 0 && snapshot.zxid.counter() == initial_counter
 }
 
 impl From<ReadLogError> for Stop {
@@ -102,14 +137,31 @@ pub(super) fn replay(
     let mut wrong = loaded.filter(|snapshot| snapshot.fit == Fit::Wrong).map(|snapshot| &snapshot.file.name);
     // The last txn at which the tree was the log's, if nothing is unknown since then. The empty tree is known.
     let mut right = loaded.is_none_or(|snapshot| snapshot.fit == Fit::Right).then_some(start);
-    let (mut doubt, mut given_up) = (None::<Doubt>, None);
+    let (mut doubt, mut given_up, mut not_shown) = (None::<Doubt>, Vec::new(), Vec::new());
+    let mut unshown = None::<Beginnings>;
+    let mut give_up = |beginnings: &Beginnings| match beginnings.error() {
+        Some(error) if options.accept_suspect_tail => {
+            not_shown.extend(beginnings.snapshots.iter().map(|(snapshot, _)| snapshot.name.clone()));
+            Ok(error)
+        }
+        Some(error) => Err(Stop::Failed(error)),
+        None => Err(beginnings.gap()),
+    };
     let mut txns = 0;
-    let (mut last, mut passed) = (start, 0);
+    let mut last = start;
+    // Beside those of the txn of the one that was loaded.
+    let mut passed = failed.partition_point(|(snapshot, _)| snapshot.zxid <= start);
     let history = read_history(disk, start, &read_options(options), &mut |file, record| {
-        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does.
-        if failed.get(passed).is_some_and(|(snapshot, _)| snapshot.zxid < record.zxid) {
-            let (file, next) = (file.clone(), record.zxid);
-            return Err(ReadLogError::Gap { file, offset: record.offset, last, next }.into());
+        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does, if it is of a txn.
+        let between = failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid < record.zxid).count();
+        if between > 0 {
+            let snapshots = &failed[passed..passed + between];
+            let found = Beginnings { snapshots, last, next: (file.clone(), record.offset, record.zxid) };
+            if unshown.is_some() || !snapshots.iter().all(|(it, _)| is_beginning(it, options.initial_counter)) {
+                return Err(found.gap());
+            }
+            unshown = Some(found);
+            passed += between;
         }
         passed += failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid == record.zxid).count();
         last = record.zxid;
@@ -131,6 +183,13 @@ pub(super) fn replay(
             let (file, shown_by) = (file.clone(), Some(record.zxid));
             return Err(RecoverError::Beheaded { file, offset: *offset, first: *first, shown_by }.into());
         }
+        if let Some(found) = unshown.take_if(|_| fit != Fit::Unknown || !matches!(entry.txn, Txn::Error(_))) {
+            match fit {
+                Fit::Right => {}
+                Fit::Wrong => return Err(found.gap()),
+                Fit::Unknown => given_up.push(give_up(&found)?),
+            }
+        }
         match fit {
             Fit::Right => {
                 right = Some(record.zxid);
@@ -147,7 +206,7 @@ pub(super) fn replay(
                     if !options.accept_suspect_tail {
                         return Err(missing.into());
                     }
-                    given_up = Some(missing);
+                    given_up.push(missing);
                 } else if doubt.is_none() {
                     doubt = Some(Doubt { file: file.clone(), offset, zxid, again: None });
                 }
@@ -159,8 +218,11 @@ pub(super) fn replay(
         }
         Ok(())
     })?;
-    match wrong {
-        Some(name) => Err(Stop::WrongSnapshot(name.clone())),
-        None => Ok(Replayed { history, doubt, given_up }),
+    if let Some(name) = wrong {
+        return Err(Stop::WrongSnapshot(name.clone()));
     }
+    if let Some(found) = unshown {
+        given_up.push(give_up(&found)?);
+    }
+    Ok(Replayed { history, doubt, given_up, not_shown })
 }

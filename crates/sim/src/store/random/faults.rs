@@ -3,6 +3,7 @@
 
 use std::hash::Hash;
 
+use storage::epoch::EpochFile;
 use storage::names::FileName;
 use storage::{Dir, Disk, Effect, FileRef};
 
@@ -144,6 +145,9 @@ impl Play {
                 self.disk.evict(&mut self.rng);
             }
         }
+        if self.has(Kind::EpochRot) && self.rng.chance(300) {
+            self.rot_of_epochs();
+        }
         for kind in [Kind::Rot, Kind::LostSector] {
             if self.has(kind)
                 && self.rng.chance(300)
@@ -164,6 +168,22 @@ impl Play {
             }
         }
         Ok(())
+    }
+
+    /// An epoch file holds no number any more.
+    fn rot_of_epochs(&mut self) {
+        let file = *self.rng.pick(&[EpochFile::Accepted, EpochFile::Current]).unwrap_or(&EpochFile::Current);
+        let file = FileRef::new(Dir::Data, FileName::parse(file.name()));
+        let Some(mut bytes) = self.disk.bytes(&file).filter(|bytes| !bytes.is_empty()) else { return };
+        let (at, mask) = (self.rng.below(bytes.len() as u64) as usize, 1 << self.rng.below(8));
+        bytes[at] ^= mask;
+        if self.rotten.is_some() || bytes.iter().all(u8::is_ascii_digit) {
+            return;
+        }
+        self.disk.damage_sector(&file, 0, &mut |block| block[at] ^= mask);
+        self.count(Kind::EpochRot);
+        self.note(format!("{file} holds {bytes:?}"));
+        self.rotten = Some((file, at, mask));
     }
 
     pub(super) fn power_fails(&mut self) -> Result<(), String> {
