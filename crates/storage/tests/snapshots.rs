@@ -422,7 +422,9 @@ fn a_broken_snapshot_of_the_beginning_of_an_epoch_needs_a_digest_that_shows_that
     let epoch = 0x1_0000_0000;
     let log = |zxids: &[i64]| {
         let mut bytes = HEADER.to_vec();
-        zxids.iter().for_each(|zxid| encode(&entry(Zxid(*zxid), 10, 7), &mut bytes));
+        for zxid in zxids {
+            encode(&entry(Zxid(*zxid), 10, 7), &mut bytes);
+        }
         bytes
     };
     let broken = FileRef::snapshot(Zxid(epoch));
