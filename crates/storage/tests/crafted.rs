@@ -11,32 +11,20 @@ use ostler_storage::log::reader::LogReader;
 use ostler_storage::log::record::{HEADER, TERMINATOR, encode};
 use ostler_storage::recover::{RecoverError, RecoverOptions};
 use sim::VirtualDisk;
-use wire::jute::Field;
-use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
-use wire::{OpCode, SessionId, Xid, Zxid};
-
-/// A txn with this data.
-fn with_data(zxid: i64, data: &[u8]) -> Vec<u8> {
-    TxnEntry {
-        header: TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData },
-        txn: Txn::SetData(SetDataTxn { path: Some("/a".into()), data: Some(data), version: 1 }),
-        digest: None,
-    }
-    .to_vec()
-}
+use wire::Zxid;
 
 /// The power fails during the write of a znode's data, in which a whole record of the log stands: nothing behind the first
 /// sectors was written.
 #[test]
 fn a_record_in_the_data_of_an_interrupted_write_is_no_txn() {
     let mut inner = Vec::new();
-    encode(&with_data(3, b"inside"), &mut inner);
+    encode(&entry_with(Zxid(3), b"inside", false), &mut inner);
     let mut data = vec![b'x'; 700];
     data.extend_from_slice(&inner);
     data.resize(6000, b'x');
     let mut bytes = HEADER.to_vec();
-    encode(&with_data(1, b"acknowledged"), &mut bytes);
-    encode(&with_data(2, &data), &mut bytes);
+    encode(&entry_with(Zxid(1), b"acknowledged", false), &mut bytes);
+    encode(&entry_with(Zxid(2), &data, false), &mut bytes);
     bytes.resize(16 << 10, 0);
     for (sectors, went_on) in [(4, false), (8, false), (4, true)] {
         let mut torn = bytes.clone();
@@ -52,14 +40,14 @@ fn a_record_in_the_data_of_an_interrupted_write_is_no_txn() {
 /// Txn 2 of a batch, with a record in its data, and what stands before and behind that; txn 1 before it, and these behind it.
 fn holding(inner: i64, before: &[u8], behind: &[u8], later: &[i64]) -> (Vec<u8>, Vec<usize>) {
     let mut record = Vec::new();
-    encode(&with_data(inner, b"inside"), &mut record);
+    encode(&entry_with(Zxid(inner), b"inside", false), &mut record);
     let (mut bytes, mut ends) = (HEADER.to_vec(), Vec::new());
-    encode(&with_data(1, b"acknowledged"), &mut bytes);
+    encode(&entry_with(Zxid(1), b"acknowledged", false), &mut bytes);
     ends.push(bytes.len());
-    encode(&with_data(2, &[before, &record, behind].concat()), &mut bytes);
+    encode(&entry_with(Zxid(2), &[before, &record, behind].concat(), false), &mut bytes);
     ends.push(bytes.len());
     for zxid in later {
-        encode(&with_data(*zxid, b"later"), &mut bytes);
+        encode(&entry_with(Zxid(*zxid), b"later", false), &mut bytes);
         ends.push(bytes.len());
     }
     bytes.resize(bytes.len().next_multiple_of(4096) + 4096, 0);

@@ -108,10 +108,10 @@ fn what_a_start_says() {
         bytes
     };
     let holding = {
-        let (mut bytes, mut data) = (log([1]), entry(Zxid(2), 700, 7));
+        let (mut bytes, mut data) = (log([1]), vec![7; 700]);
         data.extend_from_slice(&log([3]));
         data.resize(2000, 7);
-        encode(&data, &mut bytes);
+        encode(&entry_with(Zxid(2), &data, true), &mut bytes);
         bytes[1536..].fill(0);
         bytes
     };
@@ -214,7 +214,7 @@ fn what_a_start_says() {
         ),
         ("the same, given up", begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70))]), &accept),
         (
-            "the same, and the next txn has no digest",
+            "the same, and another txn follows",
             begun(&[("log.1", log([1])), ("snapshot.100000000", cut(snapshot(), 70)), ("log.100000001", log([epoch]))]),
             &ask,
         ),

@@ -416,19 +416,15 @@ impl Reading<'_> {
             return Err(ReadLogError::OverLimit { file: file.clone(), offset, zxid, length, limit });
         }
         // All of it is there, and only its length is wrong: no interrupted write does that.
-        if behind.record.is_some()
-            && self.disk.open(file).and_then(|mut source| behind.is_whole_somewhere(&mut *source)).map_err(bad)?
-        {
+        let is_whole =
+            self.disk.open(file).and_then(|mut source| behind.is_whole_somewhere(&mut *source)).map_err(bad)?;
+        if is_whole && behind.record.is_some() {
             return Err(ending.damage());
         }
-        let within;
-        (ending.behind, within) = match behind {
-            behind if behind.holds_them(after, self.options.initial_counter) => behind.without_data(),
-            behind => (behind, None),
-        };
+        let (without_data, within) = behind.without_data(after, self.options.initial_counter);
+        ending.behind = without_data;
         let behind = &ending.behind;
         let damage = || ending.damage();
-        let is_whole = whole_record(self.disk, file, offset, behind.dirty_end()).map_err(bad)?.is_some();
         let is_explained = !is_whole
             && if self.options.went_on {
                 behind.is_beginning()

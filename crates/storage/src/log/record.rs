@@ -6,7 +6,7 @@
 //! tail    zeros
 //! ```
 
-use wire::Zxid;
+use wire::{OpCode, Zxid};
 
 /// "ZKLG".
 pub const MAGIC: i32 = 0x5a4b_4c47;
@@ -48,6 +48,37 @@ pub fn zxid_of(blob: &[u8]) -> Option<Zxid> {
     let bytes = blob.get(12..20)?.first_chunk::<8>()?;
     Some(Zxid(i64::from_be_bytes(*bytes)))
 }
+
+/// Where the data begin and end in a blob of `length` bytes whose txn gives a znode its data, if that is what it begins with (there
+/// may be less of it, or zeros in place of a part), and what must follow the data has room up to its end, but not much more: of
+/// two lengths that disagree one is wrong.
+///
+/// ```text
+/// txn header  i64 session, i32 cxid, i64 zxid, i64 time, i32 type
+/// txn         ustring path, buffer data, then setData: i32 version
+///                                             create…: ACLs, and up to 17 bytes
+/// digest      i32 version, i64 digest, or nothing
+/// ```
+pub(super) fn data_of(blob: &[u8], length: usize) -> Option<(usize, usize)> {
+    let int = |at: usize| Some(i32::from_be_bytes(*blob.get(at..)?.first_chunk::<4>()?));
+    let path_length = usize::try_from(int(BLOB_MIN)?).ok()?;
+    let from = (BLOB_MIN + 8).checked_add(path_length)?;
+    let to = from.checked_add(usize::try_from(int(from - 4)?).ok()?)?;
+    let rest = length.checked_sub(to)?;
+    let fits = match OpCode::from_code(int(BLOB_MIN - 4)?)? {
+        OpCode::SetData => rest == 4 || rest == 4 + DIGEST_LENGTH,
+        OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
+            (8..=CREATE_REST_MAX).contains(&rest)
+        }
+        _ => false,
+    };
+    fits.then_some((from, to))
+}
+
+/// What a txn's digest takes, where there is one: its version and its value.
+const DIGEST_LENGTH: usize = 12;
+/// What may follow the data of a create: few ACLs are longer.
+const CREATE_REST_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {

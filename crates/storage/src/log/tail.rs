@@ -11,9 +11,9 @@
 //! data: then it explains nothing if a single other bit would make the record whole.
 //!
 //! A whole record behind the place may stand in the data of the broken one: somebody keeps pieces of a log in a znode, or made
-//! it to look like one. It is data, and says nothing, if all shows that the broken one has the length that it says
-//! (`Behind::holds_them`): if an acknowledged record was believed that has lost its length, what follows it would pass
-//! for its data.
+//! it to look like one. It is data, and says nothing, if it lies where the broken one's own txn has its data, and the lengths of the
+//! two agree ([`record::data_of`]): if only the record's was believed, and an acknowledged one has lost it, what follows that
+//! would pass for its data.
 //!
 //! If the machine itself has not failed since ([`ReadOptions::went_on`](super::dir::ReadOptions::went_on)), it is less: what was
 //! handed to the kernel is there, so the end of a write may be missing, and nothing in its middle.
@@ -55,27 +55,20 @@ pub struct Behind {
     pub record: Option<(u64, Zxid)>,
     /// Behind the last such record.
     records_end: u64,
-    /// What is found up to the claimed end.
-    within: Within,
-    /// The first whole record from the claimed end on.
+    /// Where the data lies that the txn there gives to a znode, if what is left of it says that, and fits its length.
+    data: Option<(u64, u64)>,
+    /// The first whole record that lies in these data.
+    within: Option<(u64, Zxid)>,
+    /// The first whole record that does not.
     beyond: Option<(u64, Zxid)>,
+    /// Behind the last such record.
+    beyond_end: u64,
     /// Behind the last byte that is not zero.
     dirty_end: u64,
     /// The file's length in bytes.
     pub length: u64,
     /// What may be a record, too long to be taken in only because its length says so: see [`with_long`](Self::with_long).
     long: [Option<Long>; LONG_MAX],
-}
-
-/// Whole records of later txns that stand where the broken one does, if its length is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Within {
-    /// The first of them.
-    first: Option<(u64, Zxid)>,
-    /// Behind the last of them.
-    end: u64,
-    /// Does one of them stand behind what may be the end of the broken one or of another, or end with it or behind it?
-    is_no_data: bool,
 }
 
 /// Bytes that look like the beginning of a long record.
@@ -93,47 +86,38 @@ const LONG: usize = 16 << 20;
 const LONG_MAX: usize = 4;
 
 impl Behind {
-    /// Behind the last byte that is not zero: there the record ends if nothing is behind it, and only its length is wrong.
-    pub(super) fn dirty_end(&self) -> u64 {
-        self.dirty_end
-    }
-
     /// Is all of the record there, and only its length is wrong: with any other one that has it end in front of some of what is
-    /// behind it? The records that were found say little on where, since they may be its data. `source` is the file.
+    /// behind it, be that no whole record? No interrupted write leaves that. `source` is the file.
     pub(super) fn is_whole_somewhere(&self, source: &mut (impl Read + Seek + ?Sized)) -> io::Result<bool> {
         is_whole_somewhere(source, self.offset, self.dirty_end)
     }
 
-    /// Are the records up to its claimed end the data of the record there, which an interrupted write has left? It has to be the
-    /// one that comes behind `after`, and none of the others may stand where the next one would, right behind what ends a
-    /// record. And it must not be whole with another length.
-    pub(super) fn holds_them(&self, after: Zxid, initial_counter: u32) -> bool {
-        self.within.first.is_some()
-            && !self.within.is_no_data
-            && self.zxid.is_some_and(|zxid| is_next(after, zxid, initial_counter))
+    /// The same without the records that lie in the data of the one there, and the first of those: what somebody has written into a
+    /// znode says nothing of the log. Only the txn that comes next can be there, so another one is not believed. `after` is the last
+    /// txn before it, `initial_counter` the counter with which epochs begin.
+    pub fn without_data(self, after: Zxid, initial_counter: u32) -> (Self, Option<(u64, Zxid)>) {
+        if self.within.is_none() || !self.zxid.is_some_and(|zxid| is_next(after, zxid, initial_counter)) {
+            return (self, None);
+        }
+        (Self { record: self.beyond, records_end: self.beyond_end, ..self }, self.within)
     }
 
-    /// The same without its data, and the first record in that.
-    pub(super) fn without_data(self) -> (Self, Option<(u64, Zxid)>) {
-        let records_end = if self.beyond.is_some() { self.records_end } else { self.offset };
-        (Self { record: self.beyond, records_end, ..self }, self.within.first)
-    }
-
-    /// A whole record from `at` to `end`, with this byte before it.
-    fn found(&mut self, at: u64, zxid: Zxid, end: u64, before: u8) {
-        self.record.get_or_insert((at, zxid));
+    /// A whole record from `at` to `end`.
+    fn found(&mut self, at: u64, zxid: Zxid, end: u64) {
+        let is_first = |record: Option<(u64, Zxid)>| record.is_none_or(|(first, _)| at < first);
+        if is_first(self.record) {
+            self.record = Some((at, zxid));
+        }
         self.records_end = self.records_end.max(end);
-        match self.claimed_end {
-            Some(claimed_end) if at < claimed_end => {
-                let is_behind_another = self.within.first.is_some() && at == self.within.end;
-                self.within.is_no_data |= end >= claimed_end || (before == TERMINATOR && !is_behind_another);
-                self.within.first.get_or_insert((at, zxid));
-                self.within.end = end;
+        if self.data.is_some_and(|(from, to)| from <= at && end <= to) {
+            if is_first(self.within) {
+                self.within = Some((at, zxid));
             }
-            Some(_) => {
-                self.beyond.get_or_insert((at, zxid));
+        } else {
+            if is_first(self.beyond) {
+                self.beyond = Some((at, zxid));
             }
-            None => {}
+            self.beyond_end = self.beyond_end.max(end);
         }
     }
 
@@ -146,20 +130,9 @@ impl Behind {
     }
 
     /// This one is a record, and whole.
-    pub(super) fn with_long(self, long: &Long) -> Self {
-        let earlier = |record: Option<(u64, Zxid)>| {
-            if record.is_none_or(|(next, _)| long.offset < next) { Some((long.offset, long.zxid)) } else { record }
-        };
-        let is_within = self.claimed_end.is_some_and(|end| long.offset < end);
-        let mut within = self.within;
-        within.is_no_data |= is_within;
-        Self {
-            record: earlier(self.record),
-            records_end: self.records_end.max(long.end),
-            beyond: if is_within { self.beyond } else { earlier(self.beyond) },
-            within,
-            ..self
-        }
+    pub(super) fn with_long(mut self, long: &Long) -> Self {
+        self.found(long.offset, long.zxid, long.end);
+        self
     }
 
     /// Is there anything but zeros?
@@ -186,6 +159,9 @@ impl Behind {
     /// Does it show that a write was interrupted: a sector that was never written, or an end that is missing? Otherwise
     /// it may have been whole once. `source` is the file.
     pub fn is_explained(&self, source: &mut (impl Read + Seek + ?Sized)) -> io::Result<bool> {
+        if self.is_whole_somewhere(source)? {
+            return Ok(false);
+        }
         Ok(match (self.evidence(), self.end_there()) {
             (Evidence::None, _) => false,
             (Evidence::Zeros, Some(end)) => !is_a_bit_away(source, self.offset, end)?,
@@ -246,8 +222,6 @@ impl<R: Read> LogReader<R> {
 
     fn look_behind_with(&mut self, after: Zxid, sums: &mut Sums) -> io::Result<Behind> {
         let mut behind = self.look_here()?;
-        // The byte before the one that is looked at.
-        let mut before = 0;
         loop {
             let offset = self.window.offset;
             let bytes = self.window.peek(OVERHEAD + record::BLOB_MIN)?;
@@ -262,21 +236,17 @@ impl<R: Read> LogReader<R> {
             let zeros = leading_zeros(bytes);
             if zeros > 7 {
                 self.window.consume(zeros - 7);
-                before = 0;
                 continue;
             }
-            let first = bytes[0];
             // Later than what stands before the place: one in the data of another may be of any txn, and must not hide those behind it.
             if let Some((zxid, length)) = self.later_record(after, sums, &mut behind.long)? {
-                behind.found(offset, zxid, offset + length as u64, before);
+                behind.found(offset, zxid, offset + length as u64);
                 behind.dirty_end = offset + length as u64;
-                before = TERMINATOR;
                 self.window.consume(length);
             } else {
                 if zeros == 0 {
                     behind.dirty_end = offset + 1;
                 }
-                before = first;
                 self.window.consume(1);
             }
         }
@@ -313,6 +283,11 @@ impl<R: Read> LogReader<R> {
         // The lower half of the checksum, the one that is not zero.
         let sum_is_missing = is_missing(offset + 4) && is_missing(offset + 7);
         let end_is_missing = claimed_end.is_some_and(|end| is_missing(end - 1));
+        let data = length.and_then(|length| {
+            let (from, to) = record::data_of(bytes.get(PREFIX_LENGTH..)?, length)?;
+            let blob = offset + PREFIX_LENGTH as u64;
+            Some((blob + from as u64, blob + to as u64))
+        });
         Ok(Behind {
             offset,
             zxid,
@@ -323,8 +298,10 @@ impl<R: Read> LogReader<R> {
             end_is_missing,
             record: None,
             records_end: offset,
-            within: Within::default(),
+            data,
+            within: None,
             beyond: None,
+            beyond_end: offset,
             dirty_end: offset,
             length: offset,
             long: [None; LONG_MAX],

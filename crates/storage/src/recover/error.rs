@@ -280,13 +280,13 @@ impl fmt::Display for RecoverError {
                 write!(
                     f,
                     "{snapshot} can't be loaded: {reason}; with what it holds epoch {epoch} began, and nothing shows whether that is all \
-                     in the log, where txn {last} is the last one before it: "
+                     in the log, where txn {last} is the last one before it"
                 )?;
                 match next {
                     Some((file, offset, next)) => {
-                        write!(f, "txn {next}, at byte {offset} of {file}, has no digest that would")?;
+                        write!(f, " and txn {next}, at byte {offset} of {file}, the next one")?
                     }
-                    None => f.write_str("no txn follows whose digest would")?,
+                    None => f.write_str(" and no other follows")?,
                 }
                 write!(
                     f,

@@ -76,34 +76,6 @@ pub(super) enum Stop {
     Failed(RecoverError),
 }
 
-/// Snapshots of the beginnings of epochs that can't be loaded, between two txns of the log.
-///
-/// A leader of Apache's names one so before anything is written in its epoch, and so does a learner that gets its state from
-/// such a leader. Of the former the log has everything, of the latter perhaps not: what is missing stood at the end of an earlier
-/// epoch, and no number shows it. The digest of the next txn does.
-struct Beginnings<'a> {
-    snapshots: &'a [(Numbered, String)],
-    /// The last txn before them.
-    last: Zxid,
-    /// The file of the txn that comes next, where it begins there, and its zxid.
-    next: (FileRef, u64, Zxid),
-}
-
-impl Beginnings<'_> {
-    fn gap(&self) -> Stop {
-        let (file, offset, next) = self.next.clone();
-        ReadLogError::Gap { file, offset, last: self.last, next }.into()
-    }
-
-    /// That nothing shows what they hold.
-    fn error(&self) -> Option<RecoverError> {
-        let (newest, reason) = self.snapshots.last()?;
-        let snapshot = FileRef::new(Dir::Data, newest.name.clone());
-        let (zxid, reason, next) = (newest.zxid, reason.clone(), Some(self.next.clone()));
-        Some(RecoverError::NotShown { last: self.last, snapshot, zxid, reason, next })
-    }
-}
-
 /// Is it a snapshot of the beginning of an epoch, and of no txn that a log could have?
 pub(super) fn is_beginning(snapshot: &Numbered, initial_counter: u32) -> bool {
     snapshot.zxid.epoch().0 > 0 && snapshot.zxid.counter() == initial_counter
@@ -138,30 +110,30 @@ pub(super) fn replay(
     // The last txn at which the tree was the log's, if nothing is unknown since then. The empty tree is known.
     let mut right = loaded.is_none_or(|snapshot| snapshot.fit == Fit::Right).then_some(start);
     let (mut doubt, mut given_up, mut not_shown) = (None::<Doubt>, Vec::new(), Vec::new());
-    let mut unshown = None::<Beginnings>;
-    let mut give_up = |beginnings: &Beginnings| match beginnings.error() {
-        Some(error) if options.accept_suspect_tail => {
-            not_shown.extend(beginnings.snapshots.iter().map(|(snapshot, _)| snapshot.name.clone()));
-            Ok(error)
-        }
-        Some(error) => Err(Stop::Failed(error)),
-        None => Err(beginnings.gap()),
-    };
     let mut txns = 0;
     let mut last = start;
     // Beside those of the txn of the one that was loaded.
     let mut passed = failed.partition_point(|(snapshot, _)| snapshot.zxid <= start);
     let history = read_history(disk, start, &read_options(options), &mut |file, record| {
-        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does, if it is of a txn.
-        let between = failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid < record.zxid).count();
-        if between > 0 {
-            let snapshots = &failed[passed..passed + between];
-            let found = Beginnings { snapshots, last, next: (file.clone(), record.offset, record.zxid) };
-            if unshown.is_some() || !snapshots.iter().all(|(it, _)| is_beginning(it, options.initial_counter)) {
-                return Err(found.gap());
+        // Between epochs no number shows that txns are missing; a snapshot that can't be loaded does, if it is of a txn. One of the
+        // beginning of an epoch may: a leader of Apache's has one before anything is written in its epoch, and the log has all
+        // of that; but who got its state from such a leader has it too, without the end of earlier epochs. The digest of the next
+        // txn does not decide: sessions, quotas and the configuration are not in it.
+        while let Some((snapshot, reason)) = failed.get(passed).filter(|(snapshot, _)| snapshot.zxid < record.zxid) {
+            let (file, offset, next) = (file.clone(), record.offset, record.zxid);
+            if !is_beginning(snapshot, options.initial_counter) {
+                return Err(ReadLogError::Gap { file, offset, last, next }.into());
             }
-            unshown = Some(found);
-            passed += between;
+            let (name, zxid, reason) = (snapshot.name.clone(), snapshot.zxid, reason.clone());
+            let snapshot = FileRef::new(Dir::Data, name.clone());
+            let next = Some((file, offset, next));
+            let error = RecoverError::NotShown { last, snapshot, zxid, reason, next };
+            if !options.accept_suspect_tail {
+                return Err(error.into());
+            }
+            given_up.push(error);
+            not_shown.push(name);
+            passed += 1;
         }
         passed += failed[passed..].iter().take_while(|(snapshot, _)| snapshot.zxid == record.zxid).count();
         last = record.zxid;
@@ -182,13 +154,6 @@ pub(super) fn replay(
         {
             let (file, shown_by) = (file.clone(), Some(record.zxid));
             return Err(RecoverError::Beheaded { file, offset: *offset, first: *first, shown_by }.into());
-        }
-        if let Some(found) = unshown.take_if(|_| fit != Fit::Unknown || !matches!(entry.txn, Txn::Error(_))) {
-            match fit {
-                Fit::Right => {}
-                Fit::Wrong => return Err(found.gap()),
-                Fit::Unknown => given_up.push(give_up(&found)?),
-            }
         }
         match fit {
             Fit::Right => {
@@ -220,9 +185,6 @@ pub(super) fn replay(
     })?;
     if let Some(name) = wrong {
         return Err(Stop::WrongSnapshot(name.clone()));
-    }
-    if let Some(found) = unshown {
-        given_up.push(give_up(&found)?);
     }
     Ok(Replayed { history, doubt, given_up, not_shown })
 }

@@ -14,11 +14,15 @@ use wire::{AclVec, OpCode, SessionId, StatPersisted, Xid, Zxid};
 
 /// A txn entry whose data is `fill`, `length` times.
 pub fn entry(zxid: Zxid, length: usize, fill: u8) -> Vec<u8> {
-    let data = vec![fill; length];
+    entry_with(zxid, &vec![fill; length], true)
+}
+
+/// The same with these data.
+pub fn entry_with(zxid: Zxid, data: &[u8], has_digest: bool) -> Vec<u8> {
     TxnEntry {
         header: TxnHeader { session: SessionId(1), cxid: Xid(2), zxid, time_ms: 3, op: OpCode::SetData },
-        txn: Txn::SetData(SetDataTxn { path: Some("/a".into()), data: Some(&data), version: zxid.0 as i32 }),
-        digest: Some(TxnDigest { version: 2, digest: 77 }),
+        txn: Txn::SetData(SetDataTxn { path: Some("/a".into()), data: Some(data), version: zxid.0 as i32 }),
+        digest: has_digest.then_some(TxnDigest { version: 2, digest: 77 }),
     }
     .to_vec()
 }

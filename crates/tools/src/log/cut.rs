@@ -81,7 +81,7 @@ fn cut(args: &Cut, source: impl Read, read: &mut dyn FnMut(), out: &mut dyn Writ
         }
         Rest::End(End::Broken { offset, flaw }) => {
             writeln!(out, "left out: the record at byte {offset}, {flaw}")?;
-            match reader.look_behind(last).map(|behind| behind.record) {
+            match reader.look_behind(last).map(|behind| behind.without_data(last, 0).0.record) {
                 Ok(None) => {}
                 Ok(Some((at, zxid))) => {
                     writeln!(out, "left out, though whole: txn {zxid} at byte {at}, and what is behind it")?;

@@ -255,6 +255,8 @@ fn check(file: &Input, source: impl io::Read) -> Report {
         Ok(behind) => behind,
         Err(error) => return report.unreadable(reader.read_to(), &error),
     };
+    // What stands in the data of a broken record says nothing, as for a start.
+    let (behind, _) = behind.without_data(last.unwrap_or(Zxid::ZERO), 0);
     let what =
         flaw.map_or_else(|| "zeros where a record should be".to_owned(), |flaw| format!("a broken record, {flaw}"));
     if let Some((at, zxid)) = behind.record {
@@ -295,14 +297,16 @@ mod tests {
     use super::*;
     use crate::input::logs;
 
+    fn put(zxid: i64, data: Option<&[u8]>, bytes: &mut Vec<u8>) {
+        let header =
+            TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData };
+        let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data, version: 1 });
+        encode(&TxnEntry { header, txn, digest: None }.to_vec(), bytes);
+    }
+
     fn write_log(dir: &Path, zxids: &[i64]) {
         let mut bytes = HEADER.to_vec();
-        for &zxid in zxids {
-            let header =
-                TxnHeader { session: SessionId(1), cxid: Xid(2), zxid: Zxid(zxid), time_ms: 3, op: OpCode::SetData };
-            let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data: None, version: 1 });
-            encode(&TxnEntry { header, txn, digest: None }.to_vec(), &mut bytes);
-        }
+        zxids.iter().for_each(|&zxid| put(zxid, None, &mut bytes));
         fs::write(dir.join("log.1"), bytes).unwrap();
     }
 
@@ -310,6 +314,31 @@ mod tests {
         let file = &logs(&[dir.to_owned()]).unwrap()[0];
         let report = check(file, File::open(&file.path).unwrap());
         (report.verdict, report.details)
+    }
+
+    /// As a start has it: a record in a znode's data is none, and one that has only lost its length was whole.
+    #[test]
+    fn what_an_interrupted_write_has_left_is_told_from_a_lost_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut bytes, mut inner) = (HEADER.to_vec(), Vec::new());
+        put(1, None, &mut bytes);
+        let begin = bytes.len();
+        put(3, None, &mut inner);
+        put(2, Some(&[&[7; 700][..], &inner, &[7; 700]].concat()), &mut bytes);
+        let end = bytes.len();
+        bytes[end - 300..].fill(0);
+        fs::write(dir.path().join("log.1"), &bytes).unwrap();
+        assert_eq!(verdict(dir.path()).0, "torn end");
+        bytes.truncate(begin);
+        put(2, Some(&[7; 700]), &mut bytes);
+        put(3, Some(&[7; 700]), &mut bytes);
+        let end = bytes.len();
+        bytes[end - 300..].fill(0);
+        fs::write(dir.path().join("log.1"), &bytes).unwrap();
+        assert_eq!(verdict(dir.path()).0, "torn end");
+        bytes[begin + 9] ^= 1;
+        fs::write(dir.path().join("log.1"), &bytes).unwrap();
+        assert_eq!(verdict(dir.path()).0, "damaged");
     }
 
     /// Gives so many bytes, and then EIO.
