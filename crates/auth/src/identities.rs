@@ -1,5 +1,6 @@
 //! The identities of a connection.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,19 @@ struct Ids {
     all: Vec<Id>,
     /// Where they are, by scheme and id: a list of 20,000 entries is looked through for each of 256 identities.
     sorted: Vec<u16>,
+}
+
+impl Ord for Identities {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Clones of one are the rule.
+        if Arc::ptr_eq(&self.0, &other.0) { Ordering::Equal } else { self.0.all.cmp(&other.0.all) }
+    }
+}
+
+impl PartialOrd for Identities {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Ids {
@@ -60,11 +74,6 @@ impl Identities {
     /// Whether this one is among them.
     pub fn contains(&self, id: &Id) -> bool {
         self.0.sorted.binary_search_by(|&at| self.0.all[usize::from(at)].cmp(id)).is_ok()
-    }
-
-    /// Where they are in memory: the same for two that are clones of one.
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
     }
 
     /// Bytes of all of them, schemes and ids: what an `auth` entry of an ACL can become.

@@ -1,7 +1,7 @@
 //! What checks of long lists have said.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use wire::Acl;
 
@@ -10,48 +10,85 @@ use crate::config::AuthConfig;
 use crate::identities::Identities;
 
 /// Lists with fewer entries are checked faster than looked for.
-const ENTRIES_MIN: usize = 32;
+const ENTRIES_MIN: usize = 8;
 
-/// The most entries of all lists that are remembered together; one more, and all are forgotten.
-const ENTRIES_MAX: usize = 200_000;
+/// The most entries of all lists together whose verdicts are remembered; what is left of a list that the tree has no more is kept
+/// until it goes.
+const ENTRIES_MAX: usize = 1_000_000;
+
+/// The most verdicts of one list; one more, and all of them are forgotten.
+const VERDICTS_MAX: usize = 20_000;
 
 /// Remembers what [`check_acl`] said of long lists. A list may have tens of thousands of entries, a client hundreds of
-/// identities, and one frame can ask thousands of times for the same: without this it holds everybody up for minutes.
+/// identities, and one frame can ask thousands of times for the same, or one change be told to thousands: without this it holds
+/// everybody up for minutes.
 ///
-/// Only for one [`AuthConfig`]: a verdict is kept for as long as its list and its identities are the same.
+/// Only for one [`AuthConfig`]: a verdict is kept for as long as its list is the same.
 #[derive(Debug, Default, Clone)]
 pub struct Verdicts {
-    /// By the address of the list, that of the identities, and what was wanted. Both are kept alive, so that no other can
-    /// have the address.
-    known: BTreeMap<(usize, usize, i32), Known>,
+    /// By the address of the list. As long as it is remembered here no other can have the address.
+    known: BTreeMap<usize, Known>,
+    /// Entries of all these lists.
     entries: usize,
+    work: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Known {
-    _acl: Arc<[Acl]>,
-    _identities: Identities,
-    verdict: bool,
+    acl: Weak<[Acl]>,
+    entries: usize,
+    /// By who asked, and what for: connections that are the same to a list have one verdict.
+    verdicts: BTreeMap<(Identities, i32), bool>,
 }
 
 impl Verdicts {
     /// What [`check_acl`] says.
     pub fn check(&mut self, config: &AuthConfig, acl: &Arc<[Acl]>, wanted: i32, identities: &Identities) -> bool {
+        self.work += 1;
         if acl.len() < ENTRIES_MIN {
+            self.work += acl.len();
             return check_acl(config, acl, wanted, identities);
         }
-        let key = (Arc::as_ptr(acl).cast::<Acl>().addr(), identities.address(), wanted);
-        if let Some(known) = self.known.get(&key) {
-            return known.verdict;
+        let address = Arc::as_ptr(acl).cast::<Acl>().addr();
+        let key = (identities.clone(), wanted);
+        if let Some(verdict) = self.known.get(&address).and_then(|known| known.verdicts.get(&key)) {
+            return *verdict;
         }
+        self.work += acl.len();
         let verdict = check_acl(config, acl, wanted, identities);
-        if self.entries + acl.len() > ENTRIES_MAX {
-            self.known.clear();
-            self.entries = 0;
+        let known = self.known.entry(address).or_insert_with(|| {
+            self.entries += acl.len();
+            Known { acl: Arc::downgrade(acl), entries: acl.len(), verdicts: BTreeMap::new() }
+        });
+        if known.verdicts.len() >= VERDICTS_MAX {
+            known.verdicts.clear();
         }
-        self.entries += acl.len();
-        self.known.insert(key, Known { _acl: acl.clone(), _identities: identities.clone(), verdict });
+        known.verdicts.insert(key, verdict);
+        if self.entries > ENTRIES_MAX {
+            self.forget_but(address);
+        }
         verdict
+    }
+
+    /// How many entries were looked at since the last time this was asked, and how often it was asked for a verdict.
+    pub fn take_work(&mut self) -> usize {
+        std::mem::take(&mut self.work)
+    }
+
+    /// Makes room: lists that nobody else has go first, then others, but for this one.
+    fn forget_but(&mut self, address: usize) {
+        let mut entries = self.entries;
+        let mut forget = |known: &Known| {
+            entries -= known.entries;
+            false
+        };
+        self.known.retain(|_, known| known.acl.strong_count() > 0 || forget(known));
+        self.entries = entries;
+        while self.entries > ENTRIES_MAX {
+            let Some(&other) = self.known.keys().find(|it| **it != address) else { return };
+            let gone = self.known.remove(&other);
+            self.entries -= gone.map_or(0, |known| known.entries);
+        }
     }
 }
 
@@ -84,14 +121,43 @@ mod tests {
                 }
             }
         }
-        assert_eq!(verdicts.known.len(), 8);
-        // Lists and identities that are gone leave no verdict to those that get their place in memory.
-        for n in 0..5000 {
+        assert_eq!(verdicts.known.values().map(|known| known.verdicts.len()).collect::<Vec<_>>(), [4, 4]);
+        // Lists that were looked at: twice by each of the two.
+        assert!((800..900).contains(&verdicts.take_work()));
+        // Another connection that is the same to the lists.
+        let same = Identities::of_client("10.0.0.1".parse().unwrap());
+        verdicts.check(&config, &lists[0], READ, &same);
+        assert_eq!(verdicts.take_work(), 1);
+        // Lists that are gone leave no verdict to those that get their place in memory.
+        for n in 0..30_000 {
             let list = long(Acl::new(if n % 2 == 0 { READ } else { WRITE }, "world", "anyone"));
             let who = Identities::of_client("10.0.0.1".parse().unwrap());
             assert_eq!(verdicts.check(&config, &list, READ, &who), n % 2 == 0);
         }
         assert!(verdicts.entries <= ENTRIES_MAX && verdicts.known.len() <= ENTRIES_MAX / 100);
+        assert_eq!(verdicts.entries, verdicts.known.values().map(|known| known.entries).sum::<usize>());
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_not_all_forgotten_at_once() {
+        let config = AuthConfig::default();
+        let nobody = Identities::of_client("10.0.0.1".parse().unwrap());
+        let lists: Vec<Arc<[Acl]>> = (0..12)
+            .map(|list| (0..100_000).map(|n| Acl::new(ALL, "digest", format!("{list}-{n}:h"))).collect())
+            .collect();
+        let mut verdicts = Verdicts::default();
+        for list in &lists {
+            assert!(!verdicts.check(&config, list, READ, &nobody));
+            assert!(verdicts.entries <= ENTRIES_MAX);
+        }
+        assert_eq!(verdicts.known.len(), 10);
+        // Who asks as ever others does not make it grow.
+        let list = long(Acl::new(READ, "world", "anyone"));
+        for n in 0..VERDICTS_MAX + 10 {
+            let who = nobody.with(Id { scheme: "digest".into(), id: n.to_string() });
+            assert!(verdicts.check(&config, &list, READ, &who));
+        }
+        assert!(verdicts.known.values().all(|known| known.verdicts.len() <= VERDICTS_MAX));
     }
 
     #[test]

@@ -322,6 +322,10 @@ impl Shard {
                 self.turn_work += std::mem::take(&mut self.work);
                 self.drain_ahead(now, shared);
                 if self.is_behind() {
+                    if op == OpCode::Ping && shared.is_serving() {
+                        self.answer_ping(now, shared, conn);
+                        return Step::Next;
+                    }
                     return Step::Wait;
                 }
                 let tree = shared.tree.read();

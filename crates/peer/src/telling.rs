@@ -4,6 +4,7 @@
 //! A shard that has put a step's bytes into its connections' buffers stops, in the midst of an event's watchers if need be,
 //! until its driver has written to all of them what their sockets take. Then it knows who reads, and goes on. What is left
 //! stays in its order, and nobody is answered a read until it is told: an event comes before the answer that shows its change.
+//! Pings show nothing, and are answered at once.
 //!
 //! If that which nobody has read is near the bound for all, telling waits for those who read, as long as they do: at each look,
 //! every [`LOOK_MS`], somewhat less has to be left, and no longer than for [`BEHIND_MS_MAX`]. Else those are closed who took
@@ -15,20 +16,23 @@ use std::sync::Arc;
 
 use tree::TriggerKind;
 use tree::watch::Modes;
-use wire::Acl;
-use wire::Zxid;
 use wire::acl::READ;
+use wire::frame::{self, ReplyHeader};
+use wire::{Acl, ErrorCode, Field, OpCode, Xid, Zxid};
 
 use crate::connection::Phase;
 use crate::inbox::{ConnId, InboxEntry};
 use crate::shard::Shard;
 use crate::shard_inbox::write_event;
 use crate::shared::Shared;
-use crate::tally::count_events;
+use crate::tally::{Answered, count_events};
 use crate::time::Now;
 
 /// Between two looks at whether those who have something to read do so.
 const LOOK_MS: i64 = 40;
+/// After looking at so many entries of ACLs a step ends: a long list takes as long as some thousand events, and who may not read is
+/// sent nothing.
+const STEP_WORK: usize = 64 * 1024;
 /// Of the bound: the part that has to be read between two looks, lest somebody is closed.
 const PROGRESS_PART: usize = 64;
 
@@ -45,6 +49,8 @@ pub(crate) struct Telling {
     entries: VecDeque<InboxEntry>,
     /// Bytes put into buffers since all of them were written from last.
     bytes: usize,
+    /// Entries of ACLs that were looked at in this step.
+    work: usize,
     /// Since when it waits for those who read, in ms of the clock that never goes back, and how much was to be read then.
     waits: Option<(i64, usize)>,
     /// Since when something is left to be told, on the same clock.
@@ -71,6 +77,10 @@ impl Telling {
     pub fn put(&mut self, bytes: usize) {
         self.bytes += bytes;
     }
+
+    fn is_a_step(&self, tell_step: usize) -> bool {
+        self.bytes > tell_step || self.work > STEP_WORK
+    }
 }
 
 impl Shard {
@@ -83,6 +93,20 @@ impl Shard {
     /// The same, of the inbox too: exact under a guard of the tree.
     pub(crate) fn is_untold(&self, shared: &Shared) -> bool {
         self.is_behind() || !shared.inboxes[self.config.shard as usize].is_empty()
+    }
+
+    /// Answers a ping while others are told, which may take long, or who pings is still to be told of something: so its zxid is 0,
+    /// which clients don't keep. With a later one a client that comes back would not hear of what it missed, with an earlier one it
+    /// could see an older state than before.
+    pub(crate) fn answer_ping(&mut self, now: Now, shared: &Shared, conn: ConnId) {
+        let Some(found) = self.get_mut(conn) else { return };
+        let before = found.out.len();
+        let start = frame::begin(&mut found.out);
+        ReplyHeader { xid: Xid::PING, zxid: Zxid::ZERO, err: ErrorCode::OK }.write(&mut found.out);
+        frame::finish(&mut found.out, start);
+        let zxid = found.answers.last_zxid;
+        self.answered(now, shared, conn, Answered::Read(OpCode::Ping), Xid::PING, zxid, now.mono_us, before);
+        self.mark_dirty(conn.slot);
     }
 
     /// Could it go on at once? What was told is written, and there is room.
@@ -104,6 +128,7 @@ impl Shard {
         if self.telling.is_done() && inbox.is_empty() {
             return;
         }
+        self.telling.work = 0;
         if self.told.is_empty() && self.dirty.is_empty() {
             self.telling.bytes = 0;
         }
@@ -145,7 +170,7 @@ impl Shard {
 
     /// May more be told now?
     fn may_tell(&mut self, now: Now, shared: &Shared) -> bool {
-        if self.telling.bytes > self.config.tell_step {
+        if self.telling.is_a_step(self.config.tell_step) {
             return false;
         }
         if self.out_total <= self.tell_max() {
@@ -182,7 +207,7 @@ impl Shard {
             if self.get(conn).is_some() {
                 packets += u64::from(!self.tell(conn.slot, &event.frame, event.acl.as_ref()).is_empty());
             }
-            if self.telling.bytes > self.config.tell_step {
+            if self.telling.is_a_step(self.config.tell_step) {
                 break;
             }
         }
@@ -222,7 +247,7 @@ impl Shard {
                 }
             }
             for (at, &slot) in fired.iter().enumerate() {
-                if self.telling.bytes > self.config.tell_step {
+                if self.telling.is_a_step(self.config.tell_step) {
                     let ids = fired[at..].iter().rev().filter_map(|slot| self.at(*slot).map(|conn| conn.id));
                     let left: Vec<ConnId> = ids.collect();
                     self.telling.event = Some(Event { frame: frame.clone(), acl: acl.cloned(), left, weight: 0 });
@@ -243,8 +268,9 @@ impl Shard {
     /// Tells a connection of an event; returns where it lies among the bytes to be sent.
     fn tell(&mut self, slot: u32, frame: &[u8], acl: Option<&Arc<[Acl]>>) -> Range<usize> {
         let Some(conn) = self.connections.get_mut(slot as usize).and_then(Option::as_deref_mut) else { return 0..0 };
-        let may_read =
-            acl.is_none_or(|acl| self.verdicts.get_mut().check(&self.config.auth, acl, READ, &conn.identities));
+        let verdicts = self.verdicts.get_mut();
+        let may_read = acl.is_none_or(|acl| verdicts.check(&self.config.auth, acl, READ, &conn.identities));
+        self.telling.work += verdicts.take_work();
         if !may_read || conn.phase == Phase::Closing {
             return 0..0;
         }

@@ -158,6 +158,59 @@ fn nobody_is_waited_for_longer_than_two_seconds() {
     assert_eq!(world.shared.untold.load(Relaxed), 0);
 }
 
+/// A ping shows nothing of the tree. Its zxid is one that no client keeps: events that it is still to be told of are not behind it.
+#[test]
+fn who_pings_is_answered_while_others_are_told() {
+    let (mut world, writer, watchers) = watched(100, Options { pause_ms_max: 3, ..bounded() });
+    let (other, _) = joined(&mut world, 0);
+    for &client in &watchers {
+        world.clients[client].is_deaf = true;
+    }
+    world.settle();
+    world.request(writer, 2, OpCode::SetData, &set_data(&path(), b"x", -1));
+    while !world.shards[0].is_behind() {
+        world.step();
+    }
+    let asked = Xid::PING.0;
+    world.request(other, asked, OpCode::Ping, b"");
+    world.request(other, 3, OpCode::Exists, &read("/", false));
+    while answers(&world, other).is_empty() {
+        assert!(world.shards[0].is_behind(), "the last is told");
+        world.step();
+    }
+    let frames = world.frames(other);
+    let header = wire::frame::ReplyHeader::from_slice(&frames[1][..16]).expect("a header");
+    assert_eq!((header.xid, header.zxid, header.err), (Xid::PING, wire::Zxid::ZERO, ErrorCode::OK));
+    (0..20_000).for_each(|_| world.step());
+    assert_eq!(answers(&world, other), [(asked, ErrorCode::OK), (3, ErrorCode::OK)]);
+}
+
+/// Who may not read is sent nothing, and looking that up takes its time.
+#[test]
+fn lists_that_are_looked_through_in_vain_are_work_and_have_steps() {
+    let (mut world, writer, watchers) = watched(100, Options { shards: 1, ..Options::default() });
+    let nobody = |n: i32| wire::Acl::new(wire::acl::READ, "digest", format!("u{n}:h"));
+    let acl: Vec<_> = (0..7).map(nobody).chain([wire::Acl::new(wire::acl::WRITE, "world", "anyone")]).collect();
+    let acl = AclVec::encode(&acl[1..]);
+    world.request(writer, 2, OpCode::Create, &create("/secret", b"", AclVec::of_encoded(&acl), 0));
+    world.settle();
+    let before: Vec<usize> = watchers.iter().map(|&client| answers(&world, client).len()).collect();
+    let set = |_| MultiOp::SetData(SetDataRequest { path: Some("/secret".into()), data: None, version: -1 });
+    world.request(writer, 3, OpCode::Multi, &MultiRequest { ops: (0..2000).map(set).collect() }.to_vec());
+    while !world.shards[0].is_behind() {
+        world.step();
+    }
+    let steps = (0..).find(|_| {
+        world.shards[0].drain(world.now, &world.shared);
+        !world.shards[0].is_behind()
+    });
+    assert!((8..16).contains(&steps.expect("an end")), "{steps:?}");
+    world.settle();
+    let after: Vec<usize> = watchers.iter().map(|&client| answers(&world, client).len()).collect();
+    assert_eq!(after, before);
+    assert_eq!(world.shared.untold.load(Relaxed), 0);
+}
+
 /// A slot that somebody else has by the time its turn comes is told of nothing.
 #[test]
 fn who_comes_in_the_midst_of_it_is_not_told() {
