@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tree::Tree;
+use tree::{NodeRef, Tree};
 use wire::SessionId;
 
 /// So many sessions, and so many paths, are named.
@@ -26,7 +26,7 @@ impl Orphans {
     pub(crate) fn of(tree: &Tree, sessions: &[SessionId]) -> Option<Self> {
         let znodes = sessions.iter().map(|&id| tree.ephemeral_count_of(id)).sum();
         let all = sessions.iter().flat_map(|&id| tree.ephemerals(id));
-        let paths = all.take(NAMED_MAX).map(|znode| znode.path()).filter(|path| path.len() <= PATH_BYTES_MAX);
+        let paths = all.take(NAMED_MAX).map(NodeRef::path).filter(|path| path.len() <= PATH_BYTES_MAX);
         (znodes > 0).then(|| Self {
             znodes,
             sessions: sessions.len(),

@@ -74,7 +74,7 @@ fn one(zxid: Zxid, length: usize, depth: u32, out: &mut Vec<u8>, rng: &mut Rng) 
 /// One of before, the same, one of the next or a far one.
 fn near(zxid: Zxid, rng: &mut Rng) -> Zxid {
     let some = rng.between(1, 6) as i64;
-    let first_of = |epochs: i64| (zxid.0 >> 32) + epochs << 32 | 1;
+    let first_of = |epochs: i64| (((zxid.0 >> 32) + epochs) << 32) | 1;
     Zxid(match rng.below(8) {
         0 => zxid.0,
         1 => (zxid.0 - some).max(1),
