@@ -23,6 +23,7 @@ use crate::ahead::Ahead;
 use crate::digest_check::DigestCheck;
 use crate::held_back::HeldBack;
 use crate::inbox::{ConnId, InboxEntry, ReadRequest, Submission, WriteRequest};
+use crate::orphans::Orphans;
 use crate::outstanding::Outstanding;
 use crate::pending::{Entry, Origin, Pending};
 use crate::pipeline_roles::{ONLY_LEADS, Role, Wish};
@@ -144,6 +145,8 @@ pub struct Pipeline {
     pub(crate) answered_syncs: VecDeque<(Zxid, WriteRequest)>,
     /// Did the txns lead to the digests that they carry?
     pub(crate) digest_check: DigestCheck,
+    /// Those that nobody has been told of yet.
+    orphans: Option<Orphans>,
 }
 
 impl Pipeline {
@@ -199,17 +202,25 @@ impl Pipeline {
             read_only_defect: None,
             answered_syncs: VecDeque::new(),
             digest_check: DigestCheck::default(),
+            orphans: None,
             config,
         }
     }
 
     /// Proposes the end of sessions that have ephemerals but are not in the session table: a snapshot of Apache's can
-    /// leave such (ZOOKEEPER-5010).
+    /// leave such (ZOOKEEPER-5010), and so can a log that has lost txns. [`take_orphans`](Self::take_orphans) tells of them.
     pub fn close_orphans(&mut self, now: Now, shared: &Shared) {
         let tree = shared.tree.read();
-        let orphans = tree.sessions_with_ephemerals().into_iter().filter(|&id| self.tracker.get(id).is_none());
+        let mut orphans = tree.sessions_with_ephemerals();
+        orphans.retain(|&id| self.tracker.get(id).is_none());
+        self.orphans = Orphans::of(&tree, &orphans);
         self.expiring.extend(orphans);
         self.go_on_expiring(now, &tree);
+    }
+
+    /// Ephemerals whose sessions are not known, and which this server has begun to delete. They are told once.
+    pub fn take_orphans(&mut self) -> Option<Orphans> {
+        self.orphans.take()
     }
 
     pub(crate) fn changes_queued(&self) -> u64 {

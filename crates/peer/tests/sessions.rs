@@ -7,6 +7,8 @@ extern crate tree as ostler_tree;
 mod support;
 
 use ostler_peer::session::password;
+use ostler_tree::TreeConfig;
+use ostler_tree::restore::TreeBuilder;
 use support::check::check;
 use support::talk::{connect, connect_with, create, framed, random_read, random_write, read};
 use support::world::{Options, TICK_MS, World, for_seeds};
@@ -15,7 +17,7 @@ use wire::connect::{ConnectRequest, ConnectResponse};
 use wire::frame::ReplyHeader;
 use wire::request::AuthPacket;
 use wire::watcher::WatcherEvent;
-use wire::{ErrorCode, Field, OpCode, SessionId, Xid, Zxid};
+use wire::{ErrorCode, Field, OpCode, SessionId, StatPersisted, Xid, Zxid};
 
 fn world() -> World {
     World::new(1, Options::default())
@@ -36,6 +38,29 @@ fn headers(world: &World, client: usize) -> Vec<ReplyHeader> {
 
 fn header(xid: i32, zxid: i64, err: ErrorCode) -> ReplyHeader {
     ReplyHeader { xid: Xid(xid), zxid: Zxid(zxid), err }
+}
+
+#[test]
+fn ephemerals_without_a_session_are_told_and_deleted() {
+    let mut builder = TreeBuilder::new(TreeConfig::default());
+    builder.node("", None, -1, &StatPersisted::default()).expect("a root");
+    for (path, owner) in [("/gone", 0x17), ("/lives", 0x18), ("/too", 0x17)] {
+        let stat = StatPersisted { ephemeral_owner: owner, ..StatPersisted::default() };
+        builder.node(path, None, -1, &stat).expect("a znode");
+    }
+    let tree = builder.finish(Zxid(0)).expect("a tree");
+    let mut world = World::of(1, Options { restored: vec![(SessionId(0x18), 10_000)], ..Options::default() }, tree);
+    world.pipeline.close_orphans(world.now, &world.shared);
+    let told = world.pipeline.take_orphans().expect("there are some").to_string();
+    let expected =
+        "2 ephemeral znodes of 1 session (0x17) will be deleted, since their sessions are not known: /gone, /too; ";
+    assert!(told.starts_with(expected), "{told}");
+    assert_eq!(world.pipeline.take_orphans(), None, "once");
+    world.settle();
+    let is_there = |path: &str| world.shared.tree.read().get(path).is_some();
+    assert_eq!(["/gone", "/lives", "/too"].map(is_there), [false, true, false]);
+    world.pipeline.close_orphans(world.now, &world.shared);
+    assert_eq!(world.pipeline.take_orphans(), None, "of those that are known nothing is said");
 }
 
 #[test]

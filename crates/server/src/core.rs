@@ -206,7 +206,11 @@ impl Core {
             self.offer_fill(&mut machines);
         }
         let (room, refuses) = (machines.node.log.room(), machines.node.pipeline.refuses_writes());
+        let orphans = machines.node.pipeline.take_orphans();
         self.release(machines, woken);
+        if let Some(orphans) = orphans {
+            tracing::warn!("{orphans}");
+        }
         self.disk_watch.look_for_room(room, refuses, self.shared.pipeline_stats.refused.get());
         // At a tick, so that a client that tries and tries does not fill the log.
         let exceeded = self.shared.quota_reports.lock().take_lines();

@@ -273,12 +273,15 @@ pub fn start(config: &Config, on_fatal: OnFatal, show: &mut dyn FnMut(Step)) -> 
     let core = match &config.ensemble {
         None => {
             let core = Core::new(shared, clock, Node::standalone(node), None);
-            core.with_waking(|machines| {
+            let orphans = core.with_waking(|machines| {
                 machines.node.pipeline.close_orphans(clock.now(), &core.shared);
                 let woken = machines.node.process(clock.now(), &core.shared, &mut Vec::new());
                 core.offer_fill(machines);
-                ((), woken)
+                (machines.node.pipeline.take_orphans(), woken)
             });
+            if let Some(orphans) = orphans {
+                tracing::warn!("{orphans}");
+            }
             core
         }
         Some(ensemble) => {

@@ -111,7 +111,7 @@ fn is_behind(disk: &dyn Disk, log: &Numbered, next: Option<&Numbered>, zxid: Zxi
 /// [`purgeable`] of a disk: what may go so that `retain` snapshots stay that were read whole just now. [`removal`] says how they
 /// go.
 ///
-/// Nothing is read where nothing could go. If no snapshot is whole, that is the error. `length_max` is that of
+/// Nothing is read where nothing could go. If no snapshot is whole and what its digest says, that is the error. `length_max` is that of
 /// [`RecoverOptions`](crate::RecoverOptions::length_max).
 pub fn plan(disk: &dyn Disk, retain: usize, length_max: usize, node_digest: NodeDigest) -> io::Result<Vec<FileRef>> {
     Ok(plan_unless(disk, retain, length_max, node_digest, &|| false)?.unwrap_or_default())
@@ -151,7 +151,7 @@ pub fn plan_unless(
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("none of the snapshots can be loaded, so nothing is removed; {}", tried.join("; ")),
+        format!("none of the snapshots is whole and what its digest says, so nothing is removed; {}", tried.join("; ")),
     ))
 }
 

@@ -325,8 +325,8 @@ fn purge_keeps_what_is_needed() {
         rotten(&mut disk, zxid);
     }
     let error = purge::plan(&disk, 3, 1 << 20, one).unwrap_err().to_string();
-    let newest = "none of the snapshots can be loaded, so nothing is removed; snapshot.32: the checksum at byte 303 does not \
-        match what precedes it; snapshot.28: ";
+    let newest = "none of the snapshots is whole and what its digest says, so nothing is removed; snapshot.32: the checksum at byte \
+        303 does not match what precedes it; snapshot.28: ";
     assert!(error.starts_with(newest), "{error}");
     for zxid in [10, 20, 40] {
         disk.put(&FileRef::snapshot(Zxid(zxid)), &whole(zxid));

@@ -3,14 +3,18 @@
 //! A recovered state is right if it ends with the link that the history has for its last zxid: then it is made of exactly
 //! the txns up to there, in their order, each byte of them. A snapshot carries the link of its zxid as the data of its root.
 
+mod pieces;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use storage::Restore;
 use storage::snapshot::SnapshotDigest;
 use storage::snapshot::encode::SnapshotEncoder;
 use wire::jute::{Buffer, Field};
-use wire::txn::{SetDataTxn, Txn, TxnEntry, TxnHeader};
+use wire::txn::{CreateTxn, SetDataTxn, Txn, TxnEntry, TxnHeader};
 use wire::{AclVec, OpCode, SessionId, StatPersisted, Xid, Zxid};
+
+use crate::rng::Rng;
 
 /// A link of the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,21 +104,35 @@ pub enum Data {
     Text,
     /// Nothing but zeros, the content of a znode all the same.
     Zeros,
+    /// Pieces of a log, as this seed has them.
+    Log(u64),
 }
 
 /// The txn entry of a zxid, with so many bytes of data.
-pub fn entry(zxid: Zxid, length: usize, data: Data) -> Vec<u8> {
+pub fn entry(zxid: Zxid, length: usize, kind: Data) -> Vec<u8> {
     let of_text = |i: usize| ((zxid.0 as usize).wrapping_mul(31).wrapping_add(i * 7) % 255) as u8 + 1;
-    let data: Vec<u8> = match data {
+    let data: Vec<u8> = match kind {
         Data::Text => (0..length).map(of_text).collect(),
         Data::Zeros => vec![0; length],
+        Data::Log(seed) => pieces::of_log(zxid, length, &mut Rng::new(seed)),
     };
-    TxnEntry {
-        header: TxnHeader { session: SessionId(1), cxid: Xid(2), zxid, time_ms: 3, op: OpCode::SetData },
-        txn: Txn::SetData(SetDataTxn { path: Some("/a".into()), data: Some(&data), version: zxid.0 as i32 }),
-        digest: None,
-    }
-    .to_vec()
+    if matches!(kind, Data::Log(seed) if seed % 4 == 0) { created(zxid, &data) } else { set(zxid, &data) }
+}
+
+fn set(zxid: Zxid, data: &[u8]) -> Vec<u8> {
+    let txn = Txn::SetData(SetDataTxn { path: Some("/a".into()), data: Some(data), version: zxid.0 as i32 });
+    of(zxid, OpCode::SetData, txn)
+}
+
+fn created(zxid: Zxid, data: &[u8]) -> Vec<u8> {
+    let (path, acl) = (Some("/a/b".into()), AclVec::OPEN);
+    let txn = Txn::Create(CreateTxn { path, data: Some(data), acl, ephemeral: false, parent_cversion: 1 });
+    of(zxid, OpCode::Create, txn)
+}
+
+fn of(zxid: Zxid, op: OpCode, txn: Txn<'_>) -> Vec<u8> {
+    let header = TxnHeader { session: SessionId(1), cxid: Xid(2), zxid, time_ms: 3, op };
+    TxnEntry { header, txn, digest: None }.to_vec()
 }
 
 /// A snapshot whose last txn is `zxid`, of at least so many bytes.

@@ -94,6 +94,10 @@ struct Play {
     damaged: bool,
     /// Writes may have been lost in silence.
     lost_writes: bool,
+    /// Do some znodes hold pieces of a log?
+    has_logs: bool,
+    /// The last process ended in the midst of a write of the log, and the length of the record before it is to change.
+    is_cut_short: bool,
     /// An epoch file that holds no number, and the bits of which byte have changed.
     rotten: Option<(FileRef, usize, u8)>,
     /// The last process ended while a batch waited for room: what was acknowledged before, and the batch's last txn.
@@ -117,13 +121,18 @@ impl Play {
             bulk: Bulk { bytes: *rng.pick(&[0, 200, 1000]).unwrap_or(&0), batches: rng.between(1, 2) as u32 },
             force_sync: true,
         };
+        let has_logs = rng.chance(300);
         let setup = Setup {
             log,
             snapshot_bytes: rng.between(10, 2500) as usize,
             snapshot_chunks: rng.between(1, 3) as usize,
             retain: 3,
             member: rng.chance(250),
-            recover: RecoverOptions { autocreate: false, batch_max: 8 << 10, ..RecoverOptions::default() },
+            recover: RecoverOptions {
+                autocreate: false,
+                batch_max: if has_logs { 24 << 10 } else { 8 << 10 },
+                ..RecoverOptions::default()
+            },
         };
         let mut kinds = vec![Kind::Power, Kind::Kill];
         let with_damage = rng.chance(400);
@@ -153,6 +162,8 @@ impl Play {
             steps: Vec::new(),
             damaged: false,
             lost_writes: false,
+            has_logs,
+            is_cut_short: false,
             rotten: None,
             waiting: None,
         }
@@ -438,7 +449,11 @@ impl Play {
         if self.has(Kind::Full) && self.rng.chance(200) {
             life.disk.faults.capacity = Some(life.disk.used() + self.rng.below(2000));
         }
-        self.is_killed(&mut life);
+        if self.has(Kind::LengthRot) && self.rng.chance(500) {
+            self.writes_at_last(&mut life);
+        } else {
+            self.is_killed(&mut life);
+        }
         self.waiting = life.waits_for_room().map(|of_batch| (life.memory.floor, of_batch));
         self.disk = life.disk;
         self.memory = life.memory;
@@ -477,6 +492,16 @@ impl Play {
         Err(format!("there is room again, and the log does not see it; {} txns wait", life.pending_txns()))
     }
 
+    /// A txn whose data is pieces of a log.
+    pub(super) fn log_in_a_znode(&mut self) -> Command {
+        let length = match self.rng.below(8) {
+            0 => self.rng.between(4000, 10_000),
+            1 | 2 => self.rng.between(2000, 4000),
+            _ => self.rng.between(200, 2000),
+        };
+        Command::Append(length as usize, Data::Log(self.rng.any()))
+    }
+
     /// What to do next, last first.
     fn commands(&mut self, life: &Life) -> Vec<Command> {
         let of = if self.rng.chance(200) { Data::Zeros } else { Data::Text };
@@ -485,7 +510,11 @@ impl Play {
             1 | 2 => self.rng.between(300, 700),
             _ => self.rng.below(60),
         };
-        let append = Command::Append(length as usize, of);
+        let append = if self.has_logs && self.rng.chance(400) {
+            self.log_in_a_znode()
+        } else {
+            Command::Append(length as usize, of)
+        };
         match self.rng.below(100) {
             0..70 => vec![append],
             70..76 => vec![Command::Roll],

@@ -22,6 +22,7 @@ const ZEROS: Command = Append(1300, Data::Zeros);
 /// All of them.
 pub fn all() -> Vec<Scenario> {
     let mut all = vec![first_start(), append_batch(false), append_batch(true), long_records(), growing(), allocated()];
+    all.push(logs_in_znodes());
     all.extend([roll(), snapshots(), purge(), purge_behind_a_gap(), truncation(), truncation_of_files()]);
     all.extend([snap_sync(), snap_sync_back()]);
     all.extend([epoch_change(), new_epoch(), close(), start_after_a_crash(), start_after_a_failed_sync()]);
@@ -87,6 +88,15 @@ fn long_records() -> Scenario {
     let log = LogOptions { preallocate: 0, batch_bytes: 4000, batch_txns: 0, ..LogOptions::default() };
     let setup = Setup { log, ..Setup::default() };
     settled("long records in a batch", setup, 1, vec![SMALL, LONG, SMALL, ZEROS, SMALL])
+}
+
+/// The same, where data are pieces of a log.
+fn logs_in_znodes() -> Scenario {
+    let log = LogOptions { preallocate: 0, batch_bytes: 4000, batch_txns: 0, ..LogOptions::default() };
+    let setup = Setup { log, ..Setup::default() };
+    // The record of the next txn, behind what ends one, and in a sector that may be there while the next ones are lost.
+    let script = vec![SMALL, Append(1300, Data::Log(870)), SMALL, Append(900, Data::Log(1)), SMALL];
+    settled("logs in znodes", setup, 1, script)
 }
 
 /// A filled file that is used up goes on growing for a while.

@@ -29,6 +29,8 @@ pub enum Kind {
     ReadRot,
     /// A bit changes at rest.
     Rot,
+    /// A bit of the length that the last acknowledged record names changes at rest, where the write behind it was cut short.
+    LengthRot,
     /// A bit of an epoch file changes at rest, so that it holds no number. A digit may become another one, too, and that nobody
     /// could know.
     EpochRot,
@@ -53,8 +55,16 @@ pub(super) const HONEST: [Kind; 9] = [
     Kind::Stall,
 ];
 /// Damage.
-pub(super) const DAMAGE: [Kind; 7] =
-    [Kind::ReadError, Kind::ReadRot, Kind::Rot, Kind::EpochRot, Kind::LostSector, Kind::TornSector, Kind::Misdirected];
+pub(super) const DAMAGE: [Kind; 8] = [
+    Kind::ReadError,
+    Kind::ReadRot,
+    Kind::Rot,
+    Kind::LengthRot,
+    Kind::EpochRot,
+    Kind::LostSector,
+    Kind::TornSector,
+    Kind::Misdirected,
+];
 /// What happened in some histories.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -4,16 +4,21 @@
 use std::hash::Hash;
 
 use storage::epoch::EpochFile;
+use storage::log::reader::{LogReader, Step};
+use storage::log::record::HEADER_LENGTH;
 use storage::names::FileName;
 use storage::{Dir, Disk, Effect, FileRef};
 
 use super::{Play, compare_history, is_in_doubt};
 use crate::disk::{BadRead, Fault, Faults, SECTOR, VirtualDisk};
-use crate::store::life::{self, Actor, Life};
+use crate::store::history::Data;
+use crate::store::life::{self, Actor, Command, Life};
 use crate::store::tally::Kind;
 
 /// How many states of one power failure are looked at.
 const DRAWS: u64 = 4;
+/// How many effects the log may have before the write that is cut short.
+const STEPS_TO_WRITE_MAX: usize = 60;
 
 impl Play {
     /// Makes reading go wrong, or an effect of the recovery.
@@ -126,6 +131,61 @@ impl Play {
         }
     }
 
+    /// A txn behind the last one that is acknowledged, and the end of the process in its write, or behind it and before its sync.
+    pub(super) fn writes_at_last(&mut self, life: &mut Life) {
+        if life.is_over() {
+            return;
+        }
+        let command = if self.rng.chance(700) {
+            self.log_in_a_znode()
+        } else {
+            Command::Append(self.rng.below(3000) as usize, Data::Text)
+        };
+        // One that finds no room is none.
+        let _ = life.begin(&command);
+        for _ in 0..STEPS_TO_WRITE_MAX {
+            life.take_work(Actor::Log);
+            let is_last = life.memory.floor < life.memory.history.last();
+            match life.next_effect(Actor::Log).cloned() {
+                Some(Effect::WriteAt { file, offset, bytes }) if is_last && offset >= HEADER_LENGTH => {
+                    let length = self.rng.below(bytes.len() as u64 + 1);
+                    self.note(format!("cut short at byte {length} of {} of the write to {file}", bytes.len()));
+                    life.disk.faults.at.insert(life.disk.effects(), Fault::ErrorPartly(length));
+                    // An error, and the last thing that it does.
+                    let _ = life.step(Actor::Log);
+                    self.is_cut_short = true;
+                    return;
+                }
+                Some(_) if life.step(Actor::Log).is_ok() => {}
+                _ => return,
+            }
+        }
+    }
+
+    /// The length of the last acknowledged record becomes another one.
+    fn rot_of_a_length(&mut self) {
+        let floor = self.memory.floor;
+        let found = self.disk.files(Dir::Log).into_iter().find_map(|file| {
+            let bytes = self.disk.bytes(&file).filter(|_| matches!(file.name, FileName::Log(_)))?;
+            let mut reader = LogReader::open(&bytes[..], self.setup.recover.length_max).ok()?.ok()?;
+            while let Ok(Step::Record(record)) = reader.step() {
+                if record.zxid == floor {
+                    return Some((file, record.offset));
+                }
+            }
+            None
+        });
+        let Some((file, offset)) = found else { return };
+        // Most often one of those that give a length which may be one.
+        let bit = if self.rng.chance(800) { self.rng.below(14) } else { self.rng.below(32) };
+        let at = offset + 11 - bit / 8;
+        let (sector, at) = (at / SECTOR as u64, (at % SECTOR as u64) as usize);
+        self.disk.damage_sector(&file, sector, &mut |block| block[at] ^= 1 << (bit % 8));
+        self.damaged = true;
+        self.count(Kind::LengthRot);
+        self.note(format!("bit {bit} of the length of txn {floor}, at byte {offset} of {file}, has changed"));
+    }
+
     /// The process is gone, and sometimes the power too; then the disk may be damaged.
     pub(super) fn end_of_life(&mut self) -> Result<(), String> {
         if self.rng.chance(500) {
@@ -144,6 +204,9 @@ impl Play {
                 self.note("clean pages are dropped".to_owned());
                 self.disk.evict(&mut self.rng);
             }
+        }
+        if std::mem::take(&mut self.is_cut_short) {
+            self.rot_of_a_length();
         }
         if self.has(Kind::EpochRot) && self.rng.chance(300) {
             self.rot_of_epochs();
