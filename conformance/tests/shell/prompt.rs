@@ -138,6 +138,28 @@ fn a_terminal_can_be_too_narrow() {
     }
 }
 
+/// No question stands before it that only some of its keys would end.
+#[test]
+fn a_long_list_is_shown_at_once_and_can_be_left() {
+    let (dir, server) = server();
+    let children: String = (0..300).map(|n| format!("create /long/c{n:03}\n")).collect();
+    let file = dir.path().join("children");
+    std::fs::write(&file, format!("create /long\n{children}")).unwrap();
+    one(&server, &["-f", file.to_str().unwrap()]);
+    let mut terminal = Terminal::start(server.addr(), 40, dir.path());
+    terminal.expect_prompt(0);
+    terminal.send("ls /long/\t\t");
+    terminal.expect("--More--");
+    terminal.send("q");
+    terminal.expect("ls /long/");
+    terminal.send("\x03");
+    terminal.expect("\x1b[?2004l");
+    terminal.expect_prompt(0);
+    terminal.send("quit\r");
+    assert_eq!(terminal.end().code(), Some(0));
+    assert!(!terminal.screen().contains("possibilities"), "{}", terminal.screen());
+}
+
 #[test]
 fn sigterm_leaves_the_terminal_as_it_was() {
     let (dir, server) = server();

@@ -30,8 +30,6 @@ const CHILDREN_MAX: i32 = 5000;
 const ASK_LIMIT: Duration = Duration::from_millis(700);
 /// How many lines are kept.
 const HISTORY_MAX: usize = 1000;
-/// More candidates than this are listed only after a question.
-const LIST_MAX: usize = 200;
 
 /// The line editor.
 pub struct LineEditor {
@@ -62,7 +60,8 @@ impl LineEditor {
             .history_ignore_dups(true)?
             .history_ignore_space(true)
             .completion_type(CompletionType::List)
-            .completion_prompt_limit(LIST_MAX)
+            // No question whether to show a long list: nothing but its own keys leads out of it. The pager can be left.
+            .completion_prompt_limit(usize::MAX)
             .build();
         let mut editor = Editor::<Assistant, FileHistory>::with_config(config)?;
         editor.set_helper(Some(Assistant { live, handle, screen: screen.clone() }));

@@ -14,12 +14,14 @@ use crate::screen::Color;
 #[derive(Debug, Clone, clap::Args)]
 // Of an option that is given twice the last counts, as in zkCli: scripts add theirs to what a wrapper has.
 #[command(after_help = EXAMPLES, verbatim_doc_comment, args_override_self = true)]
+// Of an error clap's own usage shows what was given, an option with its default too, as if it were needed.
+#[command(override_usage = "ostler shell [OPTIONS] [COMMAND]...")]
 pub struct Args {
     /// The servers, and a path that all paths are below. zkCli's spelling: -server
     #[arg(short, long, value_name = "HOST:PORT[,HOST:PORT…][/CHROOT]", default_value = "localhost:2181")]
     pub server: String,
     /// The session timeout to ask for, in ms. zkCli's spelling: -timeout
-    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = milliseconds, allow_negative_numbers = true)]
     pub timeout: u32,
     /// Make do with a server that is cut off from its ensemble and only reads
     #[arg(short, long)]
@@ -62,6 +64,11 @@ Examples:
 `ostler shell help` lists the commands. Exit codes: 0, 1 when the (last) command failed, 2 for a wrong option, 127 for an
 unknown command, 130 after Ctrl-C, 141 when nobody reads standard output any more. History: ostler/shell_history in
 $XDG_STATE_HOME or ~/.local/state; addauth is left out of it.";
+
+fn milliseconds(text: &str) -> Result<u32, String> {
+    let ms = text.parse().ok().filter(|ms| (1..=i32::MAX.unsigned_abs()).contains(ms));
+    ms.ok_or_else(|| format!("a timeout is a number of ms, from 1 to {}", i32::MAX))
+}
 
 /// zkCli's spellings of options and this shell's.
 const ZKCLI: [(&str, &str); 4] = [
@@ -163,6 +170,20 @@ mod tests {
         assert_eq!(parse("ostler shell get --json /a").unwrap().command, ["get", "--json", "/a"]);
         assert!(parse("ostler shell --jsn get /a").is_err());
         assert!(parse("ostler shell -f x get /a").is_err());
-        assert!(parse("ostler shell --timeout 0").is_err());
+    }
+
+    #[test]
+    fn a_timeout_that_is_none_is_told_so() {
+        for timeout in ["0", "-5", "5s", "2147483648", "99999999999999999999"] {
+            for option in ["--timeout ", "-timeout ", "--timeout="] {
+                let error = parse(&format!("ostler shell {option}{timeout} ls /")).unwrap_err();
+                assert!(error.contains("a timeout is a number of ms, from 1 to 2147483647"), "{error}");
+                assert!(!error.contains("tip:") && !error.contains("-- -"), "{error}");
+            }
+        }
+        let error = parse("ostler shell --timeout").unwrap_err();
+        assert!(!error.contains("--server"), "{error}");
+        let error = parse("ostler shell -s h:1 --jsn").unwrap_err();
+        assert!(error.contains("Usage: ostler shell [OPTIONS] [COMMAND]...") && !error.contains("--server <"), "{error}");
     }
 }
