@@ -115,8 +115,7 @@ impl Moving {
         let last = changes.end()?;
         let mut versions = Vec::new();
         for (addr, id) in servers.iter().zip(1..) {
-            let is_apache = (id == 1) == (self.leader == Kind::Ostler);
-            versions.push(version_behind_sync(*addr, is_apache).with_context(|| format!("server {id}, at {addr}"))?);
+            versions.push(version_behind_sync(*addr).with_context(|| format!("server {id}, at {addr}"))?);
         }
         let same = versions.iter().all(|it| it == &versions[0]);
         ensure!(same && versions[0] >= last, "0x{last:x} was acknowledged, and the members have {versions:x?}");
@@ -209,18 +208,10 @@ fn change(addr: SocketAddr) -> Result<u64> {
 }
 
 /// The version at this server, behind a sync.
-fn version_behind_sync(addr: SocketAddr, is_apache: bool) -> Result<u64> {
-    let ask = || -> Result<u64> {
-        let (mut connection, _) = Connection::session(addr)?;
-        ensure!(connection.call(1, 9, &crate::script::path(CONFIG))?.err == 0, "a sync was refused");
-        version_at(&mut connection)
-    };
-    match ask() {
-        // One that has just taken a configuration has left a new session without its answer for 20 s, in two of nine runs, and
-        // nobody knows why. A client asks again then; one of ours that does this fails.
-        Err(_) if is_apache => ask(),
-        version => version,
-    }
+fn version_behind_sync(addr: SocketAddr) -> Result<u64> {
+    let (mut connection, _) = Connection::session(addr)?;
+    ensure!(connection.call(1, 9, &crate::script::path(CONFIG))?.err == 0, "a sync was refused");
+    version_at(&mut connection)
 }
 
 fn config_at(connection: &mut Connection) -> Result<String> {

@@ -184,6 +184,9 @@ mod tests {
         let error = parse("ostler shell --timeout").unwrap_err();
         assert!(!error.contains("--server"), "{error}");
         let error = parse("ostler shell -s h:1 --jsn").unwrap_err();
-        assert!(error.contains("Usage: ostler shell [OPTIONS] [COMMAND]...") && !error.contains("--server <"), "{error}");
+        assert!(
+            error.contains("Usage: ostler shell [OPTIONS] [COMMAND]...") && !error.contains("--server <"),
+            "{error}"
+        );
     }
 }

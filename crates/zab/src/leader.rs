@@ -22,6 +22,8 @@
 //!   gap and without a COMMIT whose PROPOSAL it has not got.
 //! * A sync is answered when everything proposed before it is committed, and a quorum has answered a PING that was sent
 //!   after the sync came: so this leader still led then (ZOOKEEPER-1675).
+//! * A learner hears of its own syncs and writes in the order in which it forwarded them: what was proposed behind a sync of its is
+//!   told to it behind the answer. Apache's learners match them in that order, and answer nobody any more if one is out of turn.
 //!
 //! It steps down when a phase takes longer than `initLimit`; when, at a full tick, there is no quorum of learners that were
 //! heard of within `syncLimit`; when the own disk hangs for `syncLimit`; and when an epoch or its zxids are used up.
@@ -571,6 +573,12 @@ impl Leader {
         let Some(handler) = self.handlers.get_mut(&conn) else { return };
         handler.push(ToLearner::Packet(packet));
         self.outputs.push_back(Output::Ready(conn));
+        self.close_if_full(now_ms, conn);
+    }
+
+    /// What waits for a learner in sync has a bound.
+    fn close_if_full(&mut self, now_ms: u64, conn: ConnId) {
+        let Some(handler) = self.handlers.get(&conn) else { return };
         let full =
             handler.queue_bytes > self.options.learner_queue_bytes_max && !self.options.has(Defect::QueueHasNoBound);
         if full && matches!(handler.stage, Stage::AwaitStartup | Stage::Broadcasting | Stage::ExpectAckNewLeader) {

@@ -454,6 +454,48 @@ fn the_same_server_has_one_connection() {
     assert!(led.outputs.contains(&Out::Commit(zxid)));
 }
 
+/// Apache's learners keep what their clients want of the leader in one queue (`CommitProcessor`), and take a COMMIT that is not
+/// the first in it for one of somebody else's: that client gets no answer any more, and nobody behind it.
+#[test]
+fn a_learner_hears_of_its_syncs_and_writes_in_the_order_in_which_it_sent_them() {
+    let sync = |cxid| {
+        let (session, op) = (SessionId(7), OpCode::Sync.code());
+        Packet::Request(Forwarded { session, cxid: Xid(cxid), op, body: Bytes::new(), identities: None })
+    };
+    let (answer, ping) = (Packet::Sync { zxid: Zxid::ZERO }, |zxid| Packet::Ping { zxid, touched: None });
+    let mut led = Led::established(options(1));
+    led.hear(A, sync(1));
+    assert_eq!(led.said(A), [ping(z(2, 0))]);
+    // The round of PINGs that is under way says nothing of this one. What comes behind it is committed before the next is.
+    led.hear(A, sync(2));
+    let first = led.propose();
+    led.hear(A, sync(3));
+    let second = led.propose();
+    led.hear(A, ping(z(2, 0)));
+    led.hear(A, Packet::Ack { zxid: second });
+    led.give(In::Logged(Logged::up_to(second)));
+    assert!(led.outputs.contains(&Out::Commit(second)), "nobody else waits for the syncs of this one");
+    let said: Vec<Packet> = led.said(A).into_iter().filter(|it| !matches!(it, Packet::Proposal { .. })).collect();
+    assert_eq!(said, [answer.clone(), ping(second)], "the commits wait");
+    led.hear(A, ping(second));
+    let (first, second) = (Packet::Commit { zxid: first }, Packet::Commit { zxid: second });
+    assert_eq!(led.said(A), [answer.clone(), first, answer, second]);
+    // Several are committed at once, and the sync was between them.
+    let first = led.propose();
+    led.hear(A, sync(4));
+    let second = led.propose();
+    led.said(A);
+    led.hear(A, ping(first));
+    led.hear(A, Packet::Ack { zxid: second });
+    led.give(In::Logged(Logged::up_to(second)));
+    let (first, second) = (Packet::Commit { zxid: first }, Packet::Commit { zxid: second });
+    assert_eq!(led.said(A), [first, Packet::Sync { zxid: Zxid::ZERO }, second]);
+    let zxid = led.propose();
+    led.hear(A, Packet::Ack { zxid });
+    led.give(In::Logged(Logged::up_to(zxid)));
+    assert_eq!(led.said(A).last(), Some(&Packet::Commit { zxid }), "no sync waits");
+}
+
 #[test]
 fn a_sync_waits_for_a_quorum_and_for_what_was_proposed_before() {
     let mut led = Led::established(options(1));

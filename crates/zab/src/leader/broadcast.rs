@@ -187,7 +187,7 @@ impl Leader {
                         Some(leader) => Packet::CommitAndActivate { zxid, leader },
                         None => Packet::Commit { zxid },
                     };
-                    self.push(now_ms, conn, packet);
+                    self.push_commit(now_ms, conn, zxid, packet, leader);
                 }
                 for conn in self.forwarding(true) {
                     let txn = txn.clone();
@@ -195,10 +195,39 @@ impl Leader {
                         Some(leader) => Packet::InformAndActivate { zxid, leader, txn },
                         None => Packet::Inform { zxid, txn },
                     };
-                    self.push(now_ms, conn, packet);
+                    self.push_commit(now_ms, conn, zxid, packet, leader);
                 }
             }
             self.log.commit(committed);
+        }
+    }
+
+    /// A learner hears of a commit; not before the answer of a sync that it had forwarded before the txn was proposed.
+    fn push_commit(&mut self, now_ms: u64, conn: ConnId, zxid: Zxid, packet: Packet, leader: Option<ServerId>) {
+        if leader.is_some_and(|it| it != self.options.me) {
+            // Another one is to lead: its learners begin anew, and nobody need answer here any more.
+            self.release(conn, zxid);
+        } else if let Some(handler) = self.handlers.get_mut(&conn).filter(|it| it.is_behind_sync(zxid)) {
+            handler.hold(zxid, packet);
+            return self.close_if_full(now_ms, conn);
+        }
+        self.push(now_ms, conn, packet);
+    }
+
+    /// Commits that wait go on, up to this one.
+    fn release(&mut self, conn: ConnId, up_to: Zxid) {
+        if self.handlers.get_mut(&conn).is_some_and(|it| it.release(up_to)) {
+            self.outputs.push_back(Output::Ready(conn));
+        }
+    }
+
+    /// A learner's sync is answered.
+    fn answer_sync(&mut self, now_ms: u64, conn: ConnId, sync: Zxid) {
+        self.release(conn, sync);
+        self.push(now_ms, conn, Packet::Sync { zxid: Zxid::ZERO });
+        if let Some(handler) = self.handlers.get_mut(&conn) {
+            let up_to = handler.sync_answered().unwrap_or(Zxid(i64::MAX));
+            self.release(conn, up_to);
         }
     }
 
@@ -219,6 +248,9 @@ impl Leader {
         let round = if self.options.has(Defect::SyncUnconfirmed) { 0 } else { self.syncs.begun + 1 };
         let zxid = if self.options.has(Defect::SyncWaitsForNothing) { Zxid::ZERO } else { self.broadcast.proposed() };
         self.syncs.waiting.push_back(PendingSync { conn, tag, zxid, round });
+        if let Some(handler) = conn.and_then(|conn| self.handlers.get_mut(&conn)) {
+            handler.syncs.push_back(zxid);
+        }
         // While a round is under way there is no answer for this one, and nothing to begin: a flood of syncs costs each of
         // them no look at all the others.
         if round <= self.syncs.confirmed || self.syncs.begun <= self.syncs.confirmed {
@@ -249,7 +281,7 @@ impl Leader {
             });
             for sync in ready {
                 match sync.conn {
-                    Some(conn) => self.push(now_ms, conn, Packet::Sync { zxid: Zxid::ZERO }),
+                    Some(conn) => self.answer_sync(now_ms, conn, sync.zxid),
                     None => self.outputs.push_back(Output::Synced(sync.tag, true)),
                 }
             }

@@ -20,11 +20,19 @@ pub enum ToLearner {
     },
 }
 
+const OVERHEAD: usize = 64;
+
 impl ToLearner {
     fn weight(&self) -> usize {
-        const OVERHEAD: usize = 64;
         match self {
-            Self::Packet(Packet::Proposal { txn, .. } | Packet::Inform { txn, .. }) => txn.len() + OVERHEAD,
+            Self::Packet(packet) => Self::weight_of(packet),
+            Self::Snapshot { .. } => OVERHEAD,
+        }
+    }
+
+    fn weight_of(packet: &Packet) -> usize {
+        match packet {
+            Packet::Proposal { txn, .. } | Packet::Inform { txn, .. } => txn.len() + OVERHEAD,
             _ => OVERHEAD,
         }
     }
@@ -76,6 +84,11 @@ pub(super) struct Handler {
     pub sync: Option<SyncKind>,
     queue: VecDeque<ToLearner>,
     pub queue_bytes: usize,
+    /// Its syncs that have no answer yet: what was proposed when they came.
+    pub syncs: VecDeque<Zxid>,
+    /// What was committed behind a sync of this learner's that has no answer yet. Apache's learners answer their clients'
+    /// writes and syncs in the order in which they forwarded them: one that comes out of turn holds up all behind it for good.
+    behind_sync: VecDeque<(Zxid, Packet)>,
     /// When something must have come.
     pub read_deadline_ms: u64,
     /// Up to then it counts as in sync.
@@ -103,6 +116,8 @@ impl Handler {
             sync: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            syncs: VecDeque::new(),
+            behind_sync: VecDeque::new(),
             read_deadline_ms: now_ms + options.init_limit_ms(),
             synced_until_ms: now_ms + options.init_limit_ms() + options.sync_limit_ms(),
             sent: Zxid::ZERO,
@@ -116,6 +131,32 @@ impl Handler {
     pub(super) fn push(&mut self, packet: ToLearner) {
         self.queue_bytes += packet.weight();
         self.queue.push_back(packet);
+    }
+
+    /// A commit that has to wait for the answer of a sync.
+    pub(super) fn hold(&mut self, zxid: Zxid, packet: Packet) {
+        self.queue_bytes += ToLearner::weight_of(&packet);
+        self.behind_sync.push_back((zxid, packet));
+    }
+
+    /// Of those that wait, the ones up to here go on. True: there were some.
+    pub(super) fn release(&mut self, up_to: Zxid) -> bool {
+        let before = self.queue.len();
+        while let Some((_, packet)) = self.behind_sync.pop_front_if(|(zxid, _)| *zxid <= up_to) {
+            self.queue.push_back(ToLearner::Packet(packet));
+        }
+        self.queue.len() > before
+    }
+
+    /// Was this proposed behind a sync that has no answer?
+    pub(super) fn is_behind_sync(&self, zxid: Zxid) -> bool {
+        self.syncs.front().is_some_and(|sync| *sync < zxid)
+    }
+
+    /// Its oldest sync has its answer; what was proposed when the next one came.
+    pub(super) fn sync_answered(&mut self) -> Option<Zxid> {
+        self.syncs.pop_front();
+        self.syncs.front().copied()
     }
 
     pub(super) fn pop(&mut self) -> Option<ToLearner> {

@@ -24,7 +24,12 @@ pub(super) const CHAPTER: Chapter = Chapter {
     ],
     keys: &[
         key("skipACL", Kind::OnlyYes, "no", "Exactly `yes`: ACLs are not checked, everyone may do everything."),
-        key("DigestAuthenticationProvider.enabled", Kind::PropertyBool, "true", "The digest scheme can be used."),
+        key(
+            "DigestAuthenticationProvider.enabled",
+            Kind::PropertyBool,
+            "true",
+            "The digest scheme can be used. A connection collects up to 256 identities and 64 KiB of them, of all schemes together; a login beyond is answered -115 and closed (Apache has no such limit).",
+        ),
         key(
             "DigestAuthenticationProvider.superDigest",
             Kind::Secret,
