@@ -8,10 +8,11 @@ use std::process::Command;
 use ostler_conformance::ensemble::{Ensemble, Kind};
 use ostler_conformance::ostler::binary;
 use ostler_conformance::raw::Connection;
-use ostler_conformance::script::{create, path, watch};
+use ostler_conformance::script::{create, path, set, watch};
 
 const CREATE: i32 = 1;
 const EXISTS: i32 = 3;
+const SET_DATA: i32 = 5;
 const SYNC: i32 = 9;
 const NODE_EXISTS: i32 = -110;
 
@@ -126,4 +127,35 @@ fn growth_in_the_wrong_order_makes_two_leaders() {
     assert_eq!(done.status.code(), Some(1), "{told}");
     assert!(told.contains("ALARM: 2 servers say that they lead"), "{told}");
     assert!(told.contains("ALARM: the lists of members differ"), "{told}");
+}
+
+/// Apache's servers match what their clients forwarded in its order: a leader that answers a sync behind a commit of what came later
+/// leaves a follower that answers no write, no sync and no new session any more.
+#[test]
+fn an_apache_follower_of_ours_is_answered_syncs_and_writes_in_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ensemble = Ensemble::new(dir.path(), 3, 0, false).unwrap();
+    start(&mut ensemble, &[(2, Kind::Ostler), (3, Kind::Ostler), (1, Kind::Apache)]);
+    assert_eq!(ensemble.mode(1), "follower");
+    write(&ensemble, 1, "/order");
+    let follower = at(&ensemble, 1);
+    let work = |first: i32| {
+        let (mut client, _) = Connection::session(follower).unwrap();
+        let (body, sync) = (set("/order", Some(b"x"), -1), path("/order"));
+        for round in 0..150 {
+            let xids = (1..=20).map(|n| 20 * round + n);
+            // Some of them begin with a sync, others with a write.
+            let of = |xid: i32| if (xid + first) % 3 == 0 { (xid, SYNC, &*sync) } else { (xid, SET_DATA, &*body) };
+            client.send_together(&xids.clone().map(of).collect::<Vec<_>>()).unwrap();
+            for xid in xids {
+                let reply = client.read().unwrap();
+                assert_eq!((reply.xid, reply.err), (xid, 0), "client {first}, round {round}");
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4).map(|first| scope.spawn(move || work(first))).collect();
+        clients.into_iter().for_each(|client| client.join().unwrap());
+    });
+    all_agree(&ensemble, "after", &[1, 2, 3]);
 }

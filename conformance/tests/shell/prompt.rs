@@ -142,7 +142,8 @@ fn a_terminal_can_be_too_narrow() {
 #[test]
 fn a_long_list_is_shown_at_once_and_can_be_left() {
     let (dir, server) = server();
-    let children: String = (0..300).map(|n| format!("create /long/c{n:03}\n")).collect();
+    let children: Vec<String> = (0..300).map(|n| format!("create /long/c{n:03}\n")).collect();
+    let children = children.concat();
     let file = dir.path().join("children");
     std::fs::write(&file, format!("create /long\n{children}")).unwrap();
     one(&server, &["-f", file.to_str().unwrap()]);

@@ -284,7 +284,7 @@ impl fmt::Display for RecoverError {
                 )?;
                 match next {
                     Some((file, offset, next)) => {
-                        write!(f, " and txn {next}, at byte {offset} of {file}, the next one")?
+                        write!(f, " and txn {next}, at byte {offset} of {file}, the next one")?;
                     }
                     None => f.write_str(" and no other follows")?,
                 }

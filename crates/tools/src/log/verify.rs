@@ -306,7 +306,9 @@ mod tests {
 
     fn write_log(dir: &Path, zxids: &[i64]) {
         let mut bytes = HEADER.to_vec();
-        zxids.iter().for_each(|&zxid| put(zxid, None, &mut bytes));
+        for &zxid in zxids {
+            put(zxid, None, &mut bytes);
+        }
         fs::write(dir.join("log.1"), bytes).unwrap();
     }
 
