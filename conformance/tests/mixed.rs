@@ -155,7 +155,9 @@ fn an_apache_follower_of_ours_is_answered_syncs_and_writes_in_their_order() {
     };
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..4).map(|first| scope.spawn(move || work(first))).collect();
-        clients.into_iter().for_each(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
     });
     all_agree(&ensemble, "after", &[1, 2, 3]);
 }
