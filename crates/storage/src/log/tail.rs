@@ -12,7 +12,7 @@
 //!
 //! A whole record behind the place may stand in the data of the broken one: somebody keeps pieces of a log in a znode, or made
 //! it to look like one. It is data, and says nothing, if it lies where the broken one's own txn has its data, and the lengths of the
-//! two agree ([`record::data_of`]): if only the record's was believed, and an acknowledged one has lost it, what follows that
+//! two agree (`record::data_of`): if only the record's was believed, and an acknowledged one has lost it, what follows that
 //! would pass for its data.
 //!
 //! If the machine itself has not failed since ([`ReadOptions::went_on`](super::dir::ReadOptions::went_on)), it is less: what was
