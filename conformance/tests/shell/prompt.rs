@@ -120,7 +120,7 @@ fn a_terminal_can_be_too_narrow() {
     for columns in 1..=10 {
         let mut terminal = Terminal::start(server.addr(), columns, dir.path());
         // Before that it has nothing to complete from, and says so.
-        terminal.expect("WatchedEvent state:SyncConnected");
+        terminal.expect("CONNECTED");
         terminal.expect_prompt(0);
         terminal.send("ls /苹\t\t\t\x1b[D\x1b[C");
         terminal.expect("苹果/");
@@ -150,7 +150,7 @@ fn a_long_list_is_shown_at_once_and_can_be_left() {
     std::fs::write(&file, format!("create /long\n{children}")).unwrap();
     one(&server, &["-f", file.to_str().unwrap()]);
     let mut terminal = Terminal::start(server.addr(), 40, dir.path());
-    terminal.expect("WatchedEvent state:SyncConnected");
+    terminal.expect("CONNECTED");
     terminal.expect_prompt(0);
     terminal.send("ls /long/\t\t");
     terminal.expect("--More--");
