@@ -12,12 +12,15 @@ use crate::identities::Identities;
 /// Lists with fewer entries are checked faster than looked for.
 const ENTRIES_MIN: usize = 8;
 
-/// The most entries of all lists together whose verdicts are remembered; what is left of a list that the tree has no more is kept
-/// until it goes.
+/// The most entries of all lists together whose verdicts are remembered, and what those verdicts weigh in entries; what is left of
+/// a list that the tree has no more is kept until it goes.
 const ENTRIES_MAX: usize = 1_000_000;
 
-/// The most verdicts of one list; one more, and all of them are forgotten.
+/// The most that the verdicts of one list weigh; above it all of them are forgotten.
 const VERDICTS_MAX: usize = 20_000;
+
+/// What one entry is in bytes of identities: who has gone is kept here too.
+const ENTRY_BYTES: usize = 64;
 
 /// Remembers what [`check_acl`] said of long lists. A list may have tens of thousands of entries, a client hundreds of
 /// identities, and one frame can ask thousands of times for the same, or one change be told to thousands: without this it holds
@@ -28,14 +31,16 @@ const VERDICTS_MAX: usize = 20_000;
 pub struct Verdicts {
     /// By the address of the list. As long as it is remembered here no other can have the address.
     known: BTreeMap<usize, Known>,
-    /// Entries of all these lists.
+    /// Entries of all these lists, and what their verdicts weigh.
     entries: usize,
+    /// Entries that were looked at since [`take_work`](Self::take_work).
     work: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Known {
     acl: Weak<[Acl]>,
+    /// Its own, and what its verdicts weigh.
     entries: usize,
     /// By who asked, and what for: connections that are the same to a list have one verdict.
     verdicts: BTreeMap<(Identities, i32), bool>,
@@ -56,14 +61,17 @@ impl Verdicts {
         }
         self.work += acl.len();
         let verdict = check_acl(config, acl, wanted, identities);
-        let known = self.known.entry(address).or_insert_with(|| {
-            self.entries += acl.len();
-            Known { acl: Arc::downgrade(acl), entries: acl.len(), verdicts: BTreeMap::new() }
-        });
-        if known.verdicts.len() >= VERDICTS_MAX {
+        let weight = 1 + identities.bytes() / ENTRY_BYTES;
+        let new = || Known { acl: Arc::downgrade(acl), entries: 0, verdicts: BTreeMap::new() };
+        let known = self.known.entry(address).or_insert_with(new);
+        self.entries -= known.entries;
+        if known.verdicts.is_empty() || known.entries + weight > acl.len() + VERDICTS_MAX {
             known.verdicts.clear();
+            known.entries = acl.len();
         }
         known.verdicts.insert(key, verdict);
+        known.entries += weight;
+        self.entries += known.entries;
         if self.entries > ENTRIES_MAX {
             self.forget_but(address);
         }
@@ -150,7 +158,7 @@ mod tests {
             assert!(!verdicts.check(&config, list, READ, &nobody));
             assert!(verdicts.entries <= ENTRIES_MAX);
         }
-        assert_eq!(verdicts.known.len(), 10);
+        assert_eq!(verdicts.known.len(), 9, "one less than there is room for: verdicts weigh too");
         // Who asks as ever others does not make it grow.
         let list = long(Acl::new(READ, "world", "anyone"));
         for n in 0..VERDICTS_MAX + 10 {
@@ -158,6 +166,14 @@ mod tests {
             assert!(verdicts.check(&config, &list, READ, &who));
         }
         assert!(verdicts.known.values().all(|known| known.verdicts.len() <= VERDICTS_MAX));
+        // Nor who has long identities, at ever other lists.
+        let long_id = nobody.with(Id { scheme: "digest".into(), id: "x".repeat(60_000) });
+        let lists: Vec<_> = (0..2000).map(|_| long(Acl::new(READ, "world", "anyone"))).collect();
+        for list in &lists {
+            assert!(verdicts.check(&config, list, READ, &long_id));
+            assert!(verdicts.entries <= ENTRIES_MAX);
+        }
+        assert!(verdicts.known.values().map(|known| known.verdicts.len()).sum::<usize>() < 1100);
     }
 
     #[test]

@@ -36,8 +36,8 @@ const STEP_WORK: usize = 64 * 1024;
 /// Of the bound: the part that has to be read between two looks, lest somebody is closed.
 const PROGRESS_PART: usize = 64;
 
-/// After so long nobody is waited for any more, even one who reads: all reads and pings of the shard wait meanwhile, and the
-/// shortest session of Apache's default is 4 s.
+/// After so long nobody is waited for any more, even one who reads: all reads of the shard wait meanwhile, and the shortest
+/// session of Apache's default is 4 s.
 const BEHIND_MS_MAX: i64 = 2000;
 
 /// What a shard has still to tell.

@@ -20,6 +20,7 @@ pub enum ToLearner {
     },
 }
 
+/// What a packet weighs beside its txn, in bytes.
 const OVERHEAD: usize = 64;
 
 impl ToLearner {
